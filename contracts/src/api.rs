@@ -1,0 +1,299 @@
+//! The bodies of the gateway's HTTP API: what the command line and the gateway agree on. All are JSON but for
+//! bundles and evidence, which travel as their own bytes. Instants are RFC 3339, digests `sha256:…`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, Digest, Finding, Verdict};
+
+/// The answer to any request that fails (every status from 400 on, outside `/v2/`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorDetail,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// Stable kebab-case code.
+    pub code: String,
+    /// A sentence that names the place and the mend.
+    pub message: String,
+    /// The reasons, when there are several (a contract's mistakes, a rejected attestation).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// What a token may do. Each includes the ones after it, but `push` and `pull` do not include each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything within the organization.
+    Admin,
+    /// Start runs, upload evidence, push attestations, read.
+    Push,
+    /// Pull images through the gateway, ask for verdicts, read.
+    Pull,
+    /// Read.
+    Read,
+}
+
+/// `POST /api/v1/tokens`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What it is for, shown in lists.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Only for this workflow, `project/workflow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+}
+
+/// The answer to `POST /api/v1/tokens`: the only time the secret is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedToken {
+    /// The token's entry in the list.
+    pub token: TokenInfo,
+    /// The bearer secret.
+    pub secret: String,
+}
+
+/// One token in `GET /api/v1/tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Names the token in `DELETE /api/v1/tokens/{id}`.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The workflow it is bound to, `project/workflow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What happens to images that no contract answers for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmatched {
+    /// They are blocked.
+    #[default]
+    Deny,
+    /// They are let through, marked unenforced.
+    Allow,
+}
+
+/// `GET` and `PUT /api/v1/organization`: the organization that the token belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrganizationSettings {
+    /// Public keys in PEM that may sign for contracts which name no signers.
+    #[serde(default)]
+    pub default_signers: Vec<String>,
+    /// What happens to images that no contract answers for.
+    #[serde(default)]
+    pub unmatched: Unmatched,
+}
+
+/// `POST /api/v1/organizations`: makes another organization; answers with an admin token of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewOrganization {
+    /// Lower-case letters, digits and hyphens.
+    pub name: String,
+}
+
+/// `POST /api/v1/workflows`: creates a workflow, or changes the team and contract of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewWorkflow {
+    /// The project, made if it is new.
+    pub project: String,
+    /// The workflow's name within the project.
+    pub name: String,
+    /// Who owns it.
+    #[serde(default)]
+    pub team: String,
+    /// The contract's name; it must have been applied.
+    pub contract: String,
+}
+
+/// One workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowInfo {
+    /// The project.
+    pub project: String,
+    /// The name within the project.
+    pub name: String,
+    /// Who owns it.
+    pub team: String,
+    /// The contract's name.
+    pub contract: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its newest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunInfo>,
+}
+
+/// A closed set of files: the contract and all that it refers to. Paths are relative to the contract's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevisionFiles {
+    /// Which of the files is the contract.
+    pub contract: String,
+    /// Path to content. Contracts, policies and PEM keys are all text.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The answer to `PUT /api/v1/contracts/{name}` (with `?dry-run=true`: nothing was stored).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppliedContract {
+    /// The contract's name.
+    pub name: String,
+    /// The revision's number, from 1.
+    pub revision: u32,
+    /// The digest over all files.
+    pub digest: Digest,
+    /// False when these exact files were the current revision already.
+    pub changed: bool,
+    /// How many rules it compiled to.
+    pub rules: usize,
+    /// Warnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// One contract in `GET /api/v1/contracts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractInfo {
+    /// The contract's name.
+    pub name: String,
+    /// The current revision's number.
+    pub revision: u32,
+    /// The current revision's digest.
+    pub digest: Digest,
+    /// When the current revision was applied.
+    pub applied_at: Timestamp,
+    /// The repositories it answers for.
+    pub repositories: Vec<String>,
+    /// Workflows bound to it, `project/workflow`.
+    pub workflows: Vec<String>,
+}
+
+/// `GET /api/v1/contracts/{name}` (`?revision=N` for an older one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractBody {
+    /// The contract.
+    pub info: ContractInfo,
+    /// The files of the revision.
+    pub files: RevisionFiles,
+}
+
+/// `POST /api/v1/runs`: a crafting session begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRun {
+    /// The project; may be left out with a token bound to a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The workflow; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+}
+
+/// The answer to `POST /api/v1/runs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedRun {
+    /// The run's id, to be named in the statement. Used once.
+    pub id: String,
+    /// The organization.
+    pub organization: String,
+    /// The project.
+    pub project: String,
+    /// The workflow.
+    pub workflow: String,
+    /// Who owns the workflow.
+    pub team: String,
+    /// The contract at its current revision.
+    pub contract: ContractBody,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Begun; nothing was pushed yet.
+    Started,
+    /// Its attestation satisfies the contract.
+    Accepted,
+    /// Its attestation is genuine but breaks the contract.
+    Rejected,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunInfo {
+    /// The run's id.
+    pub id: String,
+    /// The project.
+    pub project: String,
+    /// The workflow.
+    pub workflow: String,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it began, or was first seen.
+    pub started_at: Timestamp,
+    /// When its attestation was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+    /// Its attestation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Digest>,
+    /// The contract revision that judged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// What was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// The answer to `POST /api/v1/attestations`: 200 accepted, 422 rejected. The request's body is the bundle;
+/// `?project=…&workflow=…` name the workflow when the token is not bound to one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceivedAttestation {
+    /// The sha256 of the bundle's bytes.
+    pub attestation: Digest,
+    /// `Allow` when it satisfies its contract.
+    pub decision: Decision,
+    /// The run as it stands now.
+    pub run: RunInfo,
+}
+
+/// `POST /api/v1/check`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// The image, as people write it: `repository:tag` or `repository@sha256:…`.
+    pub image: String,
+}
+
+/// The answer to `POST /api/v1/check`: 200 for both decisions, 503 when it could not be decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckAnswer {
+    /// Names this verdict in logs and in the registry's denials.
+    pub key: Digest,
+    /// What was decided.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}

@@ -1,0 +1,236 @@
+//! Findings: one reason each, with a stable code, for a verdict or for a mistake in a document.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// Declares the closed list of codes. A code is never reused for another meaning.
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
+        /// What kind of reason a finding is. The list is closed; a code's text never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $name,)+
+        }
+
+        impl Code {
+            /// Every code with its text and its line of documentation, in order.
+            pub const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self::$name, $text, concat!($($doc),+)),)+];
+
+            /// The stable kebab-case text.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Nothing that speaks of this image counts as evidence for the contract.
+    NoEvidence = "no-evidence",
+    /// No contract of the organization answers for this repository.
+    NoContract = "no-contract",
+    /// Fewer distinct signers than the contract asks for, or none of those it names.
+    SignerNotAllowed = "signer-not-allowed",
+    /// A signature does not verify.
+    SignatureInvalid = "signature-invalid",
+    /// The newest attestation of the workflow broke its contract.
+    RunRejected = "run-rejected",
+    /// A material that the contract asks for is missing.
+    MaterialMissing = "material-missing",
+    /// A material is there, but of another type than the contract asks for.
+    MaterialType = "material-type",
+    /// A material's bytes are not what its type says.
+    MaterialMalformed = "material-malformed",
+    /// A material's bytes were never uploaded, or were lost.
+    MaterialBytesAbsent = "material-bytes-absent",
+    /// A material's bytes do not have the digest that the attestation names.
+    MaterialDigestMismatch = "material-digest-mismatch",
+    /// Custom evidence breaks the JSON Schema that the contract gives for it.
+    MaterialSchema = "material-schema",
+    /// The attestation carries a material or value that the contract does not know.
+    MaterialUnknown = "material-unknown",
+    /// An annotation that the contract asks for is missing or has another value.
+    AnnotationMissing = "annotation-missing",
+    /// The run did not come from the kind of runner that the contract asks for.
+    RunnerMismatch = "runner-mismatch",
+    /// The evidence is older than the contract's `maxAge`.
+    EvidenceTooOld = "evidence-too-old",
+    /// A policy found a violation.
+    PolicyViolation = "policy-violation",
+    /// A policy said that it does not apply, and was skipped.
+    PolicySkipped = "policy-skipped",
+    /// An admission rule of the contract is not satisfied.
+    RuleFailed = "rule-failed",
+    /// A rule could not be evaluated.
+    RuleError = "rule-error",
+    /// A rule returned something of another shape than rules return.
+    RuleResultShape = "rule-result-shape",
+    /// A rule used more than its budget of steps, memory or output.
+    RuleBudget = "rule-budget",
+    /// More evidence was found than is examined; what was examined does not satisfy the contract.
+    LimitReached = "limit-reached",
+    /// The statement names another organization, project, workflow or contract than it was pushed for.
+    StatementMismatch = "statement-mismatch",
+    /// The run was already attested.
+    RunAlreadyUsed = "run-already-used",
+    /// A document is not well-formed YAML or JSON.
+    DocumentSyntax = "document-syntax",
+    /// A key that the document's kind does not know.
+    DocumentUnknownKey = "document-unknown-key",
+    /// A key that is missing.
+    DocumentMissingKey = "document-missing-key",
+    /// A value that its key does not take.
+    DocumentInvalidValue = "document-invalid-value",
+    /// The same key or name twice.
+    DocumentDuplicate = "document-duplicate",
+    /// Something published that this version does not evaluate yet.
+    DocumentUnsupported = "document-unsupported",
+    /// A file that a document refers to is not there.
+    DocumentReference = "document-reference",
+    /// A document or file is larger than allowed.
+    DocumentTooLarge = "document-too-large",
+    /// A policy does not block: its violations are shown only.
+    PolicyAdvisory = "policy-advisory",
+    /// A policy's source does not compile.
+    PolicyCompile = "policy-compile",
+    /// A policy calls a function that policies may not call.
+    PolicyBuiltin = "policy-builtin",
+    /// A pattern or identity that lets in more than it seems to.
+    PatternTooWide = "pattern-too-wide",
+    /// Nobody is named who may sign for the contract.
+    SignersMissing = "signers-missing",
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a finding stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It blocks.
+    Error,
+    /// It is shown and blocks nothing.
+    Warning,
+}
+
+/// A place in a document that a person wrote. Lines and columns count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Origin {
+    /// The file, relative to the contract's folder, with forward slashes.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Where in the evidence a finding points.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidencePlace {
+    /// The attestation, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Digest>,
+    /// The material, by the contract's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub material: Option<String>,
+}
+
+/// One reason, for a verdict or about a document. Rules, places and the mend are there when they are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind of reason.
+    pub code: Code,
+    /// Whether it blocks.
+    pub severity: Severity,
+    /// The reason in a sentence: lower case, no full stop.
+    pub message: String,
+    /// The rule's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Where in the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidencePlace>,
+    /// The clause of the contract or policy that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<String>,
+}
+
+impl Finding {
+    /// A blocking finding.
+    pub fn error(code: Code, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, severity: Severity::Error, message, rule: None, evidence: None, origin: None, mend: None }
+    }
+
+    /// A finding that blocks nothing.
+    pub fn warning(code: Code, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, message) }
+    }
+
+    /// With the place in a document.
+    #[must_use]
+    pub fn at(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
+    }
+
+    /// With the rule's id.
+    #[must_use]
+    pub fn by_rule(self, rule: impl Into<String>) -> Self {
+        Self { rule: Some(rule.into()), ..self }
+    }
+
+    /// With the place in the evidence.
+    #[must_use]
+    pub fn in_evidence(self, place: EvidencePlace) -> Self {
+        Self { evidence: Some(place), ..self }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn mend(self, mend: impl Into<String>) -> Self {
+        Self { mend: Some(mend.into()), ..self }
+    }
+
+    /// Whether it stands in the way.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// All the findings about a document, never empty of errors when it is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostics(pub Vec<Finding>);
+
+impl std::fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (n, finding) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str("; ")?;
+            }
+            if let Some(origin) = &finding.origin {
+                write!(f, "{origin}: ")?;
+            }
+            f.write_str(&finding.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}

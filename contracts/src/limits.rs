@@ -1,0 +1,41 @@
+//! Every bound on what comes from outside, in one place. Readers take at most the bound plus one byte and
+//! refuse what is longer; nothing here is a target, each is where "no" begins.
+
+use std::time::Duration;
+
+/// A Sigstore bundle or DSSE envelope, as bytes.
+pub const BUNDLE_BYTES: usize = 4 * 1024 * 1024;
+/// Signatures looked at in one envelope.
+pub const ENVELOPE_SIGNATURES: usize = 16;
+/// Subjects of one statement.
+pub const STATEMENT_SUBJECTS: usize = 1024;
+/// Materials of one statement.
+pub const STATEMENT_MATERIALS: usize = 256;
+/// Nesting of any JSON or YAML document from outside.
+pub const DOCUMENT_DEPTH: usize = 100;
+/// Scalars, keys and containers of one YAML document.
+pub const YAML_NODES: usize = 100_000;
+/// One file of a contract revision (the contract, a policy, a Rego file, a key).
+pub const REVISION_FILE_BYTES: usize = 512 * 1024;
+/// All the files of one contract revision.
+pub const REVISION_BYTES: usize = 4 * 1024 * 1024;
+/// Files of one contract revision.
+pub const REVISION_FILES: usize = 256;
+/// A material that a policy reads as a document.
+pub const MATERIAL_DOCUMENT_BYTES: usize = 32 * 1024 * 1024;
+/// A material that is only stored (an artifact).
+pub const EVIDENCE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// A value given in place (a `STRING`, or small evidence inside the statement).
+pub const INLINE_MATERIAL_BYTES: usize = 64 * 1024;
+/// A JSON request body of the API that is neither a bundle nor evidence.
+pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// An image manifest or index (the distribution specification asks registries to take 4 MiB).
+pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
+/// Attestations examined for one image: own store and upstream together, own first.
+pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
+/// One CEL source.
+pub const CEL_SOURCE_BYTES: usize = 2 * 1024;
+/// Wall-clock time one decision may take before it is "could not decide".
+pub const DECISION_TIME: Duration = Duration::from_secs(20);
+/// How far a proven signing time may lie ahead of our clock.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
