@@ -1,1 +1,9 @@
-//! gateway
+//! The enforcement point: the gate, the memory of verdicts, intake, stores, upstream registries, and the HTTP
+//! edge (the API, the registry, the pages).
+//!
+//! This crate must not parse documents, verify signatures or evaluate rules itself: `contracts` and `policies` do.
+
+pub mod gate;
+pub mod names;
+pub mod store;
+pub mod upstream;

@@ -1,0 +1,312 @@
+//! What the gateway remembers, behind one trait: redb on one machine, a database server when one is not enough.
+//!
+//! Every write that a caller is told about is durable before the call returns. Every call names the
+//! organization first; nothing is found across organizations. The store holds no policy: it never decides.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use contracts::{
+    Digest, Finding, Repository, Verdict,
+    api::{OrganizationSettings, RevisionFiles, Role, RunState},
+};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Name, WorkflowName};
+
+/// A bearer token as it is kept: never the secret, only its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Names the token in lists and logs.
+    pub id: String,
+    /// Whose it is.
+    pub organization: Name,
+    /// What it is for.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Only for this workflow.
+    pub workflow: Option<WorkflowName>,
+    /// May make other organizations. Only the first token of an installation has this.
+    pub operator: bool,
+    /// SHA-256 of the secret.
+    pub secret: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// One revision of a contract, immutable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionRecord {
+    /// The contract's name.
+    pub contract: Name,
+    /// From 1, without gaps.
+    pub number: u32,
+    /// Over all files.
+    pub digest: Digest,
+    /// The files as they were uploaded.
+    pub files: RevisionFiles,
+    /// When it was applied.
+    pub applied_at: Timestamp,
+}
+
+/// A workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowRecord {
+    /// Its name.
+    pub name: WorkflowName,
+    /// Who owns it.
+    pub team: String,
+    /// The contract it is bound to.
+    pub contract: Name,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A run of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Unique within the organization.
+    pub id: String,
+    /// Of which workflow.
+    pub workflow: WorkflowName,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it began or was first seen.
+    pub started_at: Timestamp,
+    /// When its attestation was received.
+    pub received_at: Option<Timestamp>,
+    /// Its attestation.
+    pub attestation: Option<Digest>,
+    /// The revision that judged it.
+    pub revision: Option<u32>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+/// How an attestation came here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "lowercase")]
+pub enum Source {
+    /// Pushed for a run of a workflow.
+    Pushed {
+        /// The workflow that the token named.
+        workflow: WorkflowName,
+        /// The run.
+        run: String,
+        /// The contract that judged it at intake.
+        contract: Name,
+        /// Its revision then.
+        revision: u32,
+        /// Whether it satisfied that revision.
+        accepted: bool,
+    },
+    /// Found beside an image in its registry, and verified.
+    Discovered {
+        /// Where.
+        repository: Repository,
+    },
+}
+
+/// An attestation whose signature was verified when it came. Verified again whenever it is used as evidence
+/// under another trust root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationRecord {
+    /// SHA-256 of `bundle`.
+    pub id: Digest,
+    /// The bundle's own bytes.
+    pub bundle: Bytes,
+    /// The sha256 subjects it names.
+    pub subjects: Vec<Digest>,
+    /// When it first came. Never renewed.
+    pub received_at: Timestamp,
+    /// How it came.
+    pub source: Source,
+}
+
+/// What `receive` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// Stored, indexed, audited, durable.
+    Stored,
+    /// These very bytes were there already; nothing changed. The first receipt's run is given.
+    Same(Box<RunRecord>),
+    /// The run id belongs to another attestation or to another workflow; nothing was stored.
+    RunUsed,
+}
+
+/// That a manifest, configuration or layer is reachable from an image, so that it may be served while the
+/// image may. Kept per organization and repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// The image (or index) that was asked the gate about.
+    pub root: Digest,
+    /// What is reachable from it.
+    pub child: Digest,
+}
+
+/// The answer of every store call.
+pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Durable state. See the module for what holds of every call.
+pub trait Store: Send + Sync + 'static {
+    /// Whether the installation has any token at all.
+    fn is_empty(&self) -> Stored<'_, bool>;
+    /// Whether state can be read now.
+    fn ready(&self) -> Stored<'_, ()>;
+
+    /// Makes an organization with its first admin token. False: the name is taken, nothing changed.
+    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord) -> Stored<'a, bool>;
+    /// The settings; the defaults when none were ever put.
+    fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings>;
+    /// Replaces the settings.
+    fn put_settings<'a>(
+        &'a self,
+        organization: &'a Name,
+        settings: OrganizationSettings,
+        now: Timestamp,
+    ) -> Stored<'a, ()>;
+
+    /// The token with this secret's digest, revoked or not.
+    fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>>;
+    /// Adds a token.
+    fn add_token(&self, token: TokenRecord) -> Stored<'_, ()>;
+    /// All tokens of an organization, oldest first.
+    fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>>;
+    /// Revokes a token. `None`: there is no such token.
+    fn revoke_token<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        now: Timestamp,
+    ) -> Stored<'a, Option<TokenRecord>>;
+
+    /// Adds a revision unless the current one has the same digest; answers with the revision that is current
+    /// after the call and whether it is new.
+    fn apply_revision<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        digest: Digest,
+        files: RevisionFiles,
+        now: Timestamp,
+    ) -> Stored<'a, (RevisionRecord, bool)>;
+    /// A revision, the current one when no number is given.
+    fn revision<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        number: Option<u32>,
+    ) -> Stored<'a, Option<RevisionRecord>>;
+    /// The current revision of every contract, by name.
+    fn contracts<'a>(&'a self, organization: &'a Name) -> Stored<'a, BTreeMap<Name, RevisionRecord>>;
+
+    /// Makes or changes a workflow.
+    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord) -> Stored<'a, ()>;
+    /// One workflow.
+    fn workflow<'a>(&'a self, organization: &'a Name, name: &'a WorkflowName) -> Stored<'a, Option<WorkflowRecord>>;
+    /// All workflows, by name.
+    fn workflows<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WorkflowRecord>>;
+
+    /// Begins a run. False: the id is taken.
+    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord) -> Stored<'a, bool>;
+    /// One run.
+    fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>>;
+    /// Runs, newest first, at most `limit`.
+    fn runs<'a>(
+        &'a self,
+        organization: &'a Name,
+        workflow: Option<&'a WorkflowName>,
+        limit: usize,
+    ) -> Stored<'a, Vec<RunRecord>>;
+
+    /// Takes a pushed attestation and the run as it stands after it, in one transaction with the audit entry.
+    fn receive<'a>(
+        &'a self,
+        organization: &'a Name,
+        attestation: AttestationRecord,
+        run: RunRecord,
+    ) -> Stored<'a, Receipt>;
+    /// Takes attestations found upstream; those that are there already keep their first receipt.
+    fn discovered<'a>(&'a self, organization: &'a Name, attestations: Vec<AttestationRecord>) -> Stored<'a, ()>;
+    /// Writes an audit entry for what left nothing else behind (a refused signature).
+    fn audit<'a>(
+        &'a self,
+        organization: &'a Name,
+        event: &'a str,
+        detail: serde_json::Value,
+        now: Timestamp,
+    ) -> Stored<'a, ()>;
+    /// One attestation.
+    fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
+    /// The attestations that name a subject, newest receipt first, at most `limit` (the caller asks for one more
+    /// than it examines, to know whether there are more).
+    fn attestations_about<'a>(
+        &'a self,
+        organization: &'a Name,
+        subject: Digest,
+        limit: usize,
+    ) -> Stored<'a, Vec<AttestationRecord>>;
+
+    /// A remembered verdict. What cannot be read is `None`: it can be computed again.
+    fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;
+    /// Remembers a verdict; may be lost in a crash.
+    fn put_verdict<'a>(&'a self, organization: &'a Name, key: Digest, verdict: Verdict) -> Stored<'a, ()>;
+    /// Remembers grants; may be lost in a crash (the client asks for the manifest again).
+    fn put_grants<'a>(
+        &'a self,
+        organization: &'a Name,
+        repository: &'a Repository,
+        grants: Vec<Grant>,
+    ) -> Stored<'a, ()>;
+    /// The images from which a child is reachable.
+    fn roots<'a>(
+        &'a self,
+        organization: &'a Name,
+        repository: &'a Repository,
+        child: Digest,
+    ) -> Stored<'a, Vec<Digest>>;
+
+    /// A number that differs after any change to an organization's contracts, workflows or settings. Read from
+    /// memory; it is raised before the change is acknowledged.
+    fn rules_changed(&self, organization: &Name) -> u64;
+    /// The same for attestations about a subject. Other subjects may share it.
+    fn evidence_changed(&self, organization: &Name, subject: &Digest) -> u64;
+
+    /// Writes a consistent copy of the whole state to a new file at this path.
+    fn backup<'a>(&'a self, to: &'a std::path::Path) -> Stored<'a, ()>;
+}
+
+/// Why a store call failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the state file open.
+    #[error(
+        "the state file `{path}` is in use by another process: stop that gateway first, or name another file under `state`"
+    )]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The disk, the file or the database failed.
+    #[error("the state could not be {doing}: {reason}")]
+    Failed {
+        /// `read`, `written`, `opened`.
+        doing: &'static str,
+        /// What the layer below said.
+        reason: String,
+    },
+    /// A record is not what this version writes.
+    #[error("the state holds a record of `{table}` that this version cannot read: {reason}")]
+    Corrupt {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,108 @@
+//! Where images come from: a remote registry, or an OCI image layout folder.
+//!
+//! An upstream may lie. Whatever it returns is hashed here before anyone else sees it; a blob whose bytes are
+//! not its digest ends its stream with an error, never with a clean end.
+
+use bytes::Bytes;
+use contracts::{Digest, PinnedRef, Repository, Tag};
+use futures::{future::BoxFuture, stream::BoxStream};
+
+use crate::gate::Permit;
+
+/// A manifest or index: its own bytes, hashed.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The bytes as the upstream has them.
+    pub bytes: Bytes,
+    /// Their digest, computed here.
+    pub digest: Digest,
+    /// The media type that the bytes and the upstream agree on.
+    pub media_type: String,
+}
+
+/// The bytes asked for of a blob: `first..=last`, both from 0; `last` open to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteRange {
+    /// First byte.
+    pub first: u64,
+    /// Last byte, inclusive.
+    pub last: Option<u64>,
+}
+
+/// A blob on its way. A whole blob's stream ends with an error when the bytes do not have the digest asked
+/// for. A range cannot be checked on the way; clients check the blob they put together.
+pub struct Blob {
+    /// The whole blob's length in bytes.
+    pub total: u64,
+    /// The range served, first and last byte, when one was asked for.
+    pub range: Option<(u64, u64)>,
+    /// The bytes.
+    pub body: BoxStream<'static, Result<Bytes, UpstreamError>>,
+}
+
+/// The answer of every upstream call.
+pub type Asked<'a, T> = BoxFuture<'a, Result<T, UpstreamError>>;
+
+/// Attestations found beside an image, unverified. `complete` is false when there were more than `limit`.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Sigstore bundles, as bytes; cosign's older DSSE layers are wrapped into bundles.
+    pub bundles: Vec<Bytes>,
+    /// Whether that is all there was.
+    pub complete: bool,
+}
+
+/// A source of images. See the module for what holds of every call.
+pub trait Upstream: Send + Sync + 'static {
+    /// The digest that a tag points at now. Nothing else of the manifest leaves this call.
+    fn resolve<'a>(&'a self, repository: &'a Repository, tag: &'a Tag) -> Asked<'a, Digest>;
+    /// The manifest that the permit is for.
+    fn manifest<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Manifest>;
+    /// The blob that the permit is for.
+    fn blob<'a>(&'a self, permit: &'a Permit, range: Option<ByteRange>) -> Asked<'a, Blob>;
+    /// The attestations that the registry has beside an image: referrers API, the fallback tag
+    /// `sha256-<hex>`, and cosign's tags `.att`. Evidence only: nothing found here is served to a client.
+    fn discover<'a>(&'a self, subject: &'a PinnedRef, limit: usize) -> Asked<'a, Found>;
+    /// The manifests that speak *about* an image (referrers and cosign's tags), so that they inherit its grant.
+    fn referrers<'a>(&'a self, subject: &'a PinnedRef, limit: usize) -> Asked<'a, Vec<Digest>>;
+}
+
+/// Why an upstream did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// It says that there is no such manifest, tag or blob.
+    #[error("`{what}` is not there")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// It cannot be reached, is overloaded, or took too long. Trying again may help; nothing is remembered.
+    #[error("the registry `{host}` did not answer: {reason}")]
+    Unavailable {
+        /// Which.
+        host: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It refused our credentials.
+    #[error("the registry `{host}` refused the gateway's credentials")]
+    Refused {
+        /// Which.
+        host: String,
+    },
+    /// It answered with something that is not what was asked for.
+    #[error("the registry `{host}` answered with something else than was asked for: {reason}")]
+    Lied {
+        /// Which.
+        host: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The range lies outside the blob.
+    #[error("the range lies outside the blob of {total} bytes")]
+    Range {
+        /// The blob's length.
+        total: u64,
+    },
+}
