@@ -8,10 +8,14 @@ pub mod api;
 pub mod digest;
 pub mod finding;
 pub mod limits;
+pub mod materials;
 pub mod reference;
+pub mod runners;
 pub mod verdict;
 
 pub use digest::{Digest, Hasher};
 pub use finding::{Code, Diagnostics, EvidencePlace, Finding, Origin, Severity};
+pub use materials::MaterialType;
 pub use reference::{PinnedRef, Reference, Repository, Tag, Target};
+pub use runners::Runner;
 pub use verdict::{ContractAnswer, Decision, Dependency, Enforcement, Verdict};
