@@ -3,7 +3,12 @@
 //!
 //! This crate must not parse documents, verify signatures or evaluate rules itself: `contracts` and `policies` do.
 
+pub mod app;
+pub mod config;
+pub mod evidence;
 pub mod gate;
+pub mod http;
+pub mod metrics;
 pub mod names;
 pub mod store;
 pub mod upstream;

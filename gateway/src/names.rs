@@ -21,6 +21,12 @@ pub struct NameError {
 }
 
 impl Name {
+    /// The name of the organization that an installation begins with when its configuration gives none.
+    #[must_use]
+    pub fn first_organization() -> Self {
+        Self("default".to_owned())
+    }
+
     /// The name's text.
     #[must_use]
     pub fn as_str(&self) -> &str {

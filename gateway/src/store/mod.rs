@@ -282,7 +282,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Why a store call failed. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// Another process has the state file open.
@@ -293,6 +293,9 @@ pub enum StoreError {
         /// The file.
         path: String,
     },
+    /// There is no room left on the disk.
+    #[error("there is no room left for the state")]
+    Full,
     /// The disk, the file or the database failed.
     #[error("the state could not be {doing}: {reason}")]
     Failed {

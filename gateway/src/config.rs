@@ -1,0 +1,385 @@
+//! The gateway's configuration file. Relative paths count from the folder of the file. Unknown keys are mistakes.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::names::{Name, NameError};
+
+/// A configuration, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The state file, made when it is not there.
+    pub state: PathBuf,
+    /// The folder of the evidence, made when it is not there.
+    pub evidence: PathBuf,
+    /// Where the first admin token of an empty state is written. The file must not be there then.
+    pub admin_token_file: PathBuf,
+    /// The name of the first organization of an empty state.
+    pub organization: Name,
+    /// How clients reach the gateway, for links in messages; without it, links name the listener.
+    pub external_url: Option<String>,
+    /// Whether plain HTTP may be spoken on addresses other than loopback.
+    pub plain_http: bool,
+    /// The certificate and key to speak TLS with.
+    pub tls: Option<TlsSettings>,
+    /// A Sigstore `trusted_root.json`, for keyless signatures.
+    pub trusted_root: Option<PathBuf>,
+    /// How long a look at an upstream's attestations of an allowed image is taken as current.
+    pub discovery_interval: Duration,
+    /// Whether `/metrics` is shown without a token.
+    pub metrics_anonymous: bool,
+    /// Connections held open at once; more wait.
+    pub max_connections: usize,
+    /// How long open requests may take to finish once the gateway is told to stop.
+    pub drain: Duration,
+    /// What is logged and how.
+    pub log: LogSettings,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The certificate chain in PEM, the server's own first.
+    pub certificate: PathBuf,
+    /// Its private key in PEM.
+    pub key: PathBuf,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// What is logged: a level, or `tracing` directives such as `info,gateway=debug`.
+    pub level: Option<String>,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One readable line.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// Why a configuration is not one. All mistakes are named at once, but for the first that stops the file from being read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be opened.
+    #[error("the configuration `{path}` cannot be read: {reason}")]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file says something that is not a configuration.
+    #[error("the configuration `{path}` is not right:{}", bullets(mistakes))]
+    Mistakes {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+/// One mistake in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1; none when something is missing.
+    pub line: Option<usize>,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+fn bullets(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|m| format!("\n  {m}")).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSettings {
+    listen: Option<Spanned<String>>,
+    state: Option<Spanned<PathBuf>>,
+    evidence: Option<Spanned<PathBuf>>,
+    admin_token_file: Option<Spanned<PathBuf>>,
+    organization: Option<Spanned<String>>,
+    external_url: Option<Spanned<String>>,
+    #[serde(default)]
+    plain_http: bool,
+    tls: Option<RawTls>,
+    trusted_root: Option<Spanned<PathBuf>>,
+    discovery_interval: Option<Spanned<String>>,
+    #[serde(default)]
+    metrics_anonymous: bool,
+    max_connections: Option<Spanned<i64>>,
+    drain: Option<Spanned<String>>,
+    #[serde(default)]
+    log: LogSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: Spanned<PathBuf>,
+    key: Spanned<PathBuf>,
+}
+
+impl Settings {
+    /// The settings of a file that says nothing, with relative paths under `folder`.
+    #[must_use]
+    pub fn defaults(folder: &Path) -> Self {
+        let (settings, _no_mistakes) =
+            Reading { text: "", folder, mistakes: Vec::new() }.settings(RawSettings::empty());
+        settings
+    }
+
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// With every mistake, each with its line.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ConfigError::Unreadable { path: name.clone(), reason: e.to_string() })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&name, &text, folder)
+    }
+
+    /// Reads a configuration's text; `name` is for messages, relative paths count from `folder`.
+    ///
+    /// # Errors
+    /// With every mistake, each with its line.
+    pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let raw: RawSettings = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, &span));
+            let message = error.message().trim_end().replace('\n', ", ");
+            ConfigError::Mistakes { path: name.to_owned(), mistakes: vec![Mistake { line, message }] }
+        })?;
+        let (settings, mistakes) = Reading { text, folder, mistakes: Vec::new() }.settings(raw);
+        if mistakes.is_empty() { Ok(settings) } else { Err(ConfigError::Mistakes { path: name.to_owned(), mistakes }) }
+    }
+
+    /// Whether what is sent to the gateway could be read on the way: no TLS, and not on loopback.
+    #[must_use]
+    pub fn exposes_secrets(&self) -> bool {
+        self.tls.is_none() && !self.listen.ip().is_loopback()
+    }
+}
+
+impl RawSettings {
+    fn empty() -> Self {
+        Self {
+            listen: None,
+            state: None,
+            evidence: None,
+            admin_token_file: None,
+            organization: None,
+            external_url: None,
+            plain_http: false,
+            tls: None,
+            trusted_root: None,
+            discovery_interval: None,
+            metrics_anonymous: false,
+            max_connections: None,
+            drain: None,
+            log: LogSettings::default(),
+        }
+    }
+}
+
+/// Where `listen` points when it is not given.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+struct Reading<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    mistakes: Vec<Mistake>,
+}
+
+impl Reading<'_> {
+    fn settings(mut self, raw: RawSettings) -> (Settings, Vec<Mistake>) {
+        let state = self.path(raw.state, "state/sluice.redb");
+        let beside_state = state.parent().unwrap_or(self.folder).to_owned();
+        let admin_token_file = match raw.admin_token_file {
+            Some(given) => self.path(Some(given), ""),
+            None => beside_state.join("admin-token"),
+        };
+        let organization = self.organization(raw.organization.as_ref());
+        let settings = Settings {
+            listen: self.address(raw.listen.as_ref()),
+            evidence: self.path(raw.evidence, "state/evidence"),
+            state,
+            admin_token_file,
+            organization,
+            external_url: raw.external_url.map(|given| self.url(&given)),
+            plain_http: raw.plain_http,
+            tls: raw.tls.map(|tls| TlsSettings {
+                certificate: self.path(Some(tls.certificate), ""),
+                key: self.path(Some(tls.key), ""),
+            }),
+            trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),
+            discovery_interval: self.duration(raw.discovery_interval.as_ref(), Duration::from_secs(60)),
+            metrics_anonymous: raw.metrics_anonymous,
+            max_connections: self.connections(raw.max_connections.as_ref()),
+            drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
+            log: raw.log,
+        };
+        if settings.exposes_secrets() && !settings.plain_http {
+            let line = raw.listen.as_ref().map(|l| line_of(self.text, &l.span()));
+            let message = format!(
+                "`listen = \"{}\"` would send tokens over plain HTTP: give `[tls]` a certificate and key, listen on 127.0.0.1, or set `plain_http = true` when something in front speaks TLS",
+                settings.listen
+            );
+            self.mistakes.push(Mistake { line, message });
+        }
+        (settings, self.mistakes)
+    }
+
+    fn wrong(&mut self, span: &Range<usize>, message: String) {
+        let line = Some(line_of(self.text, span));
+        self.mistakes.push(Mistake { line, message });
+    }
+
+    fn path(&mut self, given: Option<Spanned<PathBuf>>, default: &str) -> PathBuf {
+        if let Some(empty) = given.as_ref().filter(|g| g.get_ref().as_os_str().is_empty()) {
+            self.wrong(&empty.span(), "a path cannot be empty".to_owned());
+        }
+        self.folder.join(given.map_or_else(|| PathBuf::from(default), Spanned::into_inner))
+    }
+
+    fn address(&mut self, given: Option<&Spanned<String>>) -> SocketAddr {
+        let Some(given) = given else { return LISTEN };
+        given.get_ref().parse().unwrap_or_else(|_| {
+            let message = format!(
+                "`{}` is not an address: write an IP address and a port, such as `127.0.0.1:8080` or `[::]:443`",
+                given.get_ref()
+            );
+            self.wrong(&given.span(), message);
+            LISTEN
+        })
+    }
+
+    fn organization(&mut self, given: Option<&Spanned<String>>) -> Name {
+        let Some(given) = given else { return Name::first_organization() };
+        given.get_ref().parse().unwrap_or_else(|error: NameError| {
+            self.wrong(&given.span(), error.to_string());
+            Name::first_organization()
+        })
+    }
+
+    fn url(&mut self, given: &Spanned<String>) -> String {
+        let text = given.get_ref().trim_end_matches('/');
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        if !host.is_some_and(|h| !h.is_empty() && !h.contains(['?', '#', '@', ' '])) {
+            let message = format!("`{text}` is not the address of a gateway: write `https://` and its host");
+            self.wrong(&given.span(), message);
+        }
+        text.to_owned()
+    }
+
+    fn duration(&mut self, given: Option<&Spanned<String>>, default: Duration) -> Duration {
+        let Some(given) = given else { return default };
+        let parsed = given.get_ref().parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
+        match parsed {
+            Some(d) if (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(&d) => d,
+            _ => {
+                let message =
+                    format!("`{}` is not a duration from 1s to 24h: write it as `60s` or `5m`", given.get_ref());
+                self.wrong(&given.span(), message);
+                default
+            }
+        }
+    }
+
+    fn connections(&mut self, given: Option<&Spanned<i64>>) -> usize {
+        const DEFAULT: usize = 1024;
+        let Some(given) = given else { return DEFAULT };
+        match usize::try_from(*given.get_ref()) {
+            Ok(n) if (1..=65_536).contains(&n) => n,
+            _ => {
+                self.wrong(
+                    &given.span(),
+                    format!("`{}` is not a number of connections from 1 to 65536", given.get_ref()),
+                );
+                DEFAULT
+            }
+        }
+    }
+}
+
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        match Settings::parse("sluice.toml", text, Path::new("/etc/sluice")) {
+            Ok(_) => Vec::new(),
+            Err(ConfigError::Mistakes { mistakes, .. }) => mistakes.iter().map(ToString::to_string).collect(),
+            Err(other) => vec![other.to_string()],
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let folder = Path::new("/etc/sluice");
+        let read = Settings::parse("sluice.toml", "", folder).unwrap();
+        assert_eq!(read, Settings::defaults(folder));
+        assert_eq!(read.state, Path::new("/etc/sluice/state/sluice.redb"));
+        assert_eq!(read.admin_token_file, Path::new("/etc/sluice/state/admin-token"));
+        assert_eq!((read.listen, read.plain_http, read.metrics_anonymous), (LISTEN, false, false));
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_line() {
+        let text = "listen = \"localhost\"\n\ndiscovery_interval = \"0s\"\nexternal_url = \"gw.acme.dev\"\nmax_connections = 0\norganization = \"Acme\"\n";
+        insta::assert_snapshot!(mistakes(text).join("\n"), @"");
+    }
+
+    #[test]
+    fn what_is_not_a_setting_is_not_ignored() {
+        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"");
+        insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"");
+        insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @"");
+    }
+
+    #[test]
+    fn plain_http_off_loopback_is_refused_unless_it_is_asked_for() {
+        insta::assert_snapshot!(mistakes("\nlisten = \"0.0.0.0:80\"").join("\n"), @"");
+        for fine in [
+            "listen = \"0.0.0.0:80\"\nplain_http = true",
+            "listen = \"[::1]:80\"",
+            "listen = \"0.0.0.0:443\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
+        ] {
+            assert_eq!(mistakes(fine), Vec::<String>::new(), "{fine}");
+        }
+    }
+}

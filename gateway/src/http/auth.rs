@@ -1,0 +1,155 @@
+//! Who is asking. One function from request headers to a [`Caller`], used by the API and the registry alike.
+
+use axum::http::{HeaderMap, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::{Digest, api::Role};
+
+use crate::{
+    app::App,
+    names::{Name, WorkflowName},
+    store::{StoreError, TokenRecord},
+};
+
+/// What every token's secret begins with, so that leaked ones can be found by scanners.
+pub const SECRET_PREFIX: &str = "sluice_";
+/// No secret is longer; longer headers are refused before anything is hashed.
+const SECRET_BYTES: usize = 256;
+
+/// A request with a valid token.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The organization that the token belongs to. Everything the request does happens within it.
+    pub organization: Name,
+    /// What the token may do.
+    pub role: Role,
+    /// The only workflow that it may act on, when it is bound to one.
+    pub workflow: Option<WorkflowName>,
+    /// Names the token in logs.
+    pub token_id: String,
+    /// May make organizations and take backups.
+    pub operator: bool,
+}
+
+impl Caller {
+    /// Whether the token's role includes this one.
+    #[must_use]
+    pub fn may(&self, role: Role) -> bool {
+        match (self.role, role) {
+            (Role::Admin, _) | (_, Role::Read) => true,
+            (has, needs) => has == needs,
+        }
+    }
+
+    /// Whether the token may act on this workflow: it is bound to it, or to none.
+    #[must_use]
+    pub fn may_act_on(&self, workflow: &WorkflowName) -> bool {
+        self.workflow.as_ref().is_none_or(|bound| bound == workflow)
+    }
+}
+
+/// Why nobody can be told from a request.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// No credentials.
+    #[error("this needs a token: send it as `Authorization: Bearer …`")]
+    Missing,
+    /// Credentials that cannot be read.
+    #[error(
+        "the `Authorization` header cannot be read: send `Bearer` and a token, or `Basic` with the token as password"
+    )]
+    Malformed,
+    /// A secret that belongs to no token, or to a revoked one.
+    #[error("the token is not known here, or was revoked")]
+    Unknown,
+    /// The tokens cannot be read now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Tells who is asking, from `Authorization: Bearer SECRET`, or `Basic` with the secret as password and any
+/// user name, as registry clients send it.
+///
+/// # Errors
+/// When there is no such token. Whether a secret was never given out or was revoked is not told.
+pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
+    let secret = secret(headers)?;
+    // Found by the digest of what was sent: the time this takes tells nothing about any stored secret.
+    let found = app.store.token_by_secret(Digest::of(secret.as_bytes())).await?;
+    match found {
+        Some(TokenRecord { revoked_at: None, organization, role, workflow, id, operator, .. }) => {
+            Ok(Caller { organization, role, workflow, token_id: id, operator })
+        }
+        _ => Err(AuthError::Unknown),
+    }
+}
+
+fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let value = given.next().ok_or(AuthError::Missing)?;
+    if given.next().is_some() {
+        return Err(AuthError::Malformed);
+    }
+    let value = value.to_str().map_err(|_| AuthError::Malformed)?;
+    if value.len() > 2 * SECRET_BYTES {
+        return Err(AuthError::Malformed);
+    }
+    let (scheme, rest) = value.split_once(' ').ok_or(AuthError::Malformed)?;
+    let secret = if scheme.eq_ignore_ascii_case("bearer") {
+        rest.trim().to_owned()
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = STANDARD.decode(rest.trim()).map_err(|_| AuthError::Malformed)?;
+        let text = String::from_utf8(decoded).map_err(|_| AuthError::Malformed)?;
+        text.split_once(':').ok_or(AuthError::Malformed)?.1.to_owned()
+    } else {
+        return Err(AuthError::Malformed);
+    };
+    if secret.is_empty() || secret.len() > SECRET_BYTES { Err(AuthError::Malformed) } else { Ok(secret) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn read(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        secret(&headers).ok()
+    }
+
+    #[test]
+    fn reads_bearer_and_the_password_of_basic_and_nothing_ambiguous() {
+        let basic = format!("Basic {}", STANDARD.encode("anyone:sluice_1"));
+        assert_eq!(read(&["Bearer sluice_1"]).as_deref(), Some("sluice_1"));
+        assert_eq!(read(&["bearer  sluice_1 "]).as_deref(), Some("sluice_1"));
+        assert_eq!(read(&[&basic]).as_deref(), Some("sluice_1"));
+        let long = format!("Bearer {}", "x".repeat(SECRET_BYTES + 1));
+        for bad in
+            [&[][..], &["Bearer"], &["Bearer "], &["Basic x"], &["Digest x"], &["Bearer a", "Bearer a"], &[&long]]
+        {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn push_and_pull_do_not_include_each_other() {
+        use Role::{Admin, Pull, Push, Read};
+        for (has, may) in
+            [(Admin, &[Admin, Push, Pull, Read][..]), (Push, &[Push, Read]), (Pull, &[Pull, Read]), (Read, &[Read])]
+        {
+            let caller = Caller {
+                organization: "acme".parse().unwrap(),
+                role: has,
+                workflow: None,
+                token_id: String::new(),
+                operator: false,
+            };
+            for needs in [Admin, Push, Pull, Read] {
+                assert_eq!(caller.may(needs), may.contains(&needs), "{has:?} {needs:?}");
+            }
+        }
+    }
+}
