@@ -3,9 +3,20 @@
 //! An upstream may lie. Whatever it returns is hashed here before anyone else sees it; a blob whose bytes are
 //! not its digest ends its stream with an error, never with a clean end.
 
+mod layout;
+mod memory;
+mod remote;
+mod settings;
+mod table;
+
+use std::{collections::BTreeMap, sync::Arc};
+
 use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, Tag};
 use futures::{future::BoxFuture, stream::BoxStream};
+
+pub use settings::{UpstreamSettings, UpstreamSettingsError};
+pub use table::{CanonicalError, Upstreams};
 
 use crate::gate::Permit;
 
@@ -18,6 +29,26 @@ pub struct Manifest {
     pub digest: Digest,
     /// The media type that the bytes and the upstream agree on.
     pub media_type: String,
+    /// What belongs to it: the manifests of an index, the configuration and layers of a manifest.
+    pub children: Arc<[Digest]>,
+}
+
+/// A manifest that speaks about an image and carries evidence only: documents, nothing that could be run. So it may
+/// be served while the image may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// What kind of evidence it says it is.
+    pub artifact_type: Option<String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Cosign's tag, when that is what ties it to the image, instead of a `subject`.
+    pub tag: Option<Tag>,
 }
 
 /// The bytes asked for of a blob: `first..=last`, both from 0; `last` open to the end.
@@ -60,11 +91,14 @@ pub trait Upstream: Send + Sync + 'static {
     fn manifest<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Manifest>;
     /// The blob that the permit is for.
     fn blob<'a>(&'a self, permit: &'a Permit, range: Option<ByteRange>) -> Asked<'a, Blob>;
+    /// The length of the blob that the permit is for.
+    fn blob_length<'a>(&'a self, permit: &'a Permit) -> Asked<'a, u64>;
     /// The attestations that the registry has beside an image: referrers API, the fallback tag
     /// `sha256-<hex>`, and cosign's tags `.att`. Evidence only: nothing found here is served to a client.
     fn discover<'a>(&'a self, subject: &'a PinnedRef, limit: usize) -> Asked<'a, Found>;
-    /// The manifests that speak *about* an image (referrers and cosign's tags), so that they inherit its grant.
-    fn referrers<'a>(&'a self, subject: &'a PinnedRef, limit: usize) -> Asked<'a, Vec<Digest>>;
+    /// The manifests that speak *about* an image (referrers and cosign's tags) and may inherit its grant: whoever
+    /// may push can make a manifest speak about an image, so one that carries more than documents is not among them.
+    fn referrers<'a>(&'a self, subject: &'a PinnedRef, limit: usize) -> Asked<'a, Vec<Referrer>>;
 }
 
 /// Why an upstream did not answer.

@@ -1,0 +1,65 @@
+//! Manifests kept in memory, so that a hot image costs its registry nothing. A manifest never changes under its
+//! digest; it is handed out against a permit only, as from the registry itself.
+
+use std::time::Duration;
+
+use contracts::Digest;
+use moka::sync::Cache;
+
+use super::Manifest;
+
+/// Bytes of manifests kept, over all upstreams.
+const MANIFESTS: u64 = 64 * 1024 * 1024;
+/// How long a manifest is served without asking its registry whether it still has it.
+const KEPT: Duration = Duration::from_secs(300);
+/// Manifests whose being evidence only is remembered.
+const JUDGED: u64 = 20_000;
+
+/// (upstream, repository path, digest): what one upstream has says nothing about another.
+type Key = (usize, String, Digest);
+
+/// What one upstream's answers are remembered in; all upstreams share its bound.
+#[derive(Clone)]
+pub(super) struct Memory {
+    upstream: usize,
+    manifests: Cache<Key, Manifest>,
+    evidence: Cache<Key, bool>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let weight = |key: &Key, manifest: &Manifest| {
+            let overhead = key.1.len() + manifest.children.len() * 32 + 256;
+            u32::try_from(manifest.bytes.len() + overhead).unwrap_or(u32::MAX)
+        };
+        Self {
+            upstream: 0,
+            manifests: Cache::builder().max_capacity(MANIFESTS).weigher(weight).time_to_live(KEPT).build(),
+            evidence: Cache::new(JUDGED),
+        }
+    }
+}
+
+impl Memory {
+    /// The same memory for another upstream.
+    pub(super) fn scoped(&self, upstream: usize) -> Self {
+        Self { upstream, ..self.clone() }
+    }
+
+    pub(super) fn manifest(&self, path: &str, digest: Digest) -> Option<Manifest> {
+        self.manifests.get(&(self.upstream, path.to_owned(), digest))
+    }
+
+    pub(super) fn keep(&self, path: &str, manifest: &Manifest) {
+        self.manifests.insert((self.upstream, path.to_owned(), manifest.digest), manifest.clone());
+    }
+
+    /// Whether a manifest was found to carry evidence only.
+    pub(super) fn is_evidence(&self, path: &str, digest: Digest) -> Option<bool> {
+        self.evidence.get(&(self.upstream, path.to_owned(), digest))
+    }
+
+    pub(super) fn judged(&self, path: &str, digest: Digest, evidence: bool) {
+        self.evidence.insert((self.upstream, path.to_owned(), digest), evidence);
+    }
+}

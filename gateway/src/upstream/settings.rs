@@ -1,0 +1,230 @@
+//! What the operator says about one source of images.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use contracts::Repository;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::names::Name;
+
+/// One `[[upstreams]]` table of the settings file: a remote registry (`url`) or an OCI image layout folder
+/// (`layout`). Secrets are in files of their own, never here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamSettings {
+    /// The canonical host, as contracts and people write it: `registry.acme.dev`, `docker.io`.
+    pub host: String,
+    /// Other hosts that mean this one, in `?ns=` and in the path form.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Only these organizations may use it; empty: all of them.
+    #[serde(default)]
+    pub organizations: Vec<Name>,
+    /// Where the registry answers: `https://host[:port]`. Without it and without `layout`: `https://` and `host`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// An OCI image layout folder instead of a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<PathBuf>,
+    /// The repository path that plain tags of the layout belong to (`skynet/app`). Names in the layout written
+    /// `repository:tag` need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The user name at the registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// A file with that user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// A file with a bearer token that the registry takes as it is, instead of a user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A PEM file: the only authorities whose certificates are believed for this upstream. Without it: the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Lets `url` (and the realms and redirects it may name) be `http://`: credentials and images in the clear.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// Hosts other than the registry's that may hand out its tokens (`auth.docker.io`). Credentials go there.
+    #[serde(default)]
+    pub realm_hosts: Vec<String>,
+    /// Hosts other than the registry's that it may redirect to (its storage). Credentials never go there.
+    #[serde(default)]
+    pub redirect_hosts: Vec<String>,
+    /// Names without a host mean this upstream.
+    #[serde(default)]
+    pub default: bool,
+    /// How long a connection may take to come up.
+    #[serde(default = "seconds::<5>")]
+    pub connect_timeout: SignedDuration,
+    /// How long an answer's head, or the whole of a manifest, may take.
+    #[serde(default = "seconds::<15>")]
+    pub answer_timeout: SignedDuration,
+    /// How long a blob's stream may stand still.
+    #[serde(default = "seconds::<30>")]
+    pub idle_timeout: SignedDuration,
+}
+
+fn seconds<const N: i64>() -> SignedDuration {
+    SignedDuration::from_secs(N)
+}
+
+/// A secret as it is read from its file. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub(super) struct Secret(String);
+
+impl Secret {
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn read(host: &str, key: &'static str, path: &Path) -> Result<Self, UpstreamSettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|error| UpstreamSettingsError::File {
+            host: host.to_owned(),
+            key,
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+        if secret.is_empty() || secret.contains(['\r', '\n']) {
+            return Err(UpstreamSettingsError::File {
+                host: host.to_owned(),
+                key,
+                path: path.display().to_string(),
+                reason: "it must hold one line".to_owned(),
+            });
+        }
+        Ok(Self(secret))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// How the gateway presents itself to a registry.
+#[derive(Debug, Clone)]
+pub(super) enum Credentials {
+    /// Not at all.
+    Anonymous,
+    /// By user name and password.
+    Password {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// By a token of the registry's.
+    Token(Secret),
+}
+
+impl UpstreamSettings {
+    /// Settings for a host with the defaults of the settings file.
+    #[must_use]
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            aliases: Vec::new(),
+            organizations: Vec::new(),
+            url: None,
+            layout: None,
+            repository: None,
+            username: None,
+            password_file: None,
+            token_file: None,
+            ca_file: None,
+            plain_http: false,
+            realm_hosts: Vec::new(),
+            redirect_hosts: Vec::new(),
+            default: false,
+            connect_timeout: seconds::<5>(),
+            answer_timeout: seconds::<15>(),
+            idle_timeout: seconds::<30>(),
+        }
+    }
+
+    /// The same with relative paths counted from a folder (the settings file's).
+    #[must_use]
+    pub fn under(mut self, folder: &Path) -> Self {
+        for path in [&mut self.layout, &mut self.password_file, &mut self.token_file, &mut self.ca_file] {
+            *path = path.take().map(|path| folder.join(path));
+        }
+        self
+    }
+
+    pub(super) fn credentials(&self) -> Result<Credentials, UpstreamSettingsError> {
+        match (&self.username, &self.password_file, &self.token_file) {
+            (None, None, None) => Ok(Credentials::Anonymous),
+            (Some(username), Some(file), None) if !username.contains(':') => Ok(Credentials::Password {
+                username: username.clone(),
+                password: Secret::read(&self.host, "password_file", file)?,
+            }),
+            (None, None, Some(file)) => Ok(Credentials::Token(Secret::read(&self.host, "token_file", file)?)),
+            _ => Err(self
+                .invalid("credentials are `username` (without a colon) with `password_file`, or `token_file` alone")),
+        }
+    }
+
+    pub(super) fn timeouts(&self) -> Result<Timeouts, UpstreamSettingsError> {
+        let positive = |value: SignedDuration, key: &str| match Duration::try_from(value) {
+            Ok(duration) if !duration.is_zero() => Ok(duration),
+            _ => Err(self.invalid(&format!("`{key}` must be longer than nothing"))),
+        };
+        Ok(Timeouts {
+            connect: positive(self.connect_timeout, "connect_timeout")?,
+            answer: positive(self.answer_timeout, "answer_timeout")?,
+            idle: positive(self.idle_timeout, "idle_timeout")?,
+        })
+    }
+
+    pub(super) fn invalid(&self, reason: &str) -> UpstreamSettingsError {
+        UpstreamSettingsError::Invalid { host: self.host.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// The bounds on waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) answer: Duration,
+    pub(super) idle: Duration,
+}
+
+/// Reads a host so that `host/path` names a repository on that very host, in its canonical spelling.
+pub(super) fn canonical_host(text: &str) -> Option<String> {
+    let repository = format!("{text}/library/x").parse::<Repository>().ok()?;
+    (repository.path() == "library/x").then(|| repository.host().to_owned())
+}
+
+/// Why an upstream's settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamSettingsError {
+    /// A value is missing, malformed, or contradicts another one.
+    #[error("upstream `{host}`: {reason}")]
+    Invalid {
+        /// Which upstream.
+        host: String,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+    /// A file that the settings name cannot be used.
+    #[error("upstream `{host}`: the file `{path}` under `{key}` cannot be used: {reason}")]
+    File {
+        /// Which upstream.
+        host: String,
+        /// The key that names the file.
+        key: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
