@@ -1,5 +1,6 @@
 //! The import graph, held: which crate of this workspace may name which other, and which outside crates stay behind
 //! one crate's wall. A new edge is a decision: change the table here and say why in docs/decisions.
+#![cfg(test)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
 //! House rules that neither rustfmt nor clippy can hold. Each failure names the file and what to do.
+#![cfg(test)]
 
 use std::{
     fs,
