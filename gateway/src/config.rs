@@ -257,6 +257,7 @@ impl Reading<'_> {
             );
             self.mistakes.push(Mistake { line, message });
         }
+        self.mistakes.sort_by_key(|m| m.line);
         (settings, self.mistakes)
     }
 
@@ -361,19 +362,25 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_line() {
         let text = "listen = \"localhost\"\n\ndiscovery_interval = \"0s\"\nexternal_url = \"gw.acme.dev\"\nmax_connections = 0\norganization = \"Acme\"\n";
-        insta::assert_snapshot!(mistakes(text).join("\n"), @"");
+        insta::assert_snapshot!(mistakes(text).join("\n"), @r#"
+        line 1: `localhost` is not an address: write an IP address and a port, such as `127.0.0.1:8080` or `[::]:443`
+        line 3: `0s` is not a duration from 1s to 24h: write it as `60s` or `5m`
+        line 4: `gw.acme.dev` is not the address of a gateway: write `https://` and its host
+        line 5: `0` is not a number of connections from 1 to 65536
+        line 6: `Acme` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends
+        "#);
     }
 
     #[test]
     fn what_is_not_a_setting_is_not_ignored() {
-        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"");
-        insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"");
-        insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @"");
+        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"line 2: unknown field `plain-http`, expected one of `listen`, `state`, `evidence`, `admin_token_file`, `organization`, `external_url`, `plain_http`, `tls`, `trusted_root`, `discovery_interval`, `metrics_anonymous`, `max_connections`, `drain`, `log`");
+        insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"line 2: unknown variant `xml`, expected `human` or `json`");
+        insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @r#"line 1: invalid basic string, expected `"`"#);
     }
 
     #[test]
     fn plain_http_off_loopback_is_refused_unless_it_is_asked_for() {
-        insta::assert_snapshot!(mistakes("\nlisten = \"0.0.0.0:80\"").join("\n"), @"");
+        insta::assert_snapshot!(mistakes("\nlisten = \"0.0.0.0:80\"").join("\n"), @r#"line 2: `listen = "0.0.0.0:80"` would send tokens over plain HTTP: give `[tls]` a certificate and key, listen on 127.0.0.1, or set `plain_http = true` when something in front speaks TLS"#);
         for fine in [
             "listen = \"0.0.0.0:80\"\nplain_http = true",
             "listen = \"[::1]:80\"",

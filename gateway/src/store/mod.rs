@@ -3,6 +3,10 @@
 //! Every write that a caller is told about is durable before the call returns. Every call names the
 //! organization first; nothing is found across organizations. The store holds no policy: it never decides.
 
+mod redb;
+
+pub use redb::RedbStore;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -149,6 +153,23 @@ pub struct Grant {
     pub child: Digest,
 }
 
+/// One entry of an organization's audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened, kebab-case.
+    pub event: String,
+    /// To what.
+    pub detail: serde_json::Value,
+    /// The digest of the entry before.
+    pub previous: Option<Digest>,
+    /// The digest of this entry as it is written.
+    pub digest: Digest,
+}
+
 /// The answer of every store call.
 pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -241,6 +262,8 @@ pub trait Store: Send + Sync + 'static {
         detail: serde_json::Value,
         now: Timestamp,
     ) -> Stored<'a, ()>;
+    /// The audit log from an entry on, at most `limit` entries, each proven to follow on the one before it.
+    fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
     /// The attestations that name a subject, newest receipt first, at most `limit` (the caller asks for one more

@@ -1,0 +1,108 @@
+//! What is kept in memory beside the file: all tokens, and the numbers that tell caches that something changed.
+
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use contracts::Digest;
+use redb::{Database, ReadableDatabase, ReadableTable};
+
+use super::tables::{TOKENS, decode, unread};
+use crate::{
+    names::Name,
+    store::{StoreError, TokenRecord},
+};
+
+/// Numbers that subjects share.
+const EVIDENCE_NUMBERS: usize = 8192;
+/// Numbers that organizations share.
+const RULES_NUMBERS: usize = 1024;
+
+/// A change that is told once it is durable.
+pub(super) enum Effect {
+    /// A token as it is now.
+    Token(TokenRecord),
+    /// Contracts, workflows or settings.
+    Rules(Name),
+    /// Attestations about a subject.
+    Evidence(Name, Digest),
+}
+
+pub(super) struct Memory {
+    tokens: RwLock<HashMap<Digest, TokenRecord>>,
+    rules: Vec<AtomicU64>,
+    evidence: Vec<AtomicU64>,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        let numbers = |n| std::iter::repeat_with(AtomicU64::default).take(n).collect();
+        Self { tokens: RwLock::default(), rules: numbers(RULES_NUMBERS), evidence: numbers(EVIDENCE_NUMBERS) }
+    }
+
+    /// Reads the tokens from the file and raises every number.
+    pub(super) fn load(&self, database: &Database) -> Result<(), StoreError> {
+        let tx = database.begin_read().map_err(unread)?;
+        let mut tokens = HashMap::new();
+        for row in tx.open_table(TOKENS).map_err(unread)?.iter().map_err(unread)? {
+            let token: TokenRecord = decode("tokens", row.map_err(unread)?.1.value())?;
+            tokens.insert(token.secret, token);
+        }
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        for number in self.rules.iter().chain(&self.evidence) {
+            number.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    pub(super) fn raise(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Token(token) => {
+                    self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token.secret, token);
+                }
+                Effect::Rules(organization) => raise(&self.rules, &organization),
+                Effect::Evidence(organization, subject) => raise(&self.evidence, &(organization, subject)),
+            }
+        }
+    }
+
+    pub(super) fn token(&self, secret: &Digest) -> Option<TokenRecord> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
+    }
+
+    pub(super) fn no_tokens(&self) -> bool {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn rules(&self, organization: &Name) -> u64 {
+        read(&self.rules, organization)
+    }
+
+    pub(super) fn evidence(&self, organization: &Name, subject: &Digest) -> u64 {
+        read(&self.evidence, &(organization, subject))
+    }
+}
+
+fn slot<'a>(numbers: &'a [AtomicU64], key: &impl Hash) -> Option<&'a AtomicU64> {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let count = u64::try_from(numbers.len()).ok()?;
+    let at = usize::try_from(hasher.finish().checked_rem(count)?).ok()?;
+    numbers.get(at)
+}
+
+fn raise(numbers: &[AtomicU64], key: &impl Hash) {
+    if let Some(number) = slot(numbers, key) {
+        number.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn read(numbers: &[AtomicU64], key: &impl Hash) -> u64 {
+    slot(numbers, key).map_or(0, |n| n.load(Ordering::SeqCst))
+}

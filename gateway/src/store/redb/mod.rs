@@ -1,0 +1,306 @@
+//! The store in one redb file. Reads run where they are asked for when they touch one record, and on a blocking
+//! thread when they touch many; writes go to one thread that commits them together (see `writer`).
+//!
+//! This module must not decide anything about attestations; it keeps what it is given.
+
+mod audit;
+mod file;
+mod memory;
+mod read;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod write;
+mod writer;
+
+use std::{collections::BTreeMap, future::ready, path::Path, sync::Arc};
+
+use ::redb::{ReadTransaction, WriteTransaction};
+use contracts::{
+    Digest, Repository, Verdict,
+    api::{OrganizationSettings, RevisionFiles},
+};
+use jiff::Timestamp;
+
+use self::{
+    file::Opened,
+    memory::Memory,
+    tables::META,
+    writer::{Done, Writer},
+};
+use super::{
+    AttestationRecord, AuditEntry, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored, TokenRecord,
+    WorkflowRecord,
+};
+use crate::names::{Name, WorkflowName};
+
+/// Durable state in one file, which this process alone has open. What a call has answered for survives
+/// `kill -9`; dropping the store writes what waits and closes the file.
+pub struct RedbStore {
+    memory: Arc<Memory>,
+    file: Arc<Opened>,
+    writer: Writer,
+}
+
+impl RedbStore {
+    /// Opens the state file, made with mode 0600 when it is not there. After a crash this repairs it, which
+    /// takes longer the larger it is.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it open; otherwise when it cannot be read or made.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::over(Opened::at(path)?)
+    }
+
+    fn over(file: Opened) -> Result<Self, StoreError> {
+        let (file, memory) = (Arc::new(file), Arc::new(Memory::new()));
+        memory.load(&*file.database()?)?;
+        let writer = Writer::start(Arc::clone(&file), Arc::clone(&memory))?;
+        Ok(Self { memory, file, writer })
+    }
+
+    /// Reads one record or a few, here and now.
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Stored<'_, T> {
+        Box::pin(ready(self.file.read(read)))
+    }
+
+    /// Reads many records, on a blocking thread.
+    fn read_many<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Stored<'_, T> {
+        let file = Arc::clone(&self.file);
+        self.blocking("read", move || file.read(read))
+    }
+
+    fn blocking<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Stored<'_, T> {
+        Box::pin(async move {
+            let done = tokio::task::spawn_blocking(work).await;
+            done.map_err(|e| StoreError::Failed { doing, reason: e.to_string() })?
+        })
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        run: impl Fn(&WriteTransaction) -> Result<Done<T>, StoreError> + Send + 'static,
+    ) -> Stored<'_, T> {
+        Box::pin(self.writer.write(true, run))
+    }
+
+    /// Writes what can be computed again: a crash may lose it.
+    fn write_soon<T: Send + 'static>(
+        &self,
+        run: impl Fn(&WriteTransaction) -> Result<Done<T>, StoreError> + Send + 'static,
+    ) -> Stored<'_, T> {
+        Box::pin(self.writer.write(false, run))
+    }
+}
+
+impl Store for RedbStore {
+    fn is_empty(&self) -> Stored<'_, bool> {
+        Box::pin(ready(Ok(self.memory.no_tokens())))
+    }
+
+    fn ready(&self) -> Stored<'_, ()> {
+        if !self.writer.alive() {
+            let reason = "the thread that writes it has stopped".to_owned();
+            return Box::pin(ready(Err(StoreError::Failed { doing: "written", reason })));
+        }
+        self.read(|tx| tx.open_table(META).map(drop).map_err(tables::unread))
+    }
+
+    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord) -> Stored<'a, bool> {
+        let organization = organization.clone();
+        self.write(move |tx| write::create_organization(tx, &organization, &token))
+    }
+
+    fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings> {
+        self.read(|tx| read::settings(tx, organization))
+    }
+
+    fn put_settings<'a>(
+        &'a self,
+        organization: &'a Name,
+        settings: OrganizationSettings,
+        now: Timestamp,
+    ) -> Stored<'a, ()> {
+        let organization = organization.clone();
+        self.write(move |tx| write::put_settings(tx, &organization, &settings, now))
+    }
+
+    fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>> {
+        Box::pin(ready(Ok(self.memory.token(&secret))))
+    }
+
+    fn add_token(&self, token: TokenRecord) -> Stored<'_, ()> {
+        self.write(move |tx| write::add_token(tx, &token))
+    }
+
+    fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::tokens(tx, &organization))
+    }
+
+    fn revoke_token<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        now: Timestamp,
+    ) -> Stored<'a, Option<TokenRecord>> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.write(move |tx| write::revoke_token(tx, &organization, &id, now))
+    }
+
+    fn apply_revision<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        digest: Digest,
+        files: RevisionFiles,
+        now: Timestamp,
+    ) -> Stored<'a, (RevisionRecord, bool)> {
+        let (organization, contract) = (organization.clone(), contract.clone());
+        self.write(move |tx| write::apply_revision(tx, &organization, &contract, digest, &files, now))
+    }
+
+    fn revision<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        number: Option<u32>,
+    ) -> Stored<'a, Option<RevisionRecord>> {
+        self.read(|tx| read::revision(tx, organization, contract, number))
+    }
+
+    fn contracts<'a>(&'a self, organization: &'a Name) -> Stored<'a, BTreeMap<Name, RevisionRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::contracts(tx, &organization))
+    }
+
+    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord) -> Stored<'a, ()> {
+        let organization = organization.clone();
+        self.write(move |tx| write::put_workflow(tx, &organization, &workflow))
+    }
+
+    fn workflow<'a>(&'a self, organization: &'a Name, name: &'a WorkflowName) -> Stored<'a, Option<WorkflowRecord>> {
+        self.read(|tx| read::workflow(tx, organization, name))
+    }
+
+    fn workflows<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WorkflowRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::workflows(tx, &organization))
+    }
+
+    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord) -> Stored<'a, bool> {
+        let organization = organization.clone();
+        self.write(move |tx| write::start_run(tx, &organization, &run))
+    }
+
+    fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>> {
+        self.read(|tx| read::run(tx, organization, id))
+    }
+
+    fn runs<'a>(
+        &'a self,
+        organization: &'a Name,
+        workflow: Option<&'a WorkflowName>,
+        limit: usize,
+    ) -> Stored<'a, Vec<RunRecord>> {
+        let (organization, workflow) = (organization.clone(), workflow.cloned());
+        self.read_many(move |tx| read::runs(tx, &organization, workflow.as_ref(), limit))
+    }
+
+    fn receive<'a>(
+        &'a self,
+        organization: &'a Name,
+        attestation: AttestationRecord,
+        run: RunRecord,
+    ) -> Stored<'a, Receipt> {
+        let organization = organization.clone();
+        self.write(move |tx| write::receive(tx, &organization, &attestation, &run))
+    }
+
+    fn discovered<'a>(&'a self, organization: &'a Name, attestations: Vec<AttestationRecord>) -> Stored<'a, ()> {
+        let organization = organization.clone();
+        self.write(move |tx| write::discovered(tx, &organization, &attestations))
+    }
+
+    fn audit<'a>(
+        &'a self,
+        organization: &'a Name,
+        event: &'a str,
+        detail: serde_json::Value,
+        now: Timestamp,
+    ) -> Stored<'a, ()> {
+        let (organization, event) = (organization.clone(), event.to_owned());
+        self.write(move |tx| {
+            audit::append(tx, &organization, &event, detail.clone(), now)?;
+            Ok(Done::unchanged(()))
+        })
+    }
+
+    fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::audit_log(tx, &organization, from, limit))
+    }
+
+    fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::attestation(tx, &organization, id))
+    }
+
+    fn attestations_about<'a>(
+        &'a self,
+        organization: &'a Name,
+        subject: Digest,
+        limit: usize,
+    ) -> Stored<'a, Vec<AttestationRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| read::attestations_about(tx, &organization, subject, limit))
+    }
+
+    fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {
+        self.read(|tx| read::verdict(tx, organization, key))
+    }
+
+    fn put_verdict<'a>(&'a self, organization: &'a Name, key: Digest, verdict: Verdict) -> Stored<'a, ()> {
+        let organization = organization.clone();
+        self.write_soon(move |tx| write::put_verdict(tx, &organization, key, &verdict))
+    }
+
+    fn put_grants<'a>(
+        &'a self,
+        organization: &'a Name,
+        repository: &'a Repository,
+        grants: Vec<Grant>,
+    ) -> Stored<'a, ()> {
+        let (organization, repository) = (organization.clone(), repository.clone());
+        self.write_soon(move |tx| write::put_grants(tx, &organization, &repository, &grants))
+    }
+
+    fn roots<'a>(
+        &'a self,
+        organization: &'a Name,
+        repository: &'a Repository,
+        child: Digest,
+    ) -> Stored<'a, Vec<Digest>> {
+        self.read(|tx| read::roots(tx, organization, repository, child))
+    }
+
+    fn rules_changed(&self, organization: &Name) -> u64 {
+        self.memory.rules(organization)
+    }
+
+    fn evidence_changed(&self, organization: &Name, subject: &Digest) -> u64 {
+        self.memory.evidence(organization, subject)
+    }
+
+    fn backup<'a>(&'a self, to: &'a Path) -> Stored<'a, ()> {
+        let (file, to) = (Arc::clone(&self.file), to.to_owned());
+        self.blocking("copied", move || file::copy(&file, &to))
+    }
+}

@@ -1,0 +1,255 @@
+//! What the store answers from a read transaction.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use contracts::{Digest, Repository, Verdict, api::OrganizationSettings};
+use jiff::Timestamp;
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    audit,
+    tables::{
+        ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
+        RUNS_BY_WORKFLOW, SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, decode, digest, unread,
+    },
+};
+use crate::{
+    names::{Name, WorkflowName},
+    store::{
+        AttestationRecord, AuditEntry, RevisionRecord, RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
+    },
+};
+
+/// An attestation's record without its bytes, which have their own table.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AttestationFacts {
+    pub(super) subjects: Vec<Digest>,
+    pub(super) received_at: Timestamp,
+    pub(super) source: Source,
+}
+
+pub(super) fn settings(tx: &ReadTransaction, organization: &Name) -> Result<OrganizationSettings, StoreError> {
+    let table = tx.open_table(ORGANIZATIONS).map_err(unread)?;
+    found(table.get(organization.as_str()), "organizations").map(Option::unwrap_or_default)
+}
+
+pub(super) fn tokens(tx: &ReadTransaction, organization: &Name) -> Result<Vec<TokenRecord>, StoreError> {
+    let name = organization.as_str();
+    let mut tokens = Vec::new();
+    for row in tx.open_table(TOKENS).map_err(unread)?.range((name, "")..).map_err(unread)? {
+        let (key, value) = row.map_err(unread)?;
+        if key.value().0 != name {
+            break;
+        }
+        tokens.push(decode::<TokenRecord>("tokens", value.value())?);
+    }
+    tokens.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    Ok(tokens)
+}
+
+pub(super) fn revision(
+    tx: &ReadTransaction,
+    organization: &Name,
+    contract: &Name,
+    number: Option<u32>,
+) -> Result<Option<RevisionRecord>, StoreError> {
+    let table = tx.open_table(REVISIONS).map_err(unread)?;
+    match number {
+        Some(number) => found(table.get((organization.as_str(), contract.as_str(), number)), "revisions"),
+        None => current_revision(&table, organization, contract),
+    }
+}
+
+pub(super) fn current_revision(
+    table: &impl ReadableTable<(&'static str, &'static str, u32), &'static [u8]>,
+    organization: &Name,
+    contract: &Name,
+) -> Result<Option<RevisionRecord>, StoreError> {
+    let (organization, contract) = (organization.as_str(), contract.as_str());
+    let mut revisions =
+        table.range((organization, contract, 0)..=(organization, contract, u32::MAX)).map_err(unread)?;
+    let last = revisions.next_back().transpose().map_err(unread)?;
+    last.map(|(_, value)| decode("revisions", value.value())).transpose()
+}
+
+pub(super) fn contracts(
+    tx: &ReadTransaction,
+    organization: &Name,
+) -> Result<BTreeMap<Name, RevisionRecord>, StoreError> {
+    let table = tx.open_table(REVISIONS).map_err(unread)?;
+    let name = organization.as_str();
+    let mut current = BTreeMap::new();
+    let mut after: Option<Name> = None;
+    loop {
+        // One step per contract: from its first revision to its last, then to the next contract.
+        let from = match &after {
+            None => (name, "", 0),
+            Some(contract) => (name, contract.as_str(), u32::MAX),
+        };
+        let Some(row) = table.range(from..).map_err(unread)?.next() else { break };
+        let (key, value) = row.map_err(unread)?;
+        if key.value().0 != name {
+            break;
+        }
+        let contract = decode::<RevisionRecord>("revisions", value.value())?.contract;
+        if after.as_ref() == Some(&contract) {
+            let reason = format!("`{contract}` has no numbers left");
+            return Err(StoreError::Corrupt { table: "revisions", reason });
+        }
+        if let Some(last) = current_revision(&table, organization, &contract)? {
+            current.insert(contract.clone(), last);
+        }
+        after = Some(contract);
+    }
+    Ok(current)
+}
+
+pub(super) fn workflow(
+    tx: &ReadTransaction,
+    organization: &Name,
+    name: &WorkflowName,
+) -> Result<Option<WorkflowRecord>, StoreError> {
+    let table = tx.open_table(WORKFLOWS).map_err(unread)?;
+    found(table.get((organization.as_str(), name.to_string().as_str())), "workflows")
+}
+
+pub(super) fn workflows(tx: &ReadTransaction, organization: &Name) -> Result<Vec<WorkflowRecord>, StoreError> {
+    let name = organization.as_str();
+    let mut workflows = Vec::new();
+    for row in tx.open_table(WORKFLOWS).map_err(unread)?.range((name, "")..).map_err(unread)? {
+        let (key, value) = row.map_err(unread)?;
+        if key.value().0 != name {
+            break;
+        }
+        workflows.push(decode::<WorkflowRecord>("workflows", value.value())?);
+    }
+    workflows.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(workflows)
+}
+
+pub(super) fn run(tx: &ReadTransaction, organization: &Name, id: &str) -> Result<Option<RunRecord>, StoreError> {
+    found(tx.open_table(RUNS).map_err(unread)?.get((organization.as_str(), id)), "runs")
+}
+
+pub(super) fn runs(
+    tx: &ReadTransaction,
+    organization: &Name,
+    workflow: Option<&WorkflowName>,
+    limit: usize,
+) -> Result<Vec<RunRecord>, StoreError> {
+    let name = organization.as_str();
+    let mut ids = Vec::new();
+    if let Some(workflow) = workflow {
+        let workflow = workflow.to_string();
+        let table = tx.open_table(RUNS_BY_WORKFLOW).map_err(unread)?;
+        let all = (name, workflow.as_str(), 0, "")..(name, workflow.as_str(), u64::MAX, "");
+        for row in table.range(all).map_err(unread)?.rev().take(limit) {
+            ids.push(row.map_err(unread)?.0.value().3.to_owned());
+        }
+    } else {
+        let table = tx.open_table(RUNS_BY_TIME).map_err(unread)?;
+        for row in table.range((name, 0, "")..(name, u64::MAX, "")).map_err(unread)?.rev().take(limit) {
+            ids.push(row.map_err(unread)?.0.value().2.to_owned());
+        }
+    }
+    let mut runs = Vec::with_capacity(ids.len());
+    for id in ids {
+        runs.push(run(tx, organization, &id)?.ok_or_else(|| missing("runs", &id))?);
+    }
+    Ok(runs)
+}
+
+pub(super) fn audit_log(
+    tx: &ReadTransaction,
+    organization: &Name,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let table = tx.open_table(AUDIT).map_err(unread)?;
+    let name = organization.as_str();
+    let mut before = match from.checked_sub(1).filter(|n| *n > 0) {
+        Some(number) => table.get((name, number)).map_err(unread)?.map(|entry| Digest::of(entry.value())),
+        None => None,
+    };
+    let mut entries: Vec<AuditEntry> = Vec::new();
+    for row in table.range((name, from)..=(name, u64::MAX)).map_err(unread)?.take(limit) {
+        let (key, value) = row.map_err(unread)?;
+        let entry = audit::read(key.value().1, value.value(), before)?;
+        before = Some(entry.digest);
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+pub(super) fn attestation(
+    tx: &ReadTransaction,
+    organization: &Name,
+    id: Digest,
+) -> Result<Option<AttestationRecord>, StoreError> {
+    let key = (organization.as_str(), id.as_bytes());
+    let facts: Option<AttestationFacts> = found(tx.open_table(ATTESTATIONS).map_err(unread)?.get(key), "attestations")?;
+    let Some(AttestationFacts { subjects, received_at, source }) = facts else { return Ok(None) };
+    let bundles = tx.open_table(BUNDLES).map_err(unread)?;
+    let bundle = bundles.get(key).map_err(unread)?.ok_or_else(|| missing("bundles", &id.to_string()))?;
+    let bundle = Bytes::copy_from_slice(bundle.value());
+    if Digest::of(&bundle) != id {
+        return Err(StoreError::Corrupt { table: "bundles", reason: format!("the bytes of `{id}` are damaged") });
+    }
+    Ok(Some(AttestationRecord { id, bundle, subjects, received_at, source }))
+}
+
+pub(super) fn attestations_about(
+    tx: &ReadTransaction,
+    organization: &Name,
+    subject: Digest,
+    limit: usize,
+) -> Result<Vec<AttestationRecord>, StoreError> {
+    let table = tx.open_table(SUBJECTS).map_err(unread)?;
+    let (name, subject) = (organization.as_str(), subject.as_bytes());
+    let mut records = Vec::new();
+    let about = table.range((name, subject, 0, LOWEST)..=(name, subject, u64::MAX, HIGHEST)).map_err(unread)?;
+    for row in about.rev().take(limit) {
+        let id = digest(row.map_err(unread)?.0.value().3);
+        records.push(attestation(tx, organization, id)?.ok_or_else(|| missing("attestations", &id.to_string()))?);
+    }
+    Ok(records)
+}
+
+pub(super) fn verdict(tx: &ReadTransaction, organization: &Name, key: Digest) -> Result<Option<Verdict>, StoreError> {
+    let table = tx.open_table(VERDICTS).map_err(unread)?;
+    match found(table.get((organization.as_str(), key.as_bytes())), "verdicts") {
+        // One of another version: it is computed again.
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+pub(super) fn roots(
+    tx: &ReadTransaction,
+    organization: &Name,
+    repository: &Repository,
+    child: Digest,
+) -> Result<Vec<Digest>, StoreError> {
+    let table = tx.open_table(GRANTS).map_err(unread)?;
+    let (name, repository, child) = (organization.as_str(), repository.to_string(), child.as_bytes());
+    let all = (name, repository.as_str(), child, LOWEST)..=(name, repository.as_str(), child, HIGHEST);
+    let mut roots = Vec::new();
+    for row in table.range(all).map_err(unread)? {
+        roots.push(digest(row.map_err(unread)?.0.value().3));
+    }
+    Ok(roots)
+}
+
+/// Reads a record that a table was asked for.
+pub(super) fn found<T: DeserializeOwned>(
+    row: Result<Option<redb::AccessGuard<'_, &'static [u8]>>, redb::StorageError>,
+    table: &'static str,
+) -> Result<Option<T>, StoreError> {
+    row.map_err(unread)?.map(|value| decode(table, value.value())).transpose()
+}
+
+fn missing(table: &'static str, what: &str) -> StoreError {
+    StoreError::Corrupt { table, reason: format!("`{what}` is named elsewhere but is not there") }
+}

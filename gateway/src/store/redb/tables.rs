@@ -1,0 +1,119 @@
+//! What is written where. Every key begins with the organization; records are JSON, so that older ones can be
+//! read when fields are added.
+
+use contracts::Digest;
+use jiff::Timestamp;
+use redb::TableDefinition;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::store::StoreError;
+
+/// A digest within a key.
+pub(super) type Key = &'static [u8; 32];
+
+/// `format` → the version of this file's layout.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// organization → its settings
+pub(super) const ORGANIZATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("organizations");
+/// organization, token id → token
+pub(super) const TOKENS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("tokens");
+/// organization, contract, number → revision
+pub(super) const REVISIONS: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("revisions");
+/// organization, `project/workflow` → workflow
+pub(super) const WORKFLOWS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("workflows");
+/// organization, run id → run
+pub(super) const RUNS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("runs");
+/// organization, begin, run id
+pub(super) const RUNS_BY_TIME: TableDefinition<'_, (&str, u64, &str), ()> = TableDefinition::new("runs-by-time");
+/// organization, `project/workflow`, begin, run id
+pub(super) const RUNS_BY_WORKFLOW: TableDefinition<'_, (&str, &str, u64, &str), ()> =
+    TableDefinition::new("runs-by-workflow");
+/// organization, attestation → what is known of it, without its bytes
+pub(super) const ATTESTATIONS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("attestations");
+/// organization, attestation → its bytes
+pub(super) const BUNDLES: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("bundles");
+/// organization, subject, receipt, attestation
+pub(super) const SUBJECTS: TableDefinition<'_, (&str, Key, u64, Key), ()> = TableDefinition::new("subjects");
+/// organization, number → audit entry
+pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
+/// organization, verdict key → verdict
+pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
+/// organization, repository, child, root
+pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
+
+/// The layout that this version writes and reads.
+pub(super) const FORMAT: u64 = 1;
+
+/// Calls a macro with every table, so that none is forgotten when the file is made or copied.
+macro_rules! every_table {
+    ($each:ident) => {
+        $each!(
+            META,
+            ORGANIZATIONS,
+            TOKENS,
+            REVISIONS,
+            WORKFLOWS,
+            RUNS,
+            RUNS_BY_TIME,
+            RUNS_BY_WORKFLOW,
+            ATTESTATIONS,
+            BUNDLES,
+            SUBJECTS,
+            AUDIT,
+            VERDICTS,
+            GRANTS
+        )
+    };
+}
+pub(super) use every_table;
+
+/// The lowest and the highest digest.
+pub(super) const LOWEST: Key = &[0; 32];
+pub(super) const HIGHEST: Key = &[0xff; 32];
+
+/// An instant as a key that sorts as instants do.
+pub(super) fn instant(at: Timestamp) -> u64 {
+    at.as_microsecond().cast_unsigned() ^ (1 << 63)
+}
+
+pub(super) fn encode<T: Serialize>(table: &'static str, record: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(|e| StoreError::Corrupt { table, reason: e.to_string() })
+}
+
+pub(super) fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt { table, reason: e.to_string() })
+}
+
+pub(super) fn digest(key: &[u8; 32]) -> Digest {
+    Digest::from_bytes(*key)
+}
+
+/// A failed read, as the store tells it.
+pub(super) fn unread(error: impl Into<redb::Error>) -> StoreError {
+    failed("read", error.into())
+}
+
+/// A failed write, as the store tells it.
+pub(super) fn unwritten(error: impl Into<redb::Error>) -> StoreError {
+    failed("written", error.into())
+}
+
+fn failed(doing: &'static str, error: redb::Error) -> StoreError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    match error {
+        redb::Error::Io(io) if matches!(io.kind(), StorageFull | QuotaExceeded | FileTooLarge) => StoreError::Full,
+        other => StoreError::Failed { doing, reason: other.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_sort_as_they_follow_each_other() {
+        let earlier: Timestamp = "1969-12-31T23:59:59Z".parse().unwrap();
+        let later: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert!(instant(earlier) < instant(later));
+    }
+}

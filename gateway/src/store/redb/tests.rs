@@ -1,0 +1,311 @@
+use std::{
+    io,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ::redb::{ReadableTable, StorageBackend, backends::InMemoryBackend};
+use bytes::Bytes;
+use contracts::api::{Role, RunState, Unmatched};
+
+use super::*;
+use crate::store::Source;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn token(organization: &str, id: &str) -> TokenRecord {
+    TokenRecord {
+        id: id.to_owned(),
+        organization: name(organization),
+        name: "test".to_owned(),
+        role: Role::Admin,
+        workflow: None,
+        operator: false,
+        secret: Digest::of(format!("{organization} {id}").as_bytes()),
+        created_at: at(0),
+        revoked_at: None,
+    }
+}
+
+fn run(id: &str, state: RunState, second: i64) -> RunRecord {
+    RunRecord {
+        id: id.to_owned(),
+        workflow: "skynet/release".parse().unwrap(),
+        state,
+        started_at: at(second),
+        received_at: None,
+        attestation: None,
+        revision: None,
+        findings: Vec::new(),
+    }
+}
+
+fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -> AttestationRecord {
+    AttestationRecord {
+        id: Digest::of(bundle),
+        bundle: Bytes::from_static(bundle),
+        subjects: vec![subject],
+        received_at: at(second),
+        source: Source::Pushed {
+            workflow: "skynet/release".parse().unwrap(),
+            run: run.to_owned(),
+            contract: name("release"),
+            revision: 1,
+            accepted: true,
+        },
+    }
+}
+
+fn attested(run: RunRecord, by: &AttestationRecord) -> RunRecord {
+    RunRecord { attestation: Some(by.id), received_at: Some(by.received_at), ..run }
+}
+
+fn files(text: &str) -> RevisionFiles {
+    RevisionFiles {
+        contract: "contract.yaml".to_owned(),
+        files: BTreeMap::from([("contract.yaml".to_owned(), text.to_owned())]),
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let acme = name("acme");
+    let image = Digest::of(b"image");
+
+    let found = AttestationRecord {
+        source: Source::Discovered { repository: "r.dev/a".parse().unwrap() },
+        ..attestation(b"one", image, "", 5)
+    };
+    store.discovered(&acme, vec![found.clone()]).await.unwrap();
+    let before = store.evidence_changed(&acme, &image);
+
+    assert!(store.start_run(&acme, run("r1", RunState::Started, 1)).await.unwrap());
+    assert!(!store.start_run(&acme, run("r1", RunState::Started, 2)).await.unwrap());
+
+    let one = attestation(b"one", image, "r1", 9);
+    let accepted = attested(run("r1", RunState::Accepted, 9), &one);
+    assert_eq!(store.receive(&acme, one.clone(), accepted.clone()).await.unwrap(), Receipt::Stored);
+    assert!(store.evidence_changed(&acme, &image) > before);
+    let kept = store.attestation(&acme, one.id).await.unwrap().unwrap();
+    assert_eq!((kept.received_at, &kept.source, &kept.bundle), (at(5), &one.source, &one.bundle));
+
+    let first = RunRecord { started_at: at(1), ..accepted.clone() };
+    assert_eq!(
+        store.receive(&acme, one.clone(), attested(run("r2", RunState::Accepted, 10), &one)).await.unwrap(),
+        Receipt::Same(Box::new(first.clone()))
+    );
+    let two = attestation(b"two", image, "r1", 11);
+    assert_eq!(store.receive(&acme, two.clone(), attested(accepted, &two)).await.unwrap(), Receipt::RunUsed);
+    let foreign = RunRecord { workflow: "other/flow".parse().unwrap(), ..run("r3", RunState::Accepted, 12) };
+    store.start_run(&acme, run("r3", RunState::Started, 12)).await.unwrap();
+    assert_eq!(store.receive(&acme, two, foreign).await.unwrap(), Receipt::RunUsed);
+
+    store.discovered(&acme, vec![found]).await.unwrap();
+    assert_eq!(store.attestation(&acme, one.id).await.unwrap().unwrap().source, one.source);
+    let runs = store.runs(&acme, Some(&"skynet/release".parse().unwrap()), 9).await.unwrap();
+    assert_eq!(runs.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["r3", "r1"]);
+    assert_eq!(runs[1], first);
+}
+
+#[tokio::test]
+async fn the_newest_attestation_comes_first_and_nothing_crosses_organizations() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, other) = (name("acme"), name("acme-2"));
+    let image = Digest::of(b"image");
+    for (bundle, id, second) in [(&b"old"[..], "r1", 1), (b"new", "r2", 3), (b"mid", "r3", 2)] {
+        let record = attestation(bundle, image, id, second);
+        store.receive(&acme, record.clone(), attested(run(id, RunState::Accepted, second), &record)).await.unwrap();
+    }
+    let about: Vec<_> = store.attestations_about(&acme, image, 2).await.unwrap();
+    assert_eq!(about.iter().map(|a| a.bundle.as_ref()).collect::<Vec<_>>(), [b"new", b"mid"]);
+    assert!(store.attestations_about(&acme, Digest::of(b"x"), 9).await.unwrap().is_empty());
+
+    assert!(store.attestations_about(&other, image, 9).await.unwrap().is_empty());
+    assert!(store.runs(&other, None, 9).await.unwrap().is_empty());
+    assert_eq!(store.run(&other, "r1").await.unwrap(), None);
+    assert_eq!(store.attestation(&other, Digest::of(b"old")).await.unwrap(), None);
+    let repository: Repository = "r.dev/a".parse().unwrap();
+    store.put_grants(&acme, &repository, vec![Grant { root: image, child: Digest::of(b"layer") }]).await.unwrap();
+    assert_eq!(store.roots(&acme, &repository, Digest::of(b"layer")).await.unwrap(), [image]);
+    assert!(store.roots(&other, &repository, Digest::of(b"layer")).await.unwrap().is_empty());
+    assert!(store.roots(&acme, &"r.dev/b".parse().unwrap(), Digest::of(b"layer")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn contracts_are_numbered_without_gaps_and_listed_at_their_current_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let acme = name("acme");
+    let before = store.rules_changed(&acme);
+    for (contract, text, number, new) in [
+        ("release", "a", 1, true),
+        ("release", "a", 1, false),
+        ("release", "b", 2, true),
+        ("base", "a", 1, true),
+        ("release", "a", 3, true),
+    ] {
+        let applied = store
+            .apply_revision(&acme, &name(contract), Digest::of(text.as_bytes()), files(text), at(0))
+            .await
+            .unwrap();
+        assert_eq!((applied.0.number, applied.1), (number, new), "{contract} {text}");
+    }
+    assert_eq!(store.rules_changed(&acme), before + 4);
+    let current = store.contracts(&acme).await.unwrap();
+    let current: Vec<_> = current.values().map(|r| (r.contract.as_str(), r.number)).collect();
+    assert_eq!(current, [("base", 1), ("release", 3)]);
+    let second = store.revision(&acme, &name("release"), Some(2)).await.unwrap().unwrap();
+    assert_eq!(second.files, files("b"));
+    assert!(store.contracts(&name("acme-2")).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_writers_were_told_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let store = Arc::new(RedbStore::open(&path).unwrap());
+    assert!(store.create_organization(&name("acme"), token("acme", "t")).await.unwrap());
+    assert!(!store.create_organization(&name("acme"), token("acme", "t2")).await.unwrap());
+    let writers: Vec<_> = (0..400)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                // Every run id is fought for by two writers; each fight has one winner.
+                store.start_run(&name("acme"), run(&format!("r{}", n / 2), RunState::Started, n)).await.unwrap()
+            })
+        })
+        .collect();
+    let won = futures::future::join_all(writers).await.into_iter().filter(|w| *w.as_ref().unwrap()).count();
+    assert_eq!(won, 200);
+    store.revoke_token(&name("acme"), "t", at(1)).await.unwrap();
+    let settings = OrganizationSettings { unmatched: Unmatched::Allow, ..Default::default() };
+    store.put_settings(&name("acme"), settings.clone(), at(2)).await.unwrap();
+    assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
+    let Ok(store) = Arc::try_unwrap(store) else { panic!("a writer still holds the store") };
+    drop(store);
+
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.runs(&name("acme"), None, 1000).await.unwrap().len(), 200);
+    assert_eq!(store.settings(&name("acme")).await.unwrap(), settings);
+    let kept = store.token_by_secret(token("acme", "t").secret).await.unwrap().unwrap();
+    assert_eq!(kept.revoked_at, Some(at(1)));
+    let log = store.audit_log(&name("acme"), 1, 1000).await.unwrap();
+    assert_eq!((log.len(), log.last().unwrap().event.as_str()), (204, "settings-changed"));
+    assert_eq!(store.audit_log(&name("acme"), 3, 2).await.unwrap(), log[2..4]);
+}
+
+#[tokio::test]
+async fn a_changed_audit_log_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let store = RedbStore::open(&path).unwrap();
+    for event in ["one", "two", "three"] {
+        store.audit(&name("acme"), event, serde_json::json!({}), at(0)).await.unwrap();
+    }
+    drop(store);
+    let database = file::builder().open(&path).unwrap();
+    let tx = database.begin_write().unwrap();
+    {
+        let mut table = tx.open_table(tables::AUDIT).unwrap();
+        let text = String::from_utf8(table.get(("acme", 2)).unwrap().unwrap().value().to_vec()).unwrap();
+        table.insert(("acme", 2), text.replace("two", "owt").as_bytes()).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(database);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.audit_log(&name("acme"), 1, 2).await.unwrap()[1].event, "owt");
+    assert!(matches!(store.audit_log(&name("acme"), 1, 3).await, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.audit_log(&name("acme"), 3, 3).await, Err(StoreError::Corrupt { .. })));
+}
+
+#[tokio::test]
+async fn a_backup_is_a_whole_state_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("s.redb"), folder.path().join("copy.redb"));
+    let store = RedbStore::open(&path).unwrap();
+    store.create_organization(&name("acme"), token("acme", "t")).await.unwrap();
+    let record = attestation(b"one", Digest::of(b"image"), "r1", 1);
+    store.receive(&name("acme"), record.clone(), attested(run("r1", RunState::Accepted, 1), &record)).await.unwrap();
+    store.backup(&copy).await.unwrap();
+    assert!(store.backup(&copy).await.is_err());
+    let copied = RedbStore::open(&copy).unwrap();
+    assert_eq!(copied.attestation(&name("acme"), record.id).await.unwrap(), Some(record));
+    assert!(copied.token_by_secret(token("acme", "t").secret).await.unwrap().is_some());
+    assert_eq!(copied.audit_log(&name("acme"), 1, 9).await.unwrap().len(), 3);
+}
+
+/// A disk that can be full.
+#[derive(Debug, Clone, Default)]
+struct Disk(Arc<(Mutex<Option<Arc<InMemoryBackend>>>, AtomicBool)>);
+
+impl Disk {
+    fn memory(&self) -> Arc<InMemoryBackend> {
+        Arc::clone(self.0.0.lock().unwrap().get_or_insert_with(|| Arc::new(InMemoryBackend::new())))
+    }
+
+    fn fill(&self, full: bool) {
+        self.0.1.store(full, Ordering::SeqCst);
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.0.1.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.memory().len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.memory().read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.room()?;
+        self.memory().set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.room()?;
+        self.memory().sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.room()?;
+        self.memory().write(offset, data)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_got_over() {
+    let disk = Disk::default();
+    let opened = {
+        let disk = disk.clone();
+        file::Opened::with("memory".to_owned(), Box::new(move || file::builder().create_with_backend(disk.clone())))
+    };
+    let store = RedbStore::over(opened.unwrap()).unwrap();
+    store.add_token(token("acme", "before")).await.unwrap();
+    disk.fill(true);
+    assert!(matches!(store.add_token(token("acme", "during")).await, Err(StoreError::Full)));
+    assert_eq!(store.token_by_secret(token("acme", "during").secret).await.unwrap(), None);
+    assert!(store.add_token(token("acme", "still")).await.is_err());
+    disk.fill(false);
+    // The next operation may meet the closed file and opens it; the one after it is written.
+    drop(store.add_token(token("acme", "again")).await);
+    store.add_token(token("acme", "after")).await.unwrap();
+    let kept: Vec<_> = store.tokens(&name("acme")).await.unwrap().into_iter().map(|t| t.id).collect();
+    assert!(kept.contains(&"before".to_owned()) && kept.contains(&"after".to_owned()), "{kept:?}");
+    assert!(!kept.contains(&"during".to_owned()), "{kept:?}");
+}

@@ -1,0 +1,268 @@
+//! What the store does in a write transaction. Each function decides by what it reads before it writes.
+
+use contracts::{
+    Digest, Repository, Verdict,
+    api::{OrganizationSettings, RevisionFiles, RunState},
+};
+use jiff::Timestamp;
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use serde_json::json;
+
+use super::{
+    audit,
+    memory::Effect,
+    read::{AttestationFacts, current_revision, found},
+    tables::{
+        ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, SUBJECTS,
+        TOKENS, VERDICTS, WORKFLOWS, encode, instant, unread, unwritten,
+    },
+    writer::Done,
+};
+use crate::{
+    names::Name,
+    store::{
+        AttestationRecord, Grant, Receipt, RevisionRecord, RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
+    },
+};
+
+type Written<T> = Result<Done<T>, StoreError>;
+
+/// Verdicts kept on the disk. Beyond it they are all forgotten and computed again.
+const VERDICTS_KEPT: u64 = 200_000;
+
+pub(super) fn create_organization(tx: &WriteTransaction, organization: &Name, token: &TokenRecord) -> Written<bool> {
+    let mut table = tx.open_table(ORGANIZATIONS).map_err(unwritten)?;
+    if table.get(organization.as_str()).map_err(unread)?.is_some() {
+        return Ok(Done::unchanged(false));
+    }
+    let settings = encode("organizations", &OrganizationSettings::default())?;
+    table.insert(organization.as_str(), settings.as_slice()).map_err(unwritten)?;
+    audit::append(tx, organization, "organization-created", json!({}), token.created_at)?;
+    let Done { mut effects, .. } = add_token(tx, token)?;
+    effects.push(Effect::Rules(organization.clone()));
+    Ok(Done { answer: true, effects })
+}
+
+pub(super) fn put_settings(
+    tx: &WriteTransaction,
+    organization: &Name,
+    settings: &OrganizationSettings,
+    now: Timestamp,
+) -> Written<()> {
+    let bytes = encode("organizations", settings)?;
+    let mut table = tx.open_table(ORGANIZATIONS).map_err(unwritten)?;
+    table.insert(organization.as_str(), bytes.as_slice()).map_err(unwritten)?;
+    let detail = json!({"settings": settings});
+    audit::append(tx, organization, "settings-changed", detail, now)?;
+    Ok(Done { answer: (), effects: vec![Effect::Rules(organization.clone())] })
+}
+
+pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord) -> Written<()> {
+    let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
+    let key = (token.organization.as_str(), token.id.as_str());
+    if table.get(key).map_err(unread)?.is_some() {
+        let reason = format!("there is a token `{}` already", token.id);
+        return Err(StoreError::Failed { doing: "written", reason });
+    }
+    table.insert(key, encode("tokens", token)?.as_slice()).map_err(unwritten)?;
+    let workflow = token.workflow.as_ref().map(ToString::to_string);
+    let detail = json!({
+        "token": token.id, "name": token.name, "role": token.role, "workflow": workflow, "operator": token.operator,
+    });
+    audit::append(tx, &token.organization, "token-created", detail, token.created_at)?;
+    Ok(Done { answer: (), effects: vec![Effect::Token(token.clone())] })
+}
+
+pub(super) fn revoke_token(
+    tx: &WriteTransaction,
+    organization: &Name,
+    id: &str,
+    now: Timestamp,
+) -> Written<Option<TokenRecord>> {
+    let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
+    let key = (organization.as_str(), id);
+    let known: Option<TokenRecord> = found(table.get(key), "tokens")?;
+    let Some(known) = known else { return Ok(Done::unchanged(None)) };
+    if known.revoked_at.is_some() {
+        return Ok(Done::unchanged(Some(known)));
+    }
+    let revoked = TokenRecord { revoked_at: Some(now), ..known };
+    table.insert(key, encode("tokens", &revoked)?.as_slice()).map_err(unwritten)?;
+    audit::append(tx, organization, "token-revoked", json!({"token": id, "name": revoked.name}), now)?;
+    Ok(Done { answer: Some(revoked.clone()), effects: vec![Effect::Token(revoked)] })
+}
+
+pub(super) fn apply_revision(
+    tx: &WriteTransaction,
+    organization: &Name,
+    contract: &Name,
+    digest: Digest,
+    files: &RevisionFiles,
+    now: Timestamp,
+) -> Written<(RevisionRecord, bool)> {
+    let mut table = tx.open_table(REVISIONS).map_err(unwritten)?;
+    let number = match current_revision(&table, organization, contract)? {
+        Some(current) if current.digest == digest => return Ok(Done::unchanged((current, false))),
+        Some(current) => current.number.saturating_add(1),
+        None => 1,
+    };
+    let revision = RevisionRecord { contract: contract.clone(), number, digest, files: files.clone(), applied_at: now };
+    let key = (organization.as_str(), contract.as_str(), number);
+    table.insert(key, encode("revisions", &revision)?.as_slice()).map_err(unwritten)?;
+    let detail = json!({"contract": contract, "revision": number, "digest": digest});
+    audit::append(tx, organization, "contract-applied", detail, now)?;
+    Ok(Done { answer: (revision, true), effects: vec![Effect::Rules(organization.clone())] })
+}
+
+pub(super) fn put_workflow(tx: &WriteTransaction, organization: &Name, workflow: &WorkflowRecord) -> Written<()> {
+    let mut table = tx.open_table(WORKFLOWS).map_err(unwritten)?;
+    let name = workflow.name.to_string();
+    let key = (organization.as_str(), name.as_str());
+    let known: Option<WorkflowRecord> = found(table.get(key), "workflows")?;
+    let event = if known.is_some() { "workflow-changed" } else { "workflow-created" };
+    let created_at = known.map_or(workflow.created_at, |k| k.created_at);
+    let record = WorkflowRecord { created_at, ..workflow.clone() };
+    table.insert(key, encode("workflows", &record)?.as_slice()).map_err(unwritten)?;
+    let detail = json!({"workflow": name, "team": record.team, "contract": record.contract});
+    audit::append(tx, organization, event, detail, workflow.created_at)?;
+    Ok(Done { answer: (), effects: vec![Effect::Rules(organization.clone())] })
+}
+
+pub(super) fn start_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Written<bool> {
+    if known_run(tx, organization, &run.id)?.is_some() {
+        return Ok(Done::unchanged(false));
+    }
+    put_run(tx, organization, run)?;
+    let detail = json!({"run": run.id, "workflow": run.workflow.to_string()});
+    audit::append(tx, organization, "run-started", detail, run.started_at)?;
+    Ok(Done::unchanged(true))
+}
+
+pub(super) fn receive(
+    tx: &WriteTransaction,
+    organization: &Name,
+    attestation: &AttestationRecord,
+    run: &RunRecord,
+) -> Written<Receipt> {
+    let known = known_attestation(tx, organization, attestation.id)?;
+    if let Some(AttestationFacts { source: Source::Pushed { run: first, .. }, .. }) = &known {
+        let first = known_run(tx, organization, first)?.ok_or_else(|| StoreError::Corrupt {
+            table: "runs",
+            reason: format!("the run `{first}` of an attestation is not there"),
+        })?;
+        return Ok(Done::unchanged(Receipt::Same(Box::new(first))));
+    }
+    let begun = known_run(tx, organization, &run.id)?;
+    if begun.as_ref().is_some_and(|b| b.workflow != run.workflow || b.attestation.is_some()) {
+        return Ok(Done::unchanged(Receipt::RunUsed));
+    }
+    // Found upstream before it was pushed: it keeps the time of its first receipt.
+    let received_at = known.map_or(attestation.received_at, |k| k.received_at);
+    let record = AttestationRecord { received_at, ..attestation.clone() };
+    let started_at = begun.map_or(run.started_at, |b| b.started_at);
+    let run = RunRecord { started_at, ..run.clone() };
+    let effects = put_attestation(tx, organization, &record)?;
+    put_run(tx, organization, &run)?;
+    let event = match run.state {
+        RunState::Accepted => "attestation-accepted",
+        RunState::Started | RunState::Rejected => "attestation-rejected",
+    };
+    let detail = json!({
+        "attestation": record.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
+        "subjects": record.subjects, "findings": run.findings.iter().map(|f| f.code).collect::<Vec<_>>(),
+    });
+    audit::append(tx, organization, event, detail, run.received_at.unwrap_or(attestation.received_at))?;
+    Ok(Done { answer: Receipt::Stored, effects })
+}
+
+pub(super) fn discovered(
+    tx: &WriteTransaction,
+    organization: &Name,
+    attestations: &[AttestationRecord],
+) -> Written<()> {
+    let mut effects = Vec::new();
+    for attestation in attestations {
+        if known_attestation(tx, organization, attestation.id)?.is_some() {
+            continue;
+        }
+        effects.extend(put_attestation(tx, organization, attestation)?);
+        let detail =
+            json!({"attestation": attestation.id, "source": attestation.source, "subjects": attestation.subjects});
+        audit::append(tx, organization, "attestation-discovered", detail, attestation.received_at)?;
+    }
+    Ok(Done { answer: (), effects })
+}
+
+pub(super) fn put_verdict(tx: &WriteTransaction, organization: &Name, key: Digest, verdict: &Verdict) -> Written<()> {
+    let bytes = encode("verdicts", verdict)?;
+    if tx.open_table(VERDICTS).map_err(unwritten)?.len().map_err(unread)? >= VERDICTS_KEPT {
+        tx.delete_table(VERDICTS).map_err(unwritten)?;
+    }
+    let mut table = tx.open_table(VERDICTS).map_err(unwritten)?;
+    table.insert((organization.as_str(), key.as_bytes()), bytes.as_slice()).map_err(unwritten)?;
+    Ok(Done::unchanged(()))
+}
+
+pub(super) fn put_grants(
+    tx: &WriteTransaction,
+    organization: &Name,
+    repository: &Repository,
+    grants: &[Grant],
+) -> Written<()> {
+    let mut table = tx.open_table(GRANTS).map_err(unwritten)?;
+    let repository = repository.to_string();
+    for Grant { root, child } in grants {
+        let key = (organization.as_str(), repository.as_str(), child.as_bytes(), root.as_bytes());
+        table.insert(key, ()).map_err(unwritten)?;
+    }
+    Ok(Done::unchanged(()))
+}
+
+fn known_run(tx: &WriteTransaction, organization: &Name, id: &str) -> Result<Option<RunRecord>, StoreError> {
+    found(tx.open_table(RUNS).map_err(unwritten)?.get((organization.as_str(), id)), "runs")
+}
+
+fn known_attestation(
+    tx: &WriteTransaction,
+    organization: &Name,
+    id: Digest,
+) -> Result<Option<AttestationFacts>, StoreError> {
+    let table = tx.open_table(ATTESTATIONS).map_err(unwritten)?;
+    found(table.get((organization.as_str(), id.as_bytes())), "attestations")
+}
+
+/// Writes a run and its places in the lists. A run that is there keeps its begin, so its places do not change.
+fn put_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Result<(), StoreError> {
+    let (name, id, begin) = (organization.as_str(), run.id.as_str(), instant(run.started_at));
+    let bytes = encode("runs", run)?;
+    tx.open_table(RUNS).map_err(unwritten)?.insert((name, id), bytes.as_slice()).map_err(unwritten)?;
+    tx.open_table(RUNS_BY_TIME).map_err(unwritten)?.insert((name, begin, id), ()).map_err(unwritten)?;
+    let workflow = run.workflow.to_string();
+    let mut table = tx.open_table(RUNS_BY_WORKFLOW).map_err(unwritten)?;
+    table.insert((name, workflow.as_str(), begin, id), ()).map_err(unwritten)?;
+    Ok(())
+}
+
+fn put_attestation(
+    tx: &WriteTransaction,
+    organization: &Name,
+    record: &AttestationRecord,
+) -> Result<Vec<Effect>, StoreError> {
+    let (name, id) = (organization.as_str(), record.id.as_bytes());
+    let facts = AttestationFacts {
+        subjects: record.subjects.clone(),
+        received_at: record.received_at,
+        source: record.source.clone(),
+    };
+    let facts = encode("attestations", &facts)?;
+    tx.open_table(ATTESTATIONS).map_err(unwritten)?.insert((name, id), facts.as_slice()).map_err(unwritten)?;
+    tx.open_table(BUNDLES).map_err(unwritten)?.insert((name, id), record.bundle.as_ref()).map_err(unwritten)?;
+    let mut table = tx.open_table(SUBJECTS).map_err(unwritten)?;
+    let mut effects = Vec::new();
+    for subject in &record.subjects {
+        let key = (name, subject.as_bytes(), instant(record.received_at), id);
+        table.insert(key, ()).map_err(unwritten)?;
+        effects.push(Effect::Evidence(organization.clone(), *subject));
+    }
+    Ok(effects)
+}
