@@ -15,6 +15,10 @@ pub const STATEMENT_MATERIALS: usize = 256;
 pub const DOCUMENT_DEPTH: usize = 100;
 /// Scalars, keys and containers of one YAML document.
 pub const YAML_NODES: usize = 100_000;
+/// Elements and attributes of one XML document.
+pub const XML_NODES: usize = 500_000;
+/// Attributes of one XML element (each is compared with those before it).
+pub const XML_ATTRIBUTES: usize = 128;
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).
 pub const REVISION_FILE_BYTES: usize = 512 * 1024;
 /// All the files of one contract revision.
