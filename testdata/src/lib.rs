@@ -12,6 +12,7 @@ mod authority;
 mod documents;
 mod image;
 mod layout;
+mod mutate;
 mod referrer;
 
 pub use authority::{Authority, CodeSigning, TlsServer};
@@ -20,6 +21,7 @@ pub use documents::{
 };
 pub use image::{Blob, Image, Index, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST};
 pub use layout::{Layout, scratch};
+pub use mutate::{Mutator, deep};
 pub use referrer::Attached;
 
 use contracts::Repository;
