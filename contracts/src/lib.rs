@@ -5,6 +5,7 @@
 //! anything that decides. Cryptography lives here and nowhere else, TLS and the test minter aside.
 
 pub mod api;
+pub mod crafting;
 pub mod digest;
 pub mod finding;
 pub mod limits;

@@ -1,0 +1,30 @@
+//! The statement that a crafting session writes: predicate `chainloop.dev/attestation/v0.2`, as Chainloop's own
+//! tools write and read it.
+//!
+//! Reading says what a statement *claims*. What the build claims about itself being good is taken out before any
+//! rule reads it.
+
+mod declared;
+
+pub use declared::{CraftError, CraftedRun, DeclaredMaterial, ImageName};
+
+use crate::MaterialType;
+
+/// The predicate type of a crafted statement.
+pub const PREDICATE_TYPE: &str = "chainloop.dev/attestation/v0.2";
+
+/// The name of the subject that is the Git commit.
+pub const GIT_HEAD: &str = "git.head";
+
+/// The type of the slot that an attestation made by another tool fills, when its predicate is a document that
+/// contracts ask for. The table is fixed: a predicate type that is not in it fills no slot.
+#[must_use]
+pub fn foreign_slot(predicate_type: &str) -> Option<MaterialType> {
+    match predicate_type {
+        "https://cyclonedx.org/bom" | "https://cyclonedx.org/schema" => Some(MaterialType::SbomCyclonedxJson),
+        "https://spdx.dev/Document" | "https://spdx.dev/Document/v2.2" | "https://spdx.dev/Document/v2.3" => {
+            Some(MaterialType::SbomSpdxJson)
+        }
+        _ => None,
+    }
+}
