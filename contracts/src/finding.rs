@@ -88,7 +88,7 @@ codes! {
     DocumentDuplicate = "document-duplicate",
     /// Something published that this version does not evaluate yet.
     DocumentUnsupported = "document-unsupported",
-    /// A file that a document refers to is not there.
+    /// A file that a document refers to is not there, or one is there that no document refers to.
     DocumentReference = "document-reference",
     /// A document or file is larger than allowed.
     DocumentTooLarge = "document-too-large",

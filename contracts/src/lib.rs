@@ -5,14 +5,21 @@
 //! anything that decides. Cryptography lives here and nowhere else, TLS and the test minter aside.
 
 pub mod api;
+pub mod contract;
 pub mod crafting;
 pub mod digest;
+pub mod duration;
 pub mod finding;
 pub mod limits;
 pub mod materials;
+mod paths;
+pub mod pattern;
+pub mod policy;
 pub mod reference;
+pub mod revision;
 pub mod runners;
 pub mod verdict;
+pub mod yaml;
 
 pub use digest::{Digest, Hasher};
 pub use finding::{Code, Diagnostics, EvidencePlace, Finding, Origin, Severity};
