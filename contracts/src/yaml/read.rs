@@ -276,7 +276,7 @@ mod tests {
         let mut all = String::new();
         for text in [
             "",
-            "# nothing\n",
+            " # nothing\n",
             "a: 1\na: 2\nb: 1\nb: 2",
             "{\"a\":1,\"a\":2}",
             "a: &x 1\nb: *x",
@@ -303,7 +303,7 @@ mod tests {
         }
         insta::assert_snapshot!(all, @r#"
         "" => f:1:1 document-syntax the document is empty
-        "# nothing\n" => f:1:1 document-syntax the document is empty
+        " # nothing\n" => f:1:1 document-syntax the document is empty
         "a: 1\na: 2\nb: 1\nb: 2" => f:2:1 document-duplicate key `a` appears twice, first on line 1
         "a: 1\na: 2\nb: 1\nb: 2" => f:4:1 document-duplicate key `b` appears twice, first on line 3
         "{\"a\":1,\"a\":2}" => f:1:8 document-duplicate key `a` appears twice, first on line 1
