@@ -7,11 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{
-    Diagnostics, Finding,
+    Code, Diagnostics, Finding,
     api::{ErrorBody, ErrorDetail},
 };
 
-use crate::{evidence::EvidenceError, http::auth::AuthError, names::NameError, store::StoreError};
+use crate::{
+    evidence::EvidenceError, gate::GateError, http::auth::AuthError, intake::IntakeError, names::NameError,
+    store::StoreError,
+};
 
 /// A failed API request: what the client is told, and what the log is told beyond that.
 #[derive(Debug)]
@@ -188,5 +191,46 @@ impl From<Diagnostics> for ApiError {
             format!("the contract has {mistakes}: see the findings"),
         )
         .with_findings(findings)
+    }
+}
+
+impl From<GateError> for ApiError {
+    fn from(error: GateError) -> Self {
+        let log = error.to_string();
+        let message = match &error {
+            // What lies outside the gateway, or in a contract, is told; what lies inside is for the log.
+            GateError::Upstream(_) | GateError::Contract { .. } | GateError::TooLong { .. } => {
+                format!("it could not be decided: {log}: try again")
+            }
+            GateError::Store(_)
+            | GateError::Evidence { .. }
+            | GateError::Trust { .. }
+            | GateError::Evaluation { .. } => "it could not be decided now: try again".to_owned(),
+        };
+        Self::could_not_decide(message).logged(log)
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let message = error.to_string();
+        match error {
+            IntakeError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "attestation-too-large", message),
+            IntakeError::Unreadable { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "attestation-unreadable", message)
+            }
+            IntakeError::UnknownWorkflow { .. } => Self::not_found(message),
+            IntakeError::Refused { finding, .. } => {
+                Self::new(StatusCode::FORBIDDEN, finding.code.as_str(), message).with_findings(vec![*finding])
+            }
+            IntakeError::Mismatch { finding } => {
+                let status = match finding.code {
+                    Code::RunAlreadyUsed => StatusCode::CONFLICT,
+                    _ => StatusCode::UNPROCESSABLE_ENTITY,
+                };
+                Self::new(status, finding.code.as_str(), message).with_findings(vec![*finding])
+            }
+            IntakeError::CouldNotDecide(error) => error.into(),
+        }
     }
 }
