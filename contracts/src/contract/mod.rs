@@ -274,12 +274,13 @@ impl Contract {
     }
 
     fn read_current(node: &Node, issues: &mut Issues) -> Option<Self> {
-        let fields = Fields::read(node, "a contract", &["apiVersion", "kind", "metadata", "spec"], issues)?;
+        const SPEC: &[&str] =
+            &["materials", "envAllowList", "runner", "policies", "policyGroups", "annotations", "signers", "admission"];
+        const KNOWN: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
+        let fields = Fields::read_with_inner(node, "a contract", KNOWN, ("spec", SPEC), issues)?;
         check_header(&fields, "Contract", API_VERSIONS, issues);
         let metadata = fields.need("metadata", issues).and_then(|node| Metadata::read(node, false, issues));
         let spec = fields.need("spec", issues)?;
-        const SPEC: &[&str] =
-            &["materials", "envAllowList", "runner", "policies", "policyGroups", "annotations", "signers", "admission"];
         let spec = Fields::read(spec, "the `spec` of a contract", SPEC, issues)?;
         let contract = Self::read_spec(&spec, node, issues);
         let signers = signers::read(&spec, issues);

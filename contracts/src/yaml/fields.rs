@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::{Entry, Kind, Node, Place, Scalar, Spanned};
-use crate::{Code, Diagnostics, Finding, Origin, Severity, digest::shorten, limits};
+use crate::{Code, Diagnostics, Finding, Origin, digest::shorten, limits};
 
 /// What is wrong with a set of documents, collected while they are read.
 pub(crate) struct Issues {
     file: String,
     findings: Vec<Finding>,
-    dropped: usize,
+    errors: usize,
+    warnings: usize,
 }
 
 impl Issues {
     /// No issues yet; places are in this file.
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), findings: Vec::new(), dropped: 0 }
+        Self { file: file.to_owned(), findings: Vec::new(), errors: 0, warnings: 0 }
     }
 
     /// From here on places are in another file; answers with the one before.
@@ -45,23 +46,24 @@ impl Issues {
         self.push(finding);
     }
 
-    /// Adds a finding. Beyond [`limits::DOCUMENT_FINDINGS`] they are only counted, errors still being errors.
+    /// Adds a finding. Beyond [`limits::DOCUMENT_FINDINGS`] errors, and as many warnings, they are only counted.
     pub(crate) fn push(&mut self, finding: Finding) {
-        if self.findings.len() < limits::DOCUMENT_FINDINGS {
+        let room = if finding.blocks() { &mut self.errors } else { &mut self.warnings };
+        *room += 1;
+        if *room <= limits::DOCUMENT_FINDINGS {
             self.findings.push(finding);
-        } else if finding.blocks() {
-            self.dropped += 1;
         }
     }
 
     /// The warnings, when there is no error; otherwise everything, in the order of the files' lines.
     pub(crate) fn finish(mut self) -> Result<Vec<Finding>, Diagnostics> {
         self.findings.sort_by(|a, b| a.origin.cmp(&b.origin));
-        if self.dropped > 0 {
-            let message = format!("{} more mistakes are not shown", self.dropped);
+        let beyond = self.errors.saturating_sub(limits::DOCUMENT_FINDINGS);
+        if beyond > 0 {
+            let message = format!("{beyond} more mistakes are not shown");
             self.findings.push(Finding::error(Code::DocumentTooLarge, message));
         }
-        if self.findings.iter().any(|finding| finding.severity == Severity::Error) {
+        if self.errors > 0 {
             return Err(Diagnostics(self.findings));
         }
         Ok(self.findings)
@@ -88,6 +90,17 @@ impl<'n> Fields<'n> {
         known: &[&'static str],
         issues: &mut Issues,
     ) -> Option<Self> {
+        Self::read_with_inner(node, what, known, ("", &[]), issues)
+    }
+
+    /// The same for a map with an inner map, whose keys are often written a level too high.
+    pub(crate) fn read_with_inner(
+        node: &'n Node,
+        what: &'static str,
+        known: &[&'static str],
+        (inner, keys_of_inner): (&'static str, &[&'static str]),
+        issues: &mut Issues,
+    ) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else {
             let message = format!("{what} is a map of keys, not {}", node.kind_name());
             issues.error(Code::DocumentInvalidValue, node.place, message);
@@ -96,7 +109,17 @@ impl<'n> Fields<'n> {
         let mut found: BTreeMap<&'static str, &'n Entry> = BTreeMap::new();
         for entry in entries {
             let Some(name) = known.iter().copied().find(|name| is_spelling_of(&entry.key, name)) else {
-                unknown_key(entry, what, known, issues);
+                if keys_of_inner.iter().any(|name| is_spelling_of(&entry.key, name)) {
+                    let message = format!("{what} has no key `{}` of its own", entry.key);
+                    issues.error_with(
+                        Code::DocumentUnknownKey,
+                        entry.place,
+                        message,
+                        format!("move it under `{inner}`"),
+                    );
+                } else {
+                    unknown_key(entry, what, known, issues);
+                }
                 continue;
             };
             if let Some(first) = found.get(name) {
@@ -132,7 +155,10 @@ impl<'n> Fields<'n> {
     pub(crate) fn need(&self, name: &str, issues: &mut Issues) -> Option<&'n Node> {
         let node = self.get(name);
         if node.is_none() {
-            let message = format!("{} needs `{name}`", self.what);
+            let message = match self.entry(name) {
+                Some(entry) => format!("`{}` is written without a value", entry.key),
+                None => format!("{} needs `{name}`", self.what),
+            };
             issues.error(Code::DocumentMissingKey, self.place_of(name), message);
         }
         node
@@ -161,7 +187,10 @@ impl<'n> Fields<'n> {
         let boolean = node.scalar().and_then(Scalar::boolean);
         if boolean.is_none() {
             let message = match node.scalar() {
-                Some(scalar) => format!("`{name}` is `true` or `false`, not `{}`", shorten(&scalar.text)),
+                Some(scalar) if scalar.plain => {
+                    format!("`{name}` is `true` or `false`, not `{}`", shorten(&scalar.text))
+                }
+                Some(scalar) => format!("`{name}` is `true` or `false`, not the text `{}`", shorten(&scalar.text)),
                 None => format!("`{name}` is `true` or `false`, not {}", node.kind_name()),
             };
             issues.error_with(Code::DocumentInvalidValue, node.place, message, "write true or false without quotes");
@@ -211,13 +240,14 @@ impl<'n> Fields<'n> {
                     map.insert(entry.key.clone(), value);
                 }
                 None => {
-                    let message = format!("`{}` is one text, not {}", shorten(&entry.key), entry.value.kind_name());
-                    issues.error_with(
-                        Code::DocumentInvalidValue,
-                        entry.place,
-                        message,
-                        "write several values as one text, separated by commas or line ends",
-                    );
+                    let (message, mend) = if entry.value.is_null() {
+                        let message = format!("`{}` is written without a value", shorten(&entry.key));
+                        (message, "write \"\" for an empty text, or leave the key out")
+                    } else {
+                        let message = format!("`{}` is one text, not {}", shorten(&entry.key), entry.value.kind_name());
+                        (message, "write several values as one text, separated by commas or line ends")
+                    };
+                    issues.error_with(Code::DocumentInvalidValue, entry.place, message, mend);
                 }
             }
         }
