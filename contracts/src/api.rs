@@ -297,3 +297,21 @@ pub struct CheckAnswer {
     #[serde(flatten)]
     pub verdict: Verdict,
 }
+
+/// One entry of the audit log, oldest first in `GET /api/v1/audit?from=N&limit=N`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened, kebab-case.
+    pub event: String,
+    /// To what.
+    pub detail: serde_json::Value,
+    /// The digest of the entry before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
+    /// The digest of this entry.
+    pub digest: Digest,
+}

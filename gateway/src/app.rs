@@ -1,8 +1,36 @@
-//! The parts of a running gateway, put together.
+//! The parts of a running gateway, put together: from settings to a server that answers, and to its end.
 
-use std::sync::Arc;
+use std::{
+    fs,
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
-use crate::{config::Settings, evidence::EvidenceFolder, metrics::Metrics, store::Store};
+use contracts::api::Role;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    config::Settings,
+    evidence::{EvidenceError, EvidenceFolder, sync_folder},
+    gate::{Gate, Parts},
+    http::{
+        self, clock,
+        secret::{Secret, random_id},
+    },
+    intake::Intake,
+    metrics::Metrics,
+    rules::Rules,
+    server::{Server, TlsError, acceptor},
+    store::{RedbStore, Store, StoreError, TokenRecord},
+    upstream::{UpstreamSettingsError, Upstreams},
+    workers::Workers,
+};
 
 /// What every request handler is given. Cheap to clone.
 #[derive(Clone)]
@@ -11,8 +39,254 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// The bytes of materials.
     pub evidence: Arc<EvidenceFolder>,
+    /// What decides.
+    pub gate: Arc<Gate>,
+    /// What takes attestations.
+    pub intake: Arc<Intake>,
+    /// Where images come from.
+    pub upstreams: Arc<Upstreams>,
+    /// Where compiling, verifying and evaluating run.
+    pub workers: Workers,
     /// The configuration as it was at the start.
     pub settings: Arc<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How much of what is costly may happen at once.
+    pub slots: Arc<Slots>,
+}
+
+/// Bounds on costly requests.
+#[derive(Debug)]
+pub struct Slots {
+    /// Backups at once.
+    pub(crate) backup: Semaphore,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self { backup: Semaphore::new(1) }
+    }
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state file.
+    #[error(transparent)]
+    State(#[from] StoreError),
+    /// The evidence folder.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// The certificate or key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An upstream.
+    #[error(transparent)]
+    Upstreams(#[from] UpstreamSettingsError),
+    /// The trusted root.
+    #[error("the trusted root `{path}` cannot be used: {reason}")]
+    TrustedRoot {
+        /// Where.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Tokens would be sent in the clear.
+    #[error(
+        "`listen` is `{listen}`, where plain HTTP would show tokens to others: configure `[tls]`, listen on 127.0.0.1, or set `plain_http = true`"
+    )]
+    PlainHttp {
+        /// Where.
+        listen: SocketAddr,
+    },
+    /// The address is taken or not ours.
+    #[error("the gateway cannot listen on `{listen}`: {reason}")]
+    Listen {
+        /// Where.
+        listen: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// The first admin token cannot be handed over.
+    #[error("the first admin token cannot be written to `{path}`: {reason}")]
+    AdminToken {
+        /// Where.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Starts gateways.
+pub struct Gateway;
+
+impl Gateway {
+    /// Opens the state, writes the first admin token if the state is empty, and begins to answer.
+    ///
+    /// # Errors
+    /// When something that the settings name cannot be used. Nothing listens then.
+    pub async fn start(settings: Settings) -> Result<Running, StartError> {
+        if settings.exposes_secrets() && !settings.plain_http {
+            return Err(StartError::PlainHttp { listen: settings.listen });
+        }
+        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+        let app = assemble(settings)?;
+        let unheard = |e: io::Error| StartError::Listen { listen: app.settings.listen, reason: e.to_string() };
+        let listener = TcpListener::bind(app.settings.listen).await.map_err(unheard)?;
+        let address = listener.local_addr().map_err(unheard)?;
+        let admin_token_file = first_token(&app).await?;
+        let server = Server {
+            tls,
+            max_connections: app.settings.max_connections,
+            drain: app.settings.drain,
+            metrics: Arc::clone(&app.metrics),
+            router: http::router(app),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(server.run(listener, stopped));
+        Ok(Running { address, admin_token_file, stop, task })
+    }
+}
+
+/// A gateway that answers. Dropping it stops it without waiting.
+pub struct Running {
+    address: SocketAddr,
+    admin_token_file: Option<PathBuf>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Where it listens; the port is the real one when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The file with the first admin token, when the state was empty at the start.
+    #[must_use]
+    pub fn admin_token_file(&self) -> Option<&PathBuf> {
+        self.admin_token_file.as_ref()
+    }
+
+    /// Takes no more connections, lets open requests finish within the configured time, and closes the state.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the server did not end well");
+        }
+    }
+}
+
+/// Serves until `shutdown` comes, then drains.
+///
+/// # Errors
+/// When the gateway does not start.
+pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let running = Gateway::start(settings).await?;
+    tracing::info!(address = %running.address(), "the gateway listens");
+    if let Some(path) = running.admin_token_file() {
+        tracing::info!(file = %path.display(), "the state is new: its first admin token is in this file");
+    }
+    shutdown.await;
+    tracing::info!("the gateway stops: open requests may finish");
+    running.stop().await;
+    Ok(())
+}
+
+/// Opens what the settings name and puts it together.
+fn assemble(settings: Settings) -> Result<App, StartError> {
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
+    let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
+    let upstreams = Arc::new(Upstreams::new(&settings.upstreams)?);
+    let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
+    let rules = Arc::new(rules(&settings, &store, &workers)?);
+    let intake = Intake::new(Arc::clone(&store), Arc::clone(&evidence), Arc::clone(&rules), workers.clone());
+    let table = Arc::clone(&upstreams);
+    let gate = Gate::new(Parts {
+        store: Arc::clone(&store),
+        evidence: Arc::clone(&evidence),
+        rules,
+        locate: Arc::new(move |organization, host| table.locate(organization, host)),
+        workers: workers.clone(),
+        metrics: Arc::clone(&metrics),
+        discovery_interval: settings.discovery_interval,
+    });
+    Ok(App {
+        store,
+        evidence,
+        gate: Arc::new(gate),
+        intake: Arc::new(intake),
+        upstreams,
+        workers,
+        metrics,
+        slots: Arc::new(Slots::default()),
+        settings: Arc::new(settings),
+    })
+}
+
+fn rules(settings: &Settings, store: &Arc<dyn Store>, workers: &Workers) -> Result<Rules, StartError> {
+    let path = settings.trusted_root.as_ref();
+    let unusable = |reason: String| StartError::TrustedRoot {
+        path: path.map(|p| p.display().to_string()).unwrap_or_default(),
+        reason,
+    };
+    let root = path.map(fs::read).transpose().map_err(|e| unusable(e.to_string()))?;
+    Rules::new(Arc::clone(store), workers.clone(), root.map(Into::into)).map_err(|e| unusable(e.to_string()))
+}
+
+/// Makes the first organization with its operator's token when the state has none. The secret is only ever in
+/// the file, which must not have been there.
+async fn first_token(app: &App) -> Result<Option<PathBuf>, StartError> {
+    if !app.store.is_empty().await? {
+        return Ok(None);
+    }
+    let path = app.settings.admin_token_file.clone();
+    let refused = |reason: String| StartError::AdminToken { path: path.display().to_string(), reason };
+    let made = Secret::generate().and_then(|secret| Ok((secret, random_id()?)));
+    let (secret, id) = made.map_err(|e| refused(e.to_string()))?;
+    let record = TokenRecord {
+        id,
+        organization: app.settings.organization.clone(),
+        name: "operator".to_owned(),
+        role: Role::Admin,
+        workflow: None,
+        operator: true,
+        secret: secret.digest(),
+        created_at: clock::now(),
+        revoked_at: None,
+    };
+    write_secret(&path, secret).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            refused("it is there already, but the state is empty: move the file away and start again".to_owned())
+        }
+        _ => refused(error.to_string()),
+    })?;
+    match app.store.create_organization(&app.settings.organization, record).await {
+        Ok(true) => Ok(Some(path)),
+        Ok(false) => {
+            drop(fs::remove_file(&path));
+            Err(refused("the organization is there, but has no tokens".to_owned()))
+        }
+        Err(error) => {
+            drop(fs::remove_file(&path));
+            Err(error.into())
+        }
+    }
+}
+
+fn write_secret(path: &PathBuf, secret: Secret) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    writeln!(file, "{}", secret.reveal())?;
+    file.sync_all()?;
+    sync_folder(folder.unwrap_or(std::path::Path::new(".")))
 }

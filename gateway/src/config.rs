@@ -12,7 +12,10 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::names::{Name, NameError};
+use crate::{
+    names::{Name, NameError},
+    upstream::UpstreamSettings,
+};
 
 /// A configuration, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// A Sigstore `trusted_root.json`, for keyless signatures.
     pub trusted_root: Option<PathBuf>,
+    /// Where images come from.
+    pub upstreams: Vec<UpstreamSettings>,
     /// How long a look at an upstream's attestations of an allowed image is taken as current.
     pub discovery_interval: Duration,
     /// Whether `/metrics` is shown without a token.
@@ -140,6 +145,8 @@ struct RawSettings {
     drain: Option<Spanned<String>>,
     #[serde(default)]
     log: LogSettings,
+    #[serde(default)]
+    upstreams: Vec<UpstreamSettings>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +215,7 @@ impl RawSettings {
             max_connections: None,
             drain: None,
             log: LogSettings::default(),
+            upstreams: Vec::new(),
         }
     }
 }
@@ -248,6 +256,7 @@ impl Reading<'_> {
             max_connections: self.connections(raw.max_connections.as_ref()),
             drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
             log: raw.log,
+            upstreams: raw.upstreams.into_iter().map(|u| u.under(self.folder)).collect(),
         };
         if settings.exposes_secrets() && !settings.plain_http {
             let line = raw.listen.as_ref().map(|l| line_of(self.text, &l.span()));

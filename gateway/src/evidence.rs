@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use contracts::{Digest, Hasher};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,17 +29,32 @@ pub struct EvidenceFolder {
     root: PathBuf,
 }
 
-/// Stored evidence, opened: its length, and its bytes as they are on the disk, not hashed on the way.
+/// Stored evidence, opened: its length, and its bytes.
 pub struct StoredEvidence {
     /// Length in bytes.
     pub length: u64,
+    digest: Digest,
     file: File,
 }
 
 impl StoredEvidence {
-    /// The bytes in pieces.
+    /// The bytes in pieces, hashed on the way. The last piece comes only when all of them have the digest;
+    /// otherwise the stream ends with an error, never with a clean end.
     pub fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        ReaderStream::with_capacity(self.file, 64 * 1024)
+        let file = ReaderStream::with_capacity(self.file, 64 * 1024);
+        let begin = (file, Bytes::new(), Some(Hasher::default()));
+        stream::unfold(begin, move |(mut file, held, hasher)| async move {
+            let mut hasher = hasher?;
+            match file.next().await {
+                Some(Ok(piece)) => {
+                    hasher.update(&piece);
+                    Some((Ok(held), (file, piece, Some(hasher))))
+                }
+                Some(Err(error)) => Some((Err(error), (file, Bytes::new(), None))),
+                None if hasher.finish() == self.digest => Some((Ok(held), (file, Bytes::new(), None))),
+                None => Some((Err(io::Error::other("the stored bytes are damaged")), (file, Bytes::new(), None))),
+            }
+        })
     }
 }
 
@@ -213,7 +228,7 @@ impl EvidenceFolder {
         match File::open(self.place(organization, digest)).await {
             Ok(file) => {
                 let length = file.metadata().await.map_err(&failed)?.len();
-                Ok(Some(StoredEvidence { length, file }))
+                Ok(Some(StoredEvidence { length, digest, file }))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
@@ -259,8 +274,6 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
-
     use super::*;
 
     fn pieces(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, io::Error>> + Unpin {
@@ -302,6 +315,10 @@ mod tests {
         folder.put(&acme, digest, 10, pieces(&[b"sbom"])).await.unwrap();
         fs::write(folder.place(&acme, digest), b"sb0m").unwrap();
         assert!(matches!(folder.read(&acme, digest, 10).await, Err(EvidenceError::Damaged { .. })));
+        let stored = folder.stored(&acme, digest).await.unwrap().unwrap();
+        let streamed: Vec<_> = stored.into_stream().collect().await;
+        assert!(streamed.last().unwrap().is_err());
+        assert!(streamed.iter().flatten().all(Bytes::is_empty));
         folder.put(&acme, digest, 10, pieces(&[b"sbom"])).await.unwrap();
         assert!(folder.read(&acme, digest, 10).await.unwrap().is_some());
     }

@@ -12,7 +12,11 @@ use contracts::{
 };
 
 use crate::{
-    evidence::EvidenceError, gate::GateError, http::auth::AuthError, intake::IntakeError, names::NameError,
+    evidence::EvidenceError,
+    gate::GateError,
+    http::{auth::AuthError, body::BodyError},
+    intake::IntakeError,
+    names::NameError,
     store::StoreError,
 };
 
@@ -171,6 +175,19 @@ impl From<EvidenceError> for ApiError {
                 "the gateway cannot use its evidence folder now: try again",
             )
             .logged(message),
+        }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let message = error.to_string();
+        match error {
+            BodyError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message),
+            BodyError::Incomplete { .. } => Self::new(StatusCode::BAD_REQUEST, "body-incomplete", message),
+            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", message),
+            BodyError::ContentType { .. } => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-type", message),
+            BodyError::Json { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid-json", message),
         }
     }
 }

@@ -1,0 +1,58 @@
+//! The bytes of materials, by digest.
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use contracts::{api::Role, limits};
+
+use super::digest;
+use crate::{
+    app::App,
+    evidence::Put,
+    http::{auth::Caller, body, error::ApiError},
+};
+
+pub(super) async fn upload(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    caller.needs(Role::Push)?;
+    let digest = digest(&text)?;
+    // Told before the bytes are sent, when the sender says how many there are.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|l| l > limits::EVIDENCE_BYTES) {
+        return Err(crate::evidence::EvidenceError::TooLarge { limit: limits::EVIDENCE_BYTES }.into());
+    }
+    match app.evidence.put(&caller.organization, digest, limits::EVIDENCE_BYTES, body::pieces(body)).await? {
+        Put::Added => {
+            tracing::info!(organization = %caller.organization, %digest, token = %caller.token_id, "evidence was stored");
+            Ok(StatusCode::CREATED)
+        }
+        Put::Present => Ok(StatusCode::OK),
+    }
+}
+
+/// Answers `HEAD` too.
+pub(super) async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Read)?;
+    let digest = digest(&text)?;
+    let stored = app.evidence.stored(&caller.organization, digest).await?;
+    let stored = stored.ok_or_else(|| ApiError::not_found(format!("there is no evidence `{digest}`")))?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, stored.length.to_string()),
+        (header::CONTENT_DISPOSITION, "attachment".to_owned()),
+        (header::CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
+    ];
+    Ok((headers, Body::from_stream(stored.into_stream())).into_response())
+}

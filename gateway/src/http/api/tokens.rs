@@ -1,0 +1,97 @@
+//! Tokens: made, listed, revoked. A revoked token is refused from the next request on.
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use contracts::api::{CreatedToken, NewToken, Role, TokenInfo};
+use jiff::Timestamp;
+
+use super::{answer, present};
+use crate::{
+    app::App,
+    http::{
+        auth::Caller,
+        body, clock,
+        error::ApiError,
+        secret::{Secret, random_id},
+    },
+    names::{Name, WorkflowName},
+    store::TokenRecord,
+};
+
+/// The longest name of a token, in characters.
+const NAME: usize = 100;
+
+pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+    caller.needs(Role::Admin)?;
+    let tokens: Vec<TokenInfo> =
+        app.store.tokens(&caller.organization).await?.into_iter().map(present::token).collect();
+    Ok(answer(StatusCode::OK, &tokens))
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Admin)?;
+    let NewToken { name, role, workflow } = body::json(&headers, body).await?;
+    if name.trim().is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
+        return Err(ApiError::invalid(format!(
+            "a token's `name` is 1 to {NAME} printable characters: say what it is for"
+        )));
+    }
+    let workflow: Option<WorkflowName> = workflow.map(|w| w.parse()).transpose()?;
+    if let Some(workflow) = &workflow {
+        if matches!(role, Role::Admin | Role::Pull) {
+            return Err(ApiError::invalid("only tokens of role `push` or `read` can be bound to a workflow"));
+        }
+        if app.store.workflow(&caller.organization, workflow).await?.is_none() {
+            return Err(ApiError::not_found(format!("there is no workflow `{workflow}`: create it first")));
+        }
+    }
+    let (record, secret) = make(&caller.organization, name, role, workflow, clock::now())?;
+    app.store.add_token(record.clone()).await?;
+    tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %record.id, role = ?role, "a token was made");
+    Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
+}
+
+pub(super) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Admin)?;
+    let revoked = app.store.revoke_token(&caller.organization, &id, clock::now()).await?;
+    let revoked = revoked.ok_or_else(|| ApiError::not_found("there is no such token"))?;
+    tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %revoked.id, "a token was revoked");
+    Ok(answer(StatusCode::OK, &present::token(revoked)))
+}
+
+/// A token that is not stored yet, and its secret.
+pub(super) fn make(
+    organization: &Name,
+    name: String,
+    role: Role,
+    workflow: Option<WorkflowName>,
+    now: Timestamp,
+) -> Result<(TokenRecord, Secret), ApiError> {
+    let made = Secret::generate().and_then(|secret| Ok((secret, random_id()?)));
+    let (secret, id) = made.map_err(|e| ApiError::internal(format!("no randomness: {e}")))?;
+    let record = TokenRecord {
+        id,
+        organization: organization.clone(),
+        name,
+        role,
+        workflow,
+        operator: false,
+        secret: secret.digest(),
+        created_at: now,
+        revoked_at: None,
+    };
+    Ok((record, secret))
+}

@@ -1,0 +1,118 @@
+//! Request bodies: bounded in bytes and in time, whatever their sender says of them.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use contracts::limits;
+use futures::{Stream, StreamExt, stream};
+use serde::de::DeserializeOwned;
+
+/// How long a sender may be silent within a body.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a body that is kept in memory may take as a whole.
+const WHOLE: Duration = Duration::from_secs(120);
+
+/// Why a body was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It is longer than allowed.
+    #[error("the body is larger than {limit} bytes, the most that is taken here")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
+    },
+    /// It stopped before its end.
+    #[error("the body broke off before its end: {reason}")]
+    Incomplete {
+        /// What happened.
+        reason: String,
+    },
+    /// It came too slowly.
+    #[error("the body came too slowly: the upload was given up")]
+    TooSlow,
+    /// It is of a type that this route does not read.
+    #[error("the content type `{found}` is not read here: send {expected}")]
+    ContentType {
+        /// What was sent.
+        found: String,
+        /// What is read.
+        expected: &'static str,
+    },
+    /// It is not the JSON that this route reads.
+    #[error("the body is not what this route reads: {reason}")]
+    Json {
+        /// What is wrong and where.
+        reason: String,
+    },
+}
+
+/// The body in pieces, as they come. Ends with an error when the sender is silent for too long.
+pub fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin {
+    let data = body.into_data_stream();
+    Box::pin(stream::unfold(Some(data), |data| async {
+        let mut data = data?;
+        match tokio::time::timeout(SILENCE, data.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(data))),
+            Ok(Some(Err(error))) => Some((Err(BodyError::Incomplete { reason: error.to_string() }), None)),
+            Err(_) => Some((Err(BodyError::TooSlow), None)),
+        }
+    }))
+}
+
+/// The whole body, at most `limit` bytes.
+///
+/// # Errors
+/// When it is longer, breaks off or takes too long.
+pub async fn whole(body: Body, limit: usize) -> Result<Bytes, BodyError> {
+    let mut pieces = pieces(body);
+    let read = async {
+        let mut all = BytesMut::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            if all.len().saturating_add(piece.len()) > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.freeze())
+    };
+    tokio::time::timeout(WHOLE, read).await.unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// The body as a JSON document. A key given twice is a mistake, wherever it is.
+///
+/// # Errors
+/// When it is not JSON, or not of this shape, or not a body that can be read at all.
+pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, BodyError> {
+    content_type(headers, Some("application/json"), &["application/json"], "`application/json`")?;
+    let bytes = whole(body, limits::REQUEST_BYTES).await?;
+    let wrong = |reason: String| BodyError::Json { reason };
+    serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
+}
+
+/// Checks the content type, without its parameters.
+///
+/// # Errors
+/// When it is none of those allowed.
+pub fn content_type(
+    headers: &HeaderMap,
+    default: Option<&str>,
+    allowed: &[&str],
+    expected: &'static str,
+) -> Result<(), BodyError> {
+    let sent = match headers.get(header::CONTENT_TYPE) {
+        Some(value) => value.to_str().unwrap_or("?").to_owned(),
+        None => default.unwrap_or("none").to_owned(),
+    };
+    let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if allowed.contains(&essence.as_str()) {
+        Ok(())
+    } else {
+        Err(BodyError::ContentType { found: sent.chars().take(100).collect(), expected })
+    }
+}
