@@ -114,7 +114,7 @@ impl PolicyDocument {
     /// What comes with errors may be incomplete; `None` always comes with one.
     pub(crate) fn read(node: &Node, issues: &mut Issues) -> Option<Self> {
         let fields = Fields::read(node, "a policy", &["apiVersion", "kind", "metadata", "spec"], issues)?;
-        check_header(&fields, "Policy", API_VERSIONS, issues);
+        check_header(&fields, "Policy", API_VERSIONS, issues)?;
         let metadata = fields.need("metadata", issues).and_then(|node| Metadata::read(node, true, issues));
         let spec = fields.need("spec", issues)?;
         const SPEC: &[&str] = &["path", "embedded", "type", "policies", "inputs", "autoMatch"];
@@ -177,8 +177,9 @@ impl Metadata {
     }
 }
 
-/// Holds `apiVersion` and `kind` against what they must be.
-pub(crate) fn check_header(fields: &Fields<'_>, kind: &str, versions: &[&str], issues: &mut Issues) {
+/// Holds `apiVersion` and `kind` against what they must be. `None`, with an error, when this is a document of another
+/// kind, whose other keys need no comment.
+pub(crate) fn check_header(fields: &Fields<'_>, kind: &str, versions: &[&str], issues: &mut Issues) -> Option<()> {
     if let Some(version) = fields.need_text("apiVersion", issues)
         && !versions.contains(&version.value)
     {
@@ -198,7 +199,9 @@ pub(crate) fn check_header(fields: &Fields<'_>, kind: &str, versions: &[&str], i
             let message = format!("this is a `{}`; a `{kind}` is needed here", shorten(written.value));
             issues.error(Code::DocumentInvalidValue, place, message);
         }
+        return None;
     }
+    Some(())
 }
 
 /// Names of contracts, policies, materials and rules.
@@ -441,8 +444,6 @@ spec:
         insta::assert_snapshot!(show(text), @"
         1:1 document-missing-key a policy needs `apiVersion`; -
         1:7 document-unsupported policy groups are not supported; attach the group's policies one by one under `policies`
-        2:11 document-missing-key `metadata` needs `name`; -
-        3:8 document-duplicate `path` and `policies` are two ways to give the same; keep `policies`
         ");
         let text = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: p}\nspec: {policies: []}";
         insta::assert_snapshot!(show(text), @"4:7 document-missing-key the policy has no script; give `policies:` with a `kind` and an `embedded` or `path` script");

@@ -23,7 +23,7 @@ use crate::{
     pattern::RepositoryPattern,
     policy::{Metadata, PolicyDocument, check_header},
     runners::Runner,
-    yaml::{self, Fields, Issues, Node, Spanned},
+    yaml::{self, Fields, Issues, Kind, Node, Spanned},
 };
 
 /// The values of `apiVersion` under which contracts are read.
@@ -278,9 +278,12 @@ impl Contract {
             &["materials", "envAllowList", "runner", "policies", "policyGroups", "annotations", "signers", "admission"];
         const KNOWN: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
         let fields = Fields::read_with_inner(node, "a contract", KNOWN, ("spec", SPEC), issues)?;
-        check_header(&fields, "Contract", API_VERSIONS, issues);
+        check_header(&fields, "Contract", API_VERSIONS, issues)?;
         let metadata = fields.need("metadata", issues).and_then(|node| Metadata::read(node, false, issues));
-        let spec = fields.need("spec", issues)?;
+        // A contract that asks for nothing is published with an empty `spec`.
+        let nothing = Node { place: fields.place_of("spec"), kind: Kind::Map(Vec::new()) };
+        let written = fields.entry("spec").map(|entry| if entry.value.is_null() { &nothing } else { &entry.value });
+        let spec = written.or_else(|| fields.need("spec", issues))?;
         let spec = Fields::read(spec, "the `spec` of a contract", SPEC, issues)?;
         let contract = Self::read_spec(&spec, node, issues);
         let signers = signers::read(&spec, issues);

@@ -232,48 +232,49 @@ fn signers_that_let_in_more_than_they_seem_to_are_refused() {
         "{any: [{issuer: 'https://acme.dev', identity: a@acme.dev}], treshold: 1}",
     ]
     .iter()
-    .map(|text| format!("{text}\n{}", signers(text)))
+    .map(|text| format!("{text:?}\n{}", signers(text)))
     .collect();
-    insta::assert_snapshot!(all, @"
+    insta::assert_snapshot!(all, @r#"
+    ""
     5:2 document-missing-key `signers` is written without a value; -
-    {}
+    "{}"
     5:11 signers-missing `signers` names nobody; list at least one signer under `any`, or leave `signers` out to use the organization's
-    []
+    "[]"
     5:11 document-invalid-value `signers` is a map of keys, not a list; -
-    {any: []}
+    "{any: []}"
     5:17 signers-missing `signers` names nobody; list at least one signer under `any`, or leave `signers` out to use the organization's
-    {threshold: 0, any: [{publicKey: 'file://k.pub'}]}
+    "{threshold: 0, any: [{publicKey: 'file://k.pub'}]}"
     5:23 document-invalid-value a `threshold` of 0 would let everyone in; write 1 or more
-    {threshold: -1, any: [{publicKey: 'file://k.pub'}]}
+    "{threshold: -1, any: [{publicKey: 'file://k.pub'}]}"
     5:23 document-invalid-value `-1` is not a number of signers: write 1 or more; -
-    {threshold: , any: [{publicKey: 'file://k.pub'}]}
+    "{threshold: , any: [{publicKey: 'file://k.pub'}]}"
     5:12 document-missing-key `threshold` is written without a value; -
-    {threshold: 2, any: [{publicKey: 'file://k.pub'}]}
+    "{threshold: 2, any: [{publicKey: 'file://k.pub'}]}"
     5:23 document-invalid-value `threshold` is 2, but only 1 can sign, so nothing would ever pass; lower it, or name more signers under `any`
-    {threshold: 2, any: [{publicKey: 'file://k.pub'}, {public_key: 'file://./k.pub'}]}
+    "{threshold: 2, any: [{publicKey: 'file://k.pub'}, {public_key: 'file://./k.pub'}]}"
     5:61 document-duplicate this signer is named twice; -
-    {any: [{}]}
+    "{any: [{}]}"
     5:18 document-missing-key a signer needs `publicKey`, or `issuer` and `identity`; -
-    {any: [{publicKey: '-----BEGIN PUBLIC KEY-----'}]}
+    "{any: [{publicKey: '-----BEGIN PUBLIC KEY-----'}]}"
     5:30 document-unsupported `publicKey` is a file next to the contract; put the key in PEM into a file and write `file://` and its path
-    {any: [{publicKey: 'file://k.pub', identity: a@acme.dev}]}
+    "{any: [{publicKey: 'file://k.pub', identity: a@acme.dev}]}"
     5:46 document-invalid-value a signer is the holder of a key or an identity, not both at once; make two items of it
-    {any: [{issuer: 'https://acme.dev'}]}
+    "{any: [{issuer: 'https://acme.dev'}]}"
     5:18 document-missing-key a signer needs `identity`; -
-    {any: [{issuer: '', identity: ' '}]}
+    "{any: [{issuer: '', identity: ' '}]}"
     5:27 pattern-too-wide `issuer` is empty, which names nobody; -
     5:41 pattern-too-wide `identity` is empty, which names nobody; -
-    {any: [{issuer: 'https://*', identity: 'https://github.com/acme/.*'}]}
+    "{any: [{issuer: 'https://*', identity: 'https://github.com/acme/.*'}]}"
     5:27 pattern-too-wide `https://*` has a wildcard, but an `issuer` is compared letter by letter; write it in full; name several signers one by one
     5:50 pattern-too-wide `https://github.com/acme/.*` has a wildcard, but an `identity` is compared letter by letter; write it in full; name several signers one by one
-    {any: [{issuer: 'https://acme.dev', identity: 'bot?@acme.dev'}]}
+    "{any: [{issuer: 'https://acme.dev', identity: 'bot?@acme.dev'}]}"
     5:57 pattern-too-wide `bot?@acme.dev` has a wildcard, but an `identity` is compared letter by letter; write it in full; name several signers one by one
-    {any: [{issuer: acme.dev, identity: 'a b'}]}
+    "{any: [{issuer: acme.dev, identity: 'a b'}]}"
     5:27 document-invalid-value `acme.dev` is not the address of an issuer; write it in full, for example https://token.actions.githubusercontent.com
     5:47 document-invalid-value `identity` has spaces or line ends in it; -
-    {any: [{issuer: 'https://acme.dev', identity: a@acme.dev}], treshold: 1}
+    "{any: [{issuer: 'https://acme.dev', identity: a@acme.dev}], treshold: 1}"
     5:71 document-unknown-key `signers` has no key `treshold`; did you mean `threshold`?
-    ");
+    "#);
 }
 
 #[test]
@@ -296,42 +297,43 @@ fn admission_that_answers_for_more_or_less_than_it_seems_to_is_refused() {
         &long,
     ]
     .iter()
-    .map(|text| format!("{}\n{}", text.chars().take(100).collect::<String>(), admission(text)))
+    .map(|text| format!("{:?}\n{}", text.chars().take(100).collect::<String>(), admission(text)))
     .collect();
-    insta::assert_snapshot!(all, @"
+    insta::assert_snapshot!(all, @r#"
+    ""
     5:2 document-missing-key `admission` is written without a value; -
-    {}
+    "{}"
     5:13 document-missing-key `admission` names no repository, so it would answer for nothing; list patterns under `repositories`, for example registry.acme.dev/skynet/**
-    {repositories: []}
+    "{repositories: []}"
     5:28 document-missing-key `admission` names no repository, so it would answer for nothing; list patterns under `repositories`, for example registry.acme.dev/skynet/**
-    {repositories: r.dev/a}
+    "{repositories: r.dev/a}"
     5:28 document-invalid-value `repositories` is a list, not a single value; start each item with `- `
-    {repositories: [r.dev/a, r.dev/a, '', [x]]}
+    "{repositories: [r.dev/a, r.dev/a, '', [x]]}"
     5:38 document-duplicate `r.dev/a` appears twice; -
     5:47 document-invalid-value `` is not a pattern of repositories: it is empty or longer than 255 bytes; -
     5:51 document-invalid-value a pattern of repositories is one text, not a list; -
-    {repositories: ['*/skynet/**', skynet/**]}
+    "{repositories: ['*/skynet/**', skynet/**]}"
     5:29 pattern-too-wide `*` would match registries that are not yours: name the host, or write `*.` and a domain in front of the path; -
     5:44 document-invalid-value `skynet/**` names no registry: write the host too, for example `registry.acme.dev/skynet/**`; -
-    {repositories: [r.dev/a], enforcement: block}
+    "{repositories: [r.dev/a], enforcement: block}"
     5:52 document-invalid-value `block` is not an enforcement: write enforce or warn; -
-    {repositories: [r.dev/a], enforcement: }
+    "{repositories: [r.dev/a], enforcement: }"
     5:39 document-missing-key `enforcement` is written without a value; -
-    {repositories: [r.dev/a], maxAge: 0d}
+    "{repositories: [r.dev/a], maxAge: 0d}"
     5:47 document-invalid-value `0d` is no time at all: write at least `1s`; -
-    {repositories: [r.dev/a], maxAge: 3 months}
+    "{repositories: [r.dev/a], maxAge: 3 months}"
     5:47 document-invalid-value `3 months` is not a span of time: write a number and one of `d`, `h`, `m`, `s`, for example `90d`; -
-    {repositories: [r.dev/a], max_age: }
+    "{repositories: [r.dev/a], max_age: }"
     5:39 document-missing-key `max_age` is written without a value; -
-    {repositories: [r.dev/a], rules: [{name: a}, {cel: b}, {name: a, cel: ''}, {name: A B, cel: 'true'}]
+    "{repositories: [r.dev/a], rules: [{name: a}, {cel: b}, {name: a, cel: ''}, {name: A B, cel: 'true'}]"
     5:47 document-missing-key a rule needs `cel`; -
     5:58 document-missing-key a rule needs `name`; -
     5:75 document-duplicate rule `a` appears twice; -
     5:83 document-invalid-value `cel` is empty; -
     5:95 document-invalid-value `A B` is not a name; use lower-case letters, digits and hyphens, with a letter or digit at both ends
-    {repositories: [r.dev/a], rules: [{name: long, cel: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+    "{repositories: [r.dev/a], rules: [{name: long, cel: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     5:65 document-too-large the condition has 2049 bytes; at most 2048 are read; make several rules of it
-    ");
+    "#);
 }
 
 #[test]
@@ -371,10 +373,8 @@ fn the_shape_of_a_contract_must_be_said() {
     "apiVersion: v1\nkind: Policy\nmetadata: {}\nspec: []"
     1:13 document-invalid-value `v1` is not a version of this document; write `apiVersion: chainloop.dev/v1`
     2:7 document-invalid-value this is a `Policy`; a `Contract` is needed here; -
-    3:11 document-missing-key `metadata` needs `name`; -
-    4:7 document-invalid-value the `spec` of a contract is a map of keys, not a list; -
     "apiVersion: chainloop.dev/v1\nkind: Contract\nmetadata: {name: c}\nspec:"
-    4:1 document-missing-key `spec` is written without a value; -
+    READ
     "#);
 }
 
