@@ -6,13 +6,18 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
-use contracts::api::{ContractBody, ContractInfo, RevisionFiles, Role};
+use contracts::{
+    Code, Diagnostics, Finding,
+    api::{AppliedContract, ContractBody, ContractInfo, RevisionFiles, Role},
+    contract::Contract,
+    revision::Revision,
+};
 use serde::Deserialize;
 
 use super::{answer, name, query};
 use crate::{
     app::App,
-    http::{auth::Caller, body, error::ApiError},
+    http::{auth::Caller, body, clock, error::ApiError},
     names::Name,
     store::RevisionRecord,
 };
@@ -31,7 +36,7 @@ struct Reading {
 }
 
 pub(super) async fn apply(
-    State(_app): State<App>,
+    State(app): State<App>,
     caller: Caller,
     Path(text): Path<String>,
     uri: Uri,
@@ -41,9 +46,77 @@ pub(super) async fn apply(
     let Applying { dry_run } = query(&uri)?;
     caller.needs_whole_organization()?;
     caller.needs(if dry_run { Role::Push } else { Role::Admin })?;
-    let _contract = name(&text)?;
-    let _files: RevisionFiles = body::json(&headers, body).await?;
-    Err(ApiError::could_not_decide("the compiler is not part of this build"))
+    let organization = &caller.organization;
+    let contract = name(&text)?;
+    let files: RevisionFiles = body::json(&headers, body).await?;
+    let compiled = app.workers.run(move || compile(&files)).await.map_err(|e| ApiError::internal(e.to_string()))??;
+    let defaults = app.store.settings(organization).await?.default_signers;
+    fits(&compiled.revision, &contract, &caller, defaults.is_empty())?;
+
+    let digest = compiled.revision.digest();
+    let (revision, changed) = if dry_run {
+        match app.store.revision(organization, &contract, None).await? {
+            Some(current) if current.digest == digest => (current.number, false),
+            Some(current) => (current.number.saturating_add(1), true),
+            None => (1, true),
+        }
+    } else {
+        let files = compiled.revision.files().clone();
+        let (record, new) = app.store.apply_revision(organization, &contract, digest, files, clock::now()).await?;
+        tracing::info!(
+            %organization, %contract, revision = record.number, %digest, changed = new, rules = compiled.rules,
+            token = %caller.token_id, "a contract was applied"
+        );
+        (record.number, new)
+    };
+    let status = if changed && !dry_run && revision == 1 { StatusCode::CREATED } else { StatusCode::OK };
+    let applied = AppliedContract {
+        name: contract.to_string(),
+        revision,
+        digest,
+        changed,
+        rules: compiled.rules,
+        findings: compiled.warnings,
+    };
+    Ok(answer(status, &applied))
+}
+
+struct Compiled {
+    revision: Revision,
+    rules: usize,
+    warnings: Vec<Finding>,
+}
+
+fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
+    let (revision, warnings) = Revision::from_files(files)?;
+    Ok(Compiled { rules: compiled_rules(&revision)?, revision, warnings })
+}
+
+fn compiled_rules(revision: &Revision) -> Result<usize, Diagnostics> {
+    let message = "contracts cannot be compiled yet";
+    Err(Diagnostics(vec![Finding::error(Code::PolicyCompile, message).at(revision.contract().origin.clone())]))
+}
+
+/// Refuses a revision that is right in itself but not here: under another name, for another organization, or
+/// signed by nobody.
+fn fits(revision: &Revision, name: &Name, caller: &Caller, no_default_signers: bool) -> Result<(), Diagnostics> {
+    let contract = revision.contract();
+    let mut findings = Vec::new();
+    if let Some(own) = contract.name.as_ref().filter(|own| *own != name.as_str()) {
+        let message = format!("the contract calls itself `{own}`, but is applied as `{name}`");
+        let finding = Finding::error(Code::DocumentInvalidValue, message).at(contract.origin.clone());
+        findings.push(finding.mend("apply it under its own name, or change `metadata.name`"));
+    }
+    if let Some(own) = contract.organization.as_ref().filter(|own| *own != caller.organization.as_str()) {
+        let message = format!("the contract is for the organization `{own}`, your token for `{}`", caller.organization);
+        findings.push(Finding::error(Code::DocumentInvalidValue, message).at(contract.origin.clone()));
+    }
+    if contract.signers.is_none() && no_default_signers {
+        let message = "nobody is named who may sign for this contract";
+        let finding = Finding::error(Code::SignersMissing, message).at(contract.origin.clone());
+        findings.push(finding.mend("name them under `spec.signers`, or give the organization `default_signers`"));
+    }
+    if findings.is_empty() { Ok(()) } else { Err(Diagnostics(findings)) }
 }
 
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
@@ -91,13 +164,21 @@ async fn info(app: &App, caller: &Caller, revision: &RevisionRecord) -> Result<C
         revision: revision.number,
         digest: revision.digest,
         applied_at: revision.applied_at,
-        repositories: Vec::new(),
+        repositories: repositories(&revision.files),
         workflows: workflows
             .iter()
             .filter(|w| w.contract == revision.contract && caller.may_act_on(&w.name))
             .map(|w| w.name.to_string())
             .collect(),
     })
+}
+
+/// The patterns that an applied contract answers for; none when it is for intake alone (or was applied by a
+/// version that read more than this one does).
+fn repositories(files: &RevisionFiles) -> Vec<String> {
+    let text = files.files.get(&files.contract).map(String::as_bytes).unwrap_or_default();
+    let admission = Contract::parse(&files.contract, text).ok().and_then(|(contract, _)| contract.admission);
+    admission.iter().flat_map(|a| &a.repositories).map(|r| r.value.to_string()).collect()
 }
 
 /// The only contract that a token bound to a workflow may see.

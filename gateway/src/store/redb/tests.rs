@@ -293,7 +293,7 @@ async fn a_full_disk_is_told_and_got_over() {
     let disk = Disk::default();
     let opened = {
         let disk = disk.clone();
-        file::Opened::with("memory".to_owned(), Box::new(move || file::builder().create_with_backend(disk.clone())))
+        Opened::with("memory".to_owned(), Box::new(move || file::builder().create_with_backend(disk.clone())))
     };
     let store = RedbStore::over(opened.unwrap()).unwrap();
     store.add_token(token("acme", "before")).await.unwrap();

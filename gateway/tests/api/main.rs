@@ -1,0 +1,10 @@
+//! The gateway through its front door: a real server on a free port, a real client, whole answers.
+
+mod attestations;
+mod contracts;
+mod doors;
+mod evidence;
+mod support;
+mod tenancy;
+mod tokens;
+mod whole;
