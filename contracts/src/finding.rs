@@ -36,6 +36,8 @@ codes! {
     SignerNotAllowed = "signer-not-allowed",
     /// A signature does not verify.
     SignatureInvalid = "signature-invalid",
+    /// An attestation is not what its format says: not a bundle, an envelope or a statement.
+    AttestationMalformed = "attestation-malformed",
     /// The newest attestation of the workflow broke its contract.
     RunRejected = "run-rejected",
     /// A material that the contract asks for is missing.

@@ -5,11 +5,15 @@
 //! anything that decides. Cryptography lives here and nowhere else, TLS and the test minter aside.
 
 pub mod api;
+pub mod bundle;
 pub mod contract;
 pub mod crafting;
 pub mod digest;
+pub mod dsse;
 pub mod duration;
 pub mod finding;
+pub mod json;
+pub mod keys;
 pub mod limits;
 pub mod materials;
 mod paths;
@@ -18,12 +22,22 @@ pub mod policy;
 pub mod reference;
 pub mod revision;
 pub mod runners;
+pub mod statement;
 pub mod verdict;
+pub mod verify;
 pub mod yaml;
 
+pub use bundle::{Bundle, BundleError};
 pub use digest::{Digest, Hasher};
+pub use dsse::{Envelope, EnvelopeError};
 pub use finding::{Code, Diagnostics, EvidencePlace, Finding, Origin, Severity};
+pub use keys::{KeyError, PublicKey, SignError, SigningKey};
 pub use materials::MaterialType;
 pub use reference::{PinnedRef, Reference, Repository, Tag, Target};
 pub use runners::Runner;
+pub use statement::{Statement, StatementError, Subject};
 pub use verdict::{ContractAnswer, Decision, Dependency, Enforcement, Verdict};
+pub use verify::{
+    AllowedSigner, BuildClaims, SignerIdentity, SignerPolicy, SignerPolicyError, TrustRoot, TrustRootError,
+    Verification, Verified, VerifyError,
+};

@@ -7,6 +7,14 @@ use std::time::Duration;
 pub const BUNDLE_BYTES: usize = 4 * 1024 * 1024;
 /// Signatures looked at in one envelope.
 pub const ENVELOPE_SIGNATURES: usize = 16;
+/// Log entries of one bundle; likewise its timestamps, and the certificates of its chain.
+pub const BUNDLE_PROOFS: usize = 16;
+/// A PEM file: a key, encrypted or not.
+pub const KEY_BYTES: usize = 16 * 1024;
+/// A Sigstore `trusted_root.json`.
+pub const TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
+/// Keys that signatures are checked against: those of an organization and of its contracts together.
+pub const TRUSTED_KEYS: usize = 64;
 /// Subjects of one statement.
 pub const STATEMENT_SUBJECTS: usize = 1024;
 /// Materials of one statement.

@@ -1,0 +1,289 @@
+//! Verification: from a bundle that anybody may have sent to a statement and those who signed it.
+//!
+//! This module must not contain authorization. It says who signed; [`SignerPolicy`] is a list that the caller holds
+//! the answer against, and what a contract asks for is decided elsewhere.
+
+mod keyless;
+mod signer;
+mod verified;
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::keyless::Keyless;
+pub use self::{
+    signer::{AllowedSigner, SignerIdentity, SignerPolicy, SignerPolicyError},
+    verified::Verified,
+};
+use crate::{
+    Bundle, Code, Digest, Hasher, PublicKey, Statement,
+    bundle::Material,
+    digest::shorten,
+    dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE},
+    json::JsonError,
+    limits,
+    statement::StatementError,
+};
+
+/// Whom signatures are checked against: public keys, and the authorities of a Sigstore `trusted_root.json`. Without
+/// either, everything is refused. Cloning is cheap.
+#[derive(Clone)]
+pub struct TrustRoot {
+    /// In the order of their ids, each once.
+    keys: Arc<[PublicKey]>,
+    keyless: Option<Arc<Keyless>>,
+    digest: Digest,
+}
+
+/// What a verified bundle proved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verification {
+    /// What was signed.
+    pub statement: Statement,
+    /// Who signed it, each once however often they did. Never empty. Whether they may is not decided here.
+    pub signers: BTreeSet<SignerIdentity>,
+    /// The earliest time that a transparency log or timestamp authority proves for the signature. Never what the
+    /// statement says of itself.
+    pub signed_at: Option<Timestamp>,
+    /// What the certificate says about the build that asked for it.
+    pub claims: Option<BuildClaims>,
+    /// The bundle's id.
+    pub attestation: Digest,
+}
+
+/// What a certificate authority wrote into a certificate about the pipeline that it gave it to, as the identity
+/// provider told it. The build itself cannot choose these. Which are there depends on the provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct BuildClaims {
+    /// The repository that was built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_repository: Option<String>,
+    /// The branch or tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ref: Option<String>,
+    /// The commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+    /// The definition of the pipeline that ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_config: Option<String>,
+    /// The event that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// Whether the provider's own machines ran it (`github-hosted`) or somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runner_environment: Option<String>,
+    /// The run's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+impl TrustRoot {
+    /// A trust root of these keys and, when given, the content of a `trusted_root.json`. Prepares everything that can
+    /// be prepared, so build one and keep it.
+    ///
+    /// # Errors
+    /// When there are more than [`limits::TRUSTED_KEYS`] different keys, or the file is longer than
+    /// [`limits::TRUSTED_ROOT_BYTES`] or anything in it cannot be used.
+    pub fn new(keys: Vec<PublicKey>, sigstore: Option<&[u8]>) -> Result<Self, TrustRootError> {
+        let keyless = sigstore.map(|bytes| Keyless::new(bytes, false)).transpose()?;
+        Self::of(keys, keyless.map(Arc::new))
+    }
+
+    /// Like [`TrustRoot::new`], but certificates count only with a log's proof of inclusion. Without this, bundles of
+    /// version 0.1 pass with the log's signed promise, as that version allows; and its number is not signed.
+    ///
+    /// # Errors
+    /// As [`TrustRoot::new`].
+    pub fn demanding_inclusion_proof(keys: Vec<PublicKey>, sigstore: &[u8]) -> Result<Self, TrustRootError> {
+        Self::of(keys, Some(Arc::new(Keyless::new(sigstore, true)?)))
+    }
+
+    /// Other keys beside the same authorities, which need not be prepared again.
+    ///
+    /// # Errors
+    /// When there are more than [`limits::TRUSTED_KEYS`] different keys.
+    pub fn with_keys(&self, keys: Vec<PublicKey>) -> Result<Self, TrustRootError> {
+        Self::of(keys, self.keyless.clone())
+    }
+
+    fn of(keys: Vec<PublicKey>, keyless: Option<Arc<Keyless>>) -> Result<Self, TrustRootError> {
+        let keys: BTreeSet<PublicKey> = keys.into_iter().collect();
+        if keys.len() > limits::TRUSTED_KEYS {
+            return Err(TrustRootError::TooManyKeys { max: limits::TRUSTED_KEYS });
+        }
+        let mut hasher = Hasher::default();
+        hasher.update_framed(b"sluice trust root 1");
+        for key in &keys {
+            hasher.update_framed(key.id().as_bytes());
+        }
+        if let Some(keyless) = &keyless {
+            hasher.update_framed(keyless.kind());
+            hasher.update_framed(keyless.digest().as_bytes());
+        }
+        Ok(Self { keys: keys.into_iter().collect(), keyless, digest: hasher.finish() })
+    }
+
+    /// A digest over all keys and the trusted root's bytes: two trust roots with the same digest verify the same.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Verifies a bundle: the payload is an in-toto statement, and every signer that comes back signed these very
+    /// bytes. A bundle with a certificate passes when the certificate authority, the logs and the timestamps of the
+    /// trusted root bear it out; one without when at least one trusted key signed it. Key names inside the bundle are
+    /// hints that nothing depends on.
+    ///
+    /// # Errors
+    /// When nothing trusted signed it, a proof that it carries does not hold, or a proven time lies more than
+    /// [`limits::CLOCK_SKEW`] after `now`. Nothing of the payload comes back beside an error.
+    pub fn verify(&self, bundle: &Bundle, now: Timestamp) -> Result<Verified<Verification>, VerifyError> {
+        let envelope = bundle.envelope();
+        if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
+            return Err(VerifyError::PayloadType { found: shorten(&envelope.payload_type) });
+        }
+        if self.keys.is_empty() && self.keyless.is_none() {
+            return Err(VerifyError::NobodyTrusted);
+        }
+        let (statement, signers, claims, times) = match bundle.material() {
+            Material::Certificate => {
+                let keyless = self.keyless.as_ref().ok_or(VerifyError::NoAuthority)?;
+                let statement = Statement::parse(&envelope.payload)?;
+                let signed = keyless.verify(bundle, &statement)?;
+                (statement, BTreeSet::from([signed.signer]), Some(signed.claims), signed.times)
+            }
+            Material::Key => {
+                let keys = self.keys_that_signed(envelope);
+                let first = *keys.first().ok_or(VerifyError::NoKeyMatches { keys: self.keys.len() })?;
+                let statement = Statement::parse(&envelope.payload)?;
+                let times = match &self.keyless {
+                    Some(keyless) => keyless.key_signature_times(bundle, &statement, first)?,
+                    None => Vec::new(),
+                };
+                let signers = keys.iter().map(|key| SignerIdentity::Key { id: key.id() }).collect();
+                (statement, signers, None, times)
+            }
+        };
+        if let Some(late) = times.iter().find(|time| **time > latest(now)) {
+            return Err(VerifyError::FromTheFuture { signed_at: *late, now });
+        }
+        let signed_at = times.into_iter().min();
+        Ok(Verified::proven(Verification { statement, signers, signed_at, claims, attestation: bundle.id() }))
+    }
+
+    /// Every trusted key with a signature in the envelope, each once.
+    fn keys_that_signed(&self, envelope: &Envelope) -> Vec<&PublicKey> {
+        let message = envelope.pae();
+        let signed = |key: &PublicKey| {
+            envelope.signatures.iter().any(|signature| {
+                let sig = signature.sig.as_slice();
+                // Older releases of Chainloop encoded signatures twice. A signature is never base64 by itself.
+                key.signed(&message, sig) || STANDARD.decode(sig).is_ok_and(|inner| key.signed(&message, &inner))
+            })
+        };
+        self.keys.iter().filter(|key| signed(key)).collect()
+    }
+}
+
+fn latest(now: Timestamp) -> Timestamp {
+    now.checked_add(limits::CLOCK_SKEW).unwrap_or(Timestamp::MAX)
+}
+
+impl fmt::Debug for TrustRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sigstore = self.keyless.as_ref().map(|keyless| keyless.digest());
+        f.debug_struct("TrustRoot").field("keys", &self.keys).field("sigstore", &sigstore).finish()
+    }
+}
+
+/// Why a trust root cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustRootError {
+    /// More keys than are tried.
+    #[error("more than {max} different public keys are trusted at once")]
+    TooManyKeys {
+        /// The bound.
+        max: usize,
+    },
+    /// Not JSON with one meaning.
+    #[error("the trusted root cannot be read: {0}")]
+    Json(#[from] JsonError),
+    /// Another file.
+    #[error("this is not a Sigstore trusted root: its `mediaType` is missing or another")]
+    NotATrustedRoot,
+    /// Something in it cannot be used.
+    #[error("the trusted root cannot be used: {reason}")]
+    Sigstore {
+        /// What the Sigstore library says, shortened.
+        reason: String,
+    },
+}
+
+/// Why a bundle proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// What was signed is not a statement.
+    #[error("what was signed is `{found}`, not an in-toto statement (`application/vnd.in-toto+json`)")]
+    PayloadType {
+        /// What was read, shortened.
+        found: String,
+    },
+    /// What was signed calls itself a statement and is none.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// Nobody could have signed it.
+    #[error("no key and no certificate authority is trusted, so no signature can count")]
+    NobodyTrusted,
+    /// Somebody else signed it, or it was changed afterwards.
+    #[error("no signature is by a trusted key (of {keys}): another key signed this, or it was changed afterwards")]
+    NoKeyMatches {
+        /// How many keys were tried.
+        keys: usize,
+    },
+    /// A certificate where only keys are trusted.
+    #[error("it is signed with a certificate, and no certificate authority is trusted: a trusted root is needed")]
+    NoAuthority,
+    /// The certificate, the log, the timestamp or the signature does not hold.
+    #[error("the signature does not verify: {reason}")]
+    Sigstore {
+        /// What the Sigstore library says, shortened.
+        reason: String,
+    },
+    /// The certificate does not say whose it is.
+    #[error("the certificate names no identity, or no issuer that vouches for it")]
+    Nameless,
+    /// Nothing that could be looked up.
+    #[error("the statement names nothing by its sha256 digest")]
+    NoSha256Subject,
+    /// A proven time that has not come yet.
+    #[error("it is proven to be signed at {signed_at}, but now is {now}: one of the clocks is wrong")]
+    FromTheFuture {
+        /// The proven time.
+        signed_at: Timestamp,
+        /// Our own time.
+        now: Timestamp,
+    },
+}
+
+impl VerifyError {
+    /// The code for findings and answers.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::PayloadType { .. } | Self::Statement(_) | Self::NoSha256Subject => Code::AttestationMalformed,
+            Self::NobodyTrusted
+            | Self::NoKeyMatches { .. }
+            | Self::NoAuthority
+            | Self::Sigstore { .. }
+            | Self::Nameless
+            | Self::FromTheFuture { .. } => Code::SignatureInvalid,
+        }
+    }
+}
