@@ -43,7 +43,8 @@ fn the_examples_are_read() {
         );
         for attachment in revision.attachments() {
             let inputs: Vec<_> = attachment.scripts.iter().map(|script| format!("{:?}", script.input)).collect();
-            all += &format!("  {} on {} with {:?}\n", attachment.document.name, inputs.join(", "), attachment.arguments);
+            all +=
+                &format!("  {} on {} with {:?}\n", attachment.document.name, inputs.join(", "), attachment.arguments);
         }
         for warning in warnings {
             all += &format!("  {} {}\n", warning.code, warning.message);
