@@ -50,7 +50,21 @@ fn the_examples_are_read() {
             all += &format!("  {} {}\n", warning.code, warning.message);
         }
     }
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @r#"
+    approval.yaml: 2 materials, 1 files, signers 1 of 1, 0 repositories
+      approved-by-a-lead on Materials(["approval"]) with {"approvers": "lead@acme.dev, security@acme.dev"}
+    legacy-spelling.json: 2 materials, 1 files, signers the organization's, 0 repositories
+    legacy.yaml: 3 materials, 1 files, signers the organization's, 0 repositories
+    scans.yaml: 4 materials, 2 files, signers the organization's, 0 repositories
+      no-errors on Materials(["scan-code", "scan-image"]) with {}
+    skynet-release.yaml: 4 materials, 7 files, signers 1 of 2, 1 repositories
+      banned-licenses on Materials(["sbom"]) with {"licenses": "AGPL-3.0-only\nSSPL-1.0\n"}
+      no-errors on Materials(["scan"]) with {}
+      sbom-fresh on Materials(["sbom"]) with {"days": "14"}
+      names-commit on Attestation with {}
+    two-signers.yaml: 1 materials, 4 files, signers 2 of 3, 2 repositories
+    watch.yaml: 2 materials, 2 files, signers 1 of 1, 1 repositories
+    "#);
 }
 
 #[test]
