@@ -27,8 +27,6 @@ pub const YAML_NODES: usize = 100_000;
 pub const XML_NODES: usize = 500_000;
 /// Attributes of one XML element (each is compared with those before it).
 pub const XML_ATTRIBUTES: usize = 128;
-/// Items of one list in a contract or policy (a statement cannot carry more materials either).
-pub const DOCUMENT_LIST_ITEMS: usize = 256;
 /// Mistakes shown of one document or revision; the rest are counted.
 pub const DOCUMENT_FINDINGS: usize = 100;
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).

@@ -7,7 +7,13 @@ use serde_json::{Value, json};
 /// A CycloneDX 1.6 JSON document that lists this many libraries. The same count gives the same bytes.
 #[must_use]
 pub fn cyclonedx(components: usize) -> Vec<u8> {
-    cyclonedx_with(&(0..components).map(component).collect::<Vec<_>>())
+    cyclonedx_named("app", components)
+}
+
+/// Likewise, about something of this name; another name gives other bytes.
+#[must_use]
+pub fn cyclonedx_named(name: &str, components: usize) -> Vec<u8> {
+    cyclonedx_with(name, &(0..components).map(component).collect::<Vec<_>>())
 }
 
 /// A CycloneDX document of about this many bytes: at least that, and at most one library more.
@@ -20,10 +26,10 @@ pub fn cyclonedx_of_size(bytes: usize) -> Vec<u8> {
         size += next.to_string().len() + 1;
         components.push(next);
     }
-    cyclonedx_with(&components)
+    cyclonedx_with("app", &components)
 }
 
-fn cyclonedx_with(components: &[Value]) -> Vec<u8> {
+fn cyclonedx_with(name: &str, components: &[Value]) -> Vec<u8> {
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -32,7 +38,7 @@ fn cyclonedx_with(components: &[Value]) -> Vec<u8> {
         "metadata": {
             "timestamp": "2026-11-24T12:00:00Z",
             "tools": {"components": [{"type": "application", "name": "testdata", "version": "1.0.0"}]},
-            "component": {"bom-ref": "app", "type": "container", "name": "app", "version": "1.0.0"},
+            "component": {"bom-ref": "app", "type": "container", "name": name, "version": "1.0.0"},
         },
         "components": components,
         "dependencies": [],

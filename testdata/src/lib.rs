@@ -14,15 +14,18 @@ mod image;
 mod layout;
 mod mutate;
 mod referrer;
+mod sigstore;
 
 pub use authority::{Authority, CodeSigning, TlsServer};
 pub use documents::{
-    Outcome, approval, contract, cyclonedx, cyclonedx_of_size, junit, policy_banning_licence, sarif, spdx,
+    Outcome, approval, contract, cyclonedx, cyclonedx_named, cyclonedx_of_size, junit, policy_banning_licence, sarif,
+    spdx,
 };
 pub use image::{Blob, Image, Index, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST};
 pub use layout::{Layout, scratch};
 pub use mutate::{Mutator, deep};
 pub use referrer::Attached;
+pub use sigstore::Sigstore;
 
 use contracts::Repository;
 use jiff::Timestamp;

@@ -380,12 +380,10 @@ fn the_shape_of_a_contract_must_be_said() {
 
 #[test]
 fn a_flood_of_mistakes_is_cut_short_and_stays_an_error() {
-    let many = spec(&format!("materials:\n{}", "- {}\n".repeat(250)));
+    let many = spec(&format!("materials:\n{}", "- {}\n".repeat(5_000)));
     let findings = Contract::parse("c.yaml", many.as_bytes()).unwrap_err().0;
     assert_eq!(findings.len(), crate::limits::DOCUMENT_FINDINGS + 1);
-    assert_eq!(findings.last().unwrap().message, "400 more mistakes are not shown");
-    let long = spec(&format!("materials:\n{}", "- {}\n".repeat(257)));
-    assert_eq!(Contract::parse("c.yaml", long.as_bytes()).unwrap_err().0[0].code, Code::DocumentTooLarge);
+    assert_eq!(findings.last().unwrap().message, "9900 more mistakes are not shown");
     // Warnings that fill the room do not hide the error that comes last.
     let attachments = "  - {ref: 'file://p.yaml'}
 "

@@ -110,7 +110,7 @@ impl CraftError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Field { .. } => Code::AttestationMalformed,
+            Self::Field { .. } => Code::StatementMismatch,
             Self::TooManyMaterials => Code::LimitReached,
             Self::DuplicateMaterial { .. } | Self::Kind { .. } | Self::Digest { .. } | Self::Image { .. } => {
                 Code::MaterialMalformed

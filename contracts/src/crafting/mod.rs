@@ -1,18 +1,12 @@
 //! The statement that a crafting session writes: predicate `chainloop.dev/attestation/v0.2`, as Chainloop's own
 //! tools write and read it.
 //!
-//! Reading says what a statement *claims*. What the build claims about itself being good is taken out by
-//! [`rewrite`] before any rule reads it.
+//! Reading says what a statement *claims*. What the build claims about itself being good is taken out before any
+//! rule reads it.
 
 mod declared;
-mod read;
-mod rewrite;
-mod write;
 
 pub use declared::{CraftError, CraftedRun, DeclaredMaterial, ImageName};
-pub use read::read;
-pub use rewrite::rewrite;
-pub use write::{Craft, CraftedMaterial, GitHead, Remote};
 
 use crate::MaterialType;
 
@@ -21,14 +15,6 @@ pub const PREDICATE_TYPE: &str = "chainloop.dev/attestation/v0.2";
 
 /// The name of the subject that is the Git commit.
 pub const GIT_HEAD: &str = "git.head";
-
-const MATERIAL_NAME: &str = "chainloop.material.name";
-const MATERIAL_TYPE: &str = "chainloop.material.type";
-const MATERIAL_STORED: &str = "chainloop.material.cas";
-const MATERIAL_INLINE: &str = "chainloop.material.cas.inline";
-const MATERIAL_SIZE: &str = "chainloop.material.size";
-const IMAGE_TAG: &str = "chainloop.material.image.tag";
-const IMAGE_IS_LATEST: &str = "chainloop.material.image.is_latest_tag";
 
 /// The type of the slot that an attestation made by another tool fills, when its predicate is a document that
 /// contracts ask for. The table is fixed: a predicate type that is not in it fills no slot.

@@ -6,8 +6,8 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{MaterialError, MaterialType};
-use crate::{digest::shorten, json, limits};
+use super::{MaterialError, MaterialType, strict};
+use crate::{digest::shorten, limits};
 
 type Checked = Result<(), MaterialError>;
 
@@ -94,8 +94,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<MaterialType> {
 
 /// Parses strictly: no duplicate keys, bounded depth.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, MaterialError> {
-    json::parse_strict(bytes, limits::MATERIAL_DOCUMENT_BYTES)
-        .map_err(|error| MaterialError::malformed(format!("it is not well-formed JSON: {error}")))
+    strict::parse(bytes).map_err(|error| MaterialError::malformed(format!("it is not well-formed JSON: {error}")))
 }
 
 fn starts_with_brace(bytes: &[u8]) -> bool {

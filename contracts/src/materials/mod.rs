@@ -6,6 +6,7 @@
 mod documents;
 mod junit;
 mod kind;
+mod strict;
 mod summary;
 
 pub use kind::{MaterialType, UnknownMaterialType};

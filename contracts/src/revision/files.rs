@@ -69,7 +69,7 @@ pub(super) fn gather(contract_file: &str, load: &mut Load<'_>, issues: &mut Issu
         }
         for signer in contract.signers.iter().flat_map(|signers| &signers.any) {
             if let SignerClause::Key { path, origin } = signer {
-                gathering.take(path, origin);
+                gathering.take_key(path, origin);
             }
         }
     }
@@ -115,11 +115,6 @@ impl Gathering<'_, '_> {
         if let Err(message) = check_size(path, text.len()) {
             return refuse(Code::DocumentTooLarge, message);
         }
-        // It must not travel any further, whatever it was taken for.
-        if text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains("PRIVATE KEY")) {
-            let message = format!("`{}` holds a private key: name the file of the public one", shorten(path));
-            return refuse(Code::DocumentInvalidValue, message);
-        }
         self.bytes = self.bytes.saturating_add(text.len());
         if self.bytes > limits::REVISION_BYTES {
             let message = format!("the contract and its files have more than {} bytes", limits::REVISION_BYTES);
@@ -155,6 +150,17 @@ impl Gathering<'_, '_> {
             let message = format!("`{}` is {digest}, not the pinned {pinned}", shorten(path));
             let mend = "pin what the file is now, if you reviewed it";
             self.issues.push(Finding::error(Code::DocumentReference, message).at(origin.clone()).mend(mend));
+        }
+    }
+
+    fn take_key(&mut self, path: &str, origin: &Origin) {
+        self.take(path, origin);
+        if self.text(path).is_some_and(|text| text.contains("PRIVATE KEY")) {
+            // It must not travel any further.
+            self.tried.insert(path.to_owned(), None);
+            let message = format!("`{}` holds a private key", shorten(path));
+            let mend = "name the file of the public key";
+            self.issues.push(Finding::error(Code::DocumentInvalidValue, message).at(origin.clone()).mend(mend));
         }
     }
 }

@@ -2,7 +2,6 @@
 
 mod files;
 mod resolve;
-mod signers;
 
 use std::collections::BTreeMap;
 
@@ -12,9 +11,7 @@ use crate::{
     Code, Diagnostics, Digest, Finding, Hasher, Origin,
     api::RevisionFiles,
     contract::{Contract, PolicyAttachment},
-    keys::PublicKey,
     policy::PolicyDocument,
-    verify::SignerPolicy,
     yaml::Issues,
 };
 
@@ -25,7 +22,6 @@ pub struct Revision {
     files: RevisionFiles,
     digest: Digest,
     attachments: Vec<ResolvedAttachment>,
-    signer_policy: Option<SignerPolicy>,
 }
 
 /// An attached policy with its document, arguments and scripts. Disabled ones are not resolved.
@@ -79,14 +75,12 @@ impl Revision {
             &mut issues,
         );
         let attachments = resolve::attachments(&gathered, &mut issues);
-        let signer_policy = signers::resolve(&gathered, &mut issues);
+        if let Some(signers) = gathered.contract.as_ref().and_then(|contract| contract.signers.as_ref()) {
+            let message = "`signers` are not resolved yet";
+            issues.push(Finding::error(Code::DocumentUnsupported, message).at(signers.origin.clone()));
+        }
         let mut warnings = issues.finish()?;
         let Some(contract) = gathered.contract else { return Err(Diagnostics(warnings)) };
-        // Without its signers a contract would fall to the organization's, which is for contracts that name none.
-        if contract.signers.is_some() != signer_policy.is_some() {
-            let message = "the signers of the contract could not be read";
-            return Err(Diagnostics(vec![Finding::error(Code::SignersMissing, message)]));
-        }
         let unused: Vec<Finding> = files
             .files
             .keys()
@@ -103,7 +97,7 @@ impl Revision {
         }
         let digest = digest_of(files);
         let files = files.clone();
-        Ok((Self { contract, files, digest, attachments, signer_policy }, warnings))
+        Ok((Self { contract, files, digest, attachments }, warnings))
     }
 
     /// The contract.
@@ -128,17 +122,6 @@ impl Revision {
     #[must_use]
     pub fn attachments(&self) -> &[ResolvedAttachment] {
         &self.attachments
-    }
-
-    /// Who may sign; `None` when the contract names nobody and leaves that to the organization.
-    #[must_use]
-    pub fn signer_policy(&self) -> Option<&SignerPolicy> {
-        self.signer_policy.as_ref()
-    }
-
-    /// The public keys that the contract names, no key twice.
-    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
-        self.signer_policy.iter().flat_map(SignerPolicy::keys)
     }
 }
 

@@ -195,34 +195,3 @@ fn collecting_asks_for_each_file_once_and_gives_a_closed_set() {
     let binary = collect("c.yaml", &mut |_| Ok(vec![0xff])).unwrap_err();
     assert_eq!(binary.to_string(), "c.yaml:1:1: `c.yaml` cannot be read: it is not UTF-8 text");
 }
-
-#[test]
-fn signers_come_with_their_keys_or_not_at_all() {
-    const P256: &str = include_str!("../../../testdata/contracts/keys/release.pub");
-    const ED25519: &str = include_str!("../../../testdata/contracts/keys/security.pub");
-    let spec = " signers:\n  threshold: 2\n  any: [{publicKey: 'file://a.pub'}, {publicKey: 'file://b.pub'}]\n";
-    let (signed, _) = revision(spec, &[("a.pub", P256), ("b.pub", ED25519)]).unwrap();
-    let policy = signed.signer_policy().unwrap();
-    assert_eq!((policy.threshold(), policy.allowed().count(), signed.keys().count()), (2, 2, 2));
-    let secret = crate::keys::SigningKey::generate_p256().unwrap().to_pkcs8_pem();
-    let mut all = String::new();
-    for files in [
-        [("a.pub", P256), ("b.pub", P256)],
-        [("a.pub", P256), ("b.pub", "not a key")],
-        [("a.pub", P256), ("b.pub", secret.as_str())],
-        [("a.pub", P256), ("c.pub", ED25519)],
-    ] {
-        all += &format!("{}\n", show(spec, &files));
-    }
-    insta::assert_snapshot!(all, @"
-    c.yaml:7:38 document-duplicate `b.pub` is a key that is named already; -
-
-    c.yaml:7:38 document-invalid-value `b.pub` is not a public key: this is not a PEM file: a key begins with `-----BEGIN` and ends with the same words after `-----END`; -
-
-    c.yaml:7:38 document-invalid-value `b.pub` holds a private key: name the file of the public one; -
-
-    c.yaml:7:38 document-reference `b.pub` cannot be read: it is not among the files given; -
-    ");
-    // None is written: the organization's count.
-    assert_eq!(revision(SBOMS, &[]).unwrap().0.signer_policy(), None);
-}

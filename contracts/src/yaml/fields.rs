@@ -198,23 +198,14 @@ impl<'n> Fields<'n> {
         boolean
     }
 
-    /// The items of a list; none when not written, or with an error.
+    /// The items of a list; none when not written.
     pub(crate) fn list(&self, name: &str, issues: &mut Issues) -> &'n [Node] {
         let Some(node) = self.get(name) else { return &[] };
-        match node.items() {
-            Some(items) if items.len() > limits::DOCUMENT_LIST_ITEMS => {
-                let most = limits::DOCUMENT_LIST_ITEMS;
-                let message = format!("`{name}` has {} items; at most {most} are read", items.len());
-                issues.error(Code::DocumentTooLarge, node.place, message);
-                &[]
-            }
-            Some(items) => items,
-            None => {
-                let message = format!("`{name}` is a list, not {}", node.kind_name());
-                issues.error_with(Code::DocumentInvalidValue, node.place, message, "start each item with `- `");
-                &[]
-            }
-        }
+        node.items().unwrap_or_else(|| {
+            let message = format!("`{name}` is a list, not {}", node.kind_name());
+            issues.error_with(Code::DocumentInvalidValue, node.place, message, "start each item with `- `");
+            &[]
+        })
     }
 
     /// A list of texts that are not empty.
