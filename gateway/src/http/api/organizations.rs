@@ -41,7 +41,7 @@ pub(super) async fn change(
     if settings.default_signers.is_empty() {
         keep_signers(&app, &caller).await?;
     }
-    app.store.put_settings(&caller.organization, settings.clone(), clock::now()).await?;
+    app.store.put_settings(&caller.organization, settings.clone(), caller.by(clock::now())).await?;
     tracing::info!(
         organization = %caller.organization, token = %caller.token_id, unmatched = ?settings.unmatched,
         default_signers = settings.default_signers.len(), "the organization's settings were changed"
@@ -61,8 +61,9 @@ pub(super) async fn create(
     }
     let NewOrganization { name } = body::json(&headers, body).await?;
     let organization: Name = name.parse()?;
-    let (record, secret) = tokens::make(&organization, "first admin".to_owned(), Role::Admin, None, clock::now())?;
-    if !app.store.create_organization(&organization, record.clone()).await? {
+    let now = clock::now();
+    let (record, secret) = tokens::make(&organization, "first admin".to_owned(), Role::Admin, None, now)?;
+    if !app.store.create_organization(&organization, record.clone(), caller.by(now)).await? {
         let message = format!("there is an organization `{organization}` already: choose another name");
         return Err(ApiError::new(StatusCode::CONFLICT, "organization-exists", message));
     }
