@@ -49,11 +49,32 @@ pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Attestations examined for one image: own store and upstream together, own first.
 pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
-/// Evidence read from a registry for one image.
-pub const DISCOVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// One CEL source.
 pub const CEL_SOURCE_BYTES: usize = 2 * 1024;
 /// Wall-clock time one decision may take before it is "could not decide".
 pub const DECISION_TIME: Duration = Duration::from_secs(20);
 /// How far a proven signing time may lie ahead of our clock.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a tenth of it.
+pub const RULE_INSTRUCTIONS: usize = 10_000_000;
+/// What the functions that one Rego rule calls may produce altogether, in bytes.
+pub const RULE_PRODUCED_BYTES: usize = 64 * 1024 * 1024;
+/// What one function call of a Rego rule may read or produce as text, in bytes.
+pub const RULE_TEXT_BYTES: usize = 4 * 1024 * 1024;
+/// Numbers in one `numbers.range` of a Rego rule.
+pub const RULE_RANGE: u64 = 100_000;
+/// Bits of one number that a Rego rule computes.
+pub const RULE_NUMBER_BITS: u64 = 4096;
+/// Values that one CEL rule may look at in documents.
+pub const CEL_STEPS: u64 = 2_000_000;
+/// Nodes of one CEL rule, its macros expanded.
+pub const CEL_NODES: usize = 1024;
+/// The source of a CEL rule that the compiler wrote for a clause with many values.
+pub const CEL_GENERATED_BYTES: usize = 32 * 1024;
+/// Violations shown for one rule; the rest are counted.
+pub const RULE_FINDINGS: usize = 200;
+/// Characters shown of one violation.
+pub const RULE_MESSAGE_CHARS: usize = 2000;
+/// Wall-clock time that the rules of one decision may take together; beyond it is "could not decide".
+pub const RULES_TIME: Duration = Duration::from_secs(10);

@@ -59,6 +59,3 @@ pub enum KeyError {
     #[error("the cryptography library or the system's source of randomness failed")]
     Cryptography,
 }
-
-#[cfg(test)]
-mod tests;

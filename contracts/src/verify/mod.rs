@@ -287,6 +287,3 @@ impl VerifyError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -29,8 +29,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, By, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored,
-    TokenRecord, WorkflowRecord,
+    AttestationRecord, AuditEntry, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored, TokenRecord,
+    WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -113,26 +113,31 @@ impl Store for RedbStore {
         self.read(|tx| tx.open_table(META).map(drop).map_err(tables::unread))
     }
 
-    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord, by: By) -> Stored<'a, bool> {
+    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord) -> Stored<'a, bool> {
         let organization = organization.clone();
-        self.write(move |tx| write::create_organization(tx, &organization, &token, &by))
+        self.write(move |tx| write::create_organization(tx, &organization, &token))
     }
 
     fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings> {
         self.read(|tx| read::settings(tx, organization))
     }
 
-    fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()> {
+    fn put_settings<'a>(
+        &'a self,
+        organization: &'a Name,
+        settings: OrganizationSettings,
+        now: Timestamp,
+    ) -> Stored<'a, ()> {
         let organization = organization.clone();
-        self.write(move |tx| write::put_settings(tx, &organization, &settings, &by))
+        self.write(move |tx| write::put_settings(tx, &organization, &settings, now))
     }
 
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>> {
         Box::pin(ready(Ok(self.memory.token(&secret))))
     }
 
-    fn add_token(&self, token: TokenRecord, by: By) -> Stored<'_, ()> {
-        self.write(move |tx| write::add_token(tx, &token, &by))
+    fn add_token(&self, token: TokenRecord) -> Stored<'_, ()> {
+        self.write(move |tx| write::add_token(tx, &token))
     }
 
     fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>> {
@@ -140,9 +145,14 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::tokens(tx, &organization))
     }
 
-    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Option<TokenRecord>> {
+    fn revoke_token<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        now: Timestamp,
+    ) -> Stored<'a, Option<TokenRecord>> {
         let (organization, id) = (organization.clone(), id.to_owned());
-        self.write(move |tx| write::revoke_token(tx, &organization, &id, &by))
+        self.write(move |tx| write::revoke_token(tx, &organization, &id, now))
     }
 
     fn apply_revision<'a>(
@@ -151,10 +161,10 @@ impl Store for RedbStore {
         contract: &'a Name,
         digest: Digest,
         files: RevisionFiles,
-        by: By,
+        now: Timestamp,
     ) -> Stored<'a, (RevisionRecord, bool)> {
         let (organization, contract) = (organization.clone(), contract.clone());
-        self.write(move |tx| write::apply_revision(tx, &organization, &contract, digest, &files, &by))
+        self.write(move |tx| write::apply_revision(tx, &organization, &contract, digest, &files, now))
     }
 
     fn revision<'a>(
@@ -171,9 +181,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::contracts(tx, &organization))
     }
 
-    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord, by: By) -> Stored<'a, ()> {
+    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord) -> Stored<'a, ()> {
         let organization = organization.clone();
-        self.write(move |tx| write::put_workflow(tx, &organization, &workflow, &by))
+        self.write(move |tx| write::put_workflow(tx, &organization, &workflow))
     }
 
     fn workflow<'a>(&'a self, organization: &'a Name, name: &'a WorkflowName) -> Stored<'a, Option<WorkflowRecord>> {
@@ -185,9 +195,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::workflows(tx, &organization))
     }
 
-    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool> {
+    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord) -> Stored<'a, bool> {
         let organization = organization.clone();
-        self.write(move |tx| write::start_run(tx, &organization, &run, &by))
+        self.write(move |tx| write::start_run(tx, &organization, &run))
     }
 
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>> {

@@ -1,0 +1,112 @@
+//! What rules may say, and what stops them.
+
+use std::time::Duration;
+
+use super::*;
+
+fn origin() -> Origin {
+    Origin { file: "contract.yaml".to_owned(), line: 20, column: 15 }
+}
+
+fn run(source: &str, attestation: &str) -> Result<bool, RunError> {
+    let expression = compile(source, &origin()).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{source}"));
+    let attestation = Value::from_json_str(attestation).unwrap();
+    let null = Value::Null;
+    let facts = Facts {
+        attestation: &attestation,
+        materials: &null,
+        subject: &null,
+        signers: &null,
+        run: &null,
+        signed_at: "2027-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let bound = facts.bind("2027-01-02T00:00:00Z".parse().unwrap());
+    expression.run(&bound, BTreeMap::new(), Instant::now() + Duration::from_secs(20))
+}
+
+#[test]
+fn documents_behave_like_cel_values() {
+    let document = r#"{"n":1,"f":1.5,"big":18446744073709551615,"s":"text","l":[1,2,3],"o":{"a":"x","b":"y"},"e":[],"z":null,
+        "subject":[{"name":"app","digest":{"sha256":"00"}},{"name":"git.head","annotations":{"signature":"sig"}}]}"#;
+    for source in [
+        "attestation.n + 1 == 2 && attestation.n == 1.0 && attestation.f > 1.0",
+        "attestation.big == 18446744073709551615u",
+        "attestation.s.startsWith('te') && size(attestation.s) == 4 && attestation.s == 'text'",
+        "attestation.l == [1, 2, 3] && [1, 2, 3] == attestation.l && attestation.l != [1]",
+        "{'a': 'x', 'b': 'y'} == attestation.o && attestation.o == {'b': 'y', 'a': 'x'}",
+        "2 in attestation.l && !(4 in attestation.l) && 'a' in attestation.o && !('c' in attestation.o)",
+        "size(attestation.l) == 3 && attestation.l.size() == 3 && size(attestation.o) == 2 && attestation.e == []",
+        "attestation.l[1] == 2 && attestation['s'] == 'text' && attestation.z == null",
+        "has(attestation.s) && !has(attestation.missing) && !has(attestation.o.c)",
+        "attestation.o.all(k, k in ['a', 'b']) && attestation.o.map(k, k) == ['a', 'b']",
+        "attestation.l.filter(x, x > 1).map(x, x * 2) == [4, 6]",
+        "attestation.subject.exists(s, s.name == 'git.head' && has(s.annotations.signature))",
+        "attestation.subject.exists_one(s, has(s.digest))",
+        "type(attestation.l) == list && type(attestation.o) == map && type(attestation.n) == int",
+        "attestation.?missing.orValue('none') == 'none' && attestation.?s.hasValue()",
+        "age == duration('24h') && now - signed_at <= duration('90h') && signed_at < now && now.getFullYear() == 2027",
+    ] {
+        assert_eq!(run(source, document), Ok(true), "{source}");
+    }
+}
+
+#[test]
+fn what_is_not_true_or_false_is_an_error() {
+    assert!(matches!(run("1", "{}"), Err(RunError::Shape(_))));
+    assert!(matches!(run("attestation", "{}"), Err(RunError::Shape(_))));
+    for source in
+        ["attestation.missing == 1", "1 / 0 == 1", "attestation.l[7] == 1", "attestation < 1", "subject.digest == ''"]
+    {
+        assert!(matches!(run(source, r#"{"l":[1]}"#), Err(RunError::Error(_))), "{source}");
+    }
+}
+
+#[test]
+fn mistakes_are_found_when_compiling() {
+    let long = format!("'{}' == ''", "x".repeat(3000));
+    let deep = format!("{}1{} == 1", "(".repeat(300), ")".repeat(300));
+    let chain = format!("1{} == 1", "+1".repeat(900));
+    for (source, column, part) in [
+        ("atestation.n == 1", 15, "not known"),
+        ("true && nothing", 23, "not known"),
+        ("attestation.l.exists(x, y == 1)", 39, "not known"),
+        ("attestation.s.reverse() == ''", 0, "not a function"),
+        ("walk(attestation)", 0, "not a function"),
+        ("true &&", 0, ""),
+        ("attestation.a.all(x, x.all(y, y.all(z, z == 1)))", 0, "nested once"),
+        ("attestation.a.map(x, x + x) == []", 0, "`+`"),
+        ("attestation.a.all(x, x.all(y, y + y == ''))", 0, "`+`"),
+        (long.as_str(), 0, "longer than"),
+        (deep.as_str(), 0, ""),
+        (chain.as_str(), 0, ""),
+        ("Message{a: 1} == 1", 0, ""),
+    ] {
+        let mistakes = compile(source, &origin()).err().unwrap_or_default();
+        let first = mistakes.first().unwrap_or_else(|| panic!("{source}"));
+        assert!(first.message.contains(part), "{source}: {}", first.message);
+        let place = first.origin.clone().unwrap();
+        assert!(column == 0 || (place.line, place.column) == (20, column), "{source}: {place}");
+    }
+    let second_line = compile("true &&\n  nothing", &origin()).err().unwrap_or_default();
+    assert_eq!(second_line.first().and_then(|f| f.origin.clone()).map(|o| o.line), Some(21));
+}
+
+#[test]
+fn looking_at_too_much_ends_soon() {
+    let items = (0..3000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>().join(",");
+    let document = format!("{{\"a\":[{items}]}}");
+    let start = Instant::now();
+    let outcome = run("attestation.a.all(x, attestation.a.exists(y, y.n == 2999))", &document);
+    assert!(matches!(outcome, Err(RunError::Budget(_))), "{outcome:?}");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    let text = format!("{{\"a\":[{}],\"s\":\"{}\"}}", vec!["1"; 5000].join(","), "x".repeat(1_000_000));
+    let outcome = run("attestation.a.all(x, attestation.s != '' )", &text);
+    assert!(matches!(outcome, Err(RunError::Budget(_))), "{outcome:?}");
+}
+
+#[test]
+fn time_is_noticed() {
+    assert!(compile("now > timestamp('2027-01-01T00:00:00Z')", &origin()).unwrap().reads_now());
+    assert!(compile("age < duration('1h')", &origin()).unwrap().reads_now());
+    assert!(!compile("attestation.now == 1", &origin()).unwrap().reads_now());
+}

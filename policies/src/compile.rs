@@ -1,0 +1,409 @@
+//! Compiling: from a contract's revision to rules. What is printed is what runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use contracts::{
+    Code, Diagnostics, Digest, Enforcement, Finding, MaterialType, Origin, SignerIdentity,
+    contract::{Admission, MaterialClause},
+    revision::{ResolvedAttachment, ResolvedScript, Revision, ScriptInput},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{
+    cel,
+    rego::{self, Policy, Script},
+    rule::{Engine, Phase, Program, Rule, RuleInput, RuleSet, Slot},
+    schema::Schema,
+};
+
+/// Compiles a revision to its rules: one or more CEL rules for each structural clause, and one Rego rule for each
+/// attached policy, or for each material that it reads.
+///
+/// # Errors
+/// Every mistake in any rule, at its line and column: syntax, names and functions that are not known, what the engine
+/// would silently do otherwise than OPA, functions that policies may not call. A contract that asks for nothing does
+/// not compile.
+pub fn compile(revision: &Revision) -> Result<RuleSet, Diagnostics> {
+    let contract = revision.contract();
+    let mut compiler = Compiler::default();
+    for clause in &contract.materials {
+        compiler.material(clause);
+    }
+    for annotation in &contract.annotations {
+        let name = quote(&annotation.name);
+        let message = match &annotation.value {
+            Some(value) => format!("the run must have the annotation `{}` with the value `{value}`", annotation.name),
+            None => format!("the run must have the annotation `{}`", annotation.name),
+        };
+        compiler.cel(Clause {
+            id: format!("annotation-{}", annotation.name),
+            source: annotated("run.annotations", &name, annotation.value.as_deref()),
+            message,
+            mend: Some(format!("push with `--annotation {}=VALUE`", annotation.name)),
+            code: Code::AnnotationMissing,
+            ..Clause::of(&annotation.origin)
+        });
+    }
+    if let Some(runner) = &contract.runner {
+        compiler.cel(Clause {
+            id: "runner".to_owned(),
+            source: format!("has(run.runner) && run.runner == {}", quote(runner.value.as_str())),
+            message: format!("the run must come from a runner of type {}", runner.value),
+            code: Code::RunnerMismatch,
+            ..Clause::of(&runner.origin)
+        });
+    }
+    compiler.signers(revision);
+    for attachment in revision.attachments() {
+        compiler.attachment(attachment, &contract.materials);
+    }
+    if let Some(admission) = &contract.admission {
+        compiler.admission(admission);
+    }
+    if compiler.rules.is_empty() && compiler.mistakes.is_empty() {
+        let message = "the contract asks for nothing, so everything would satisfy it";
+        let mend = "ask for a material, attach a policy, name signers, or write a rule under `admission`";
+        compiler
+            .mistakes
+            .push(Finding::error(Code::DocumentMissingKey, message).at(contract.origin.clone()).mend(mend));
+    }
+    if !compiler.mistakes.is_empty() {
+        return Err(Diagnostics(compiler.mistakes));
+    }
+    let enforcement = contract.admission.as_ref().map_or(Enforcement::Enforce, |admission| admission.enforcement);
+    let slots = contract.materials.iter().map(|clause| Slot { name: clause.name.clone(), kind: clause.kind }).collect();
+    Ok(RuleSet::new(contract.name.clone(), enforcement, compiler.rules, slots))
+}
+
+#[derive(Default)]
+struct Compiler {
+    rules: Vec<Rule>,
+    mistakes: Vec<Finding>,
+    ids: BTreeSet<String>,
+    /// The same script may be attached several times.
+    scripts: BTreeMap<(Origin, Digest), Arc<Script>>,
+}
+
+/// A rule that the compiler writes for a clause.
+struct Clause<'o> {
+    id: String,
+    source: String,
+    message: String,
+    mend: Option<String>,
+    code: Code,
+    phase: Phase,
+    input: RuleInput,
+    origin: &'o Origin,
+    effective_from: Option<Timestamp>,
+    max_age: Option<SignedDuration>,
+    schema: Option<(Arc<Schema>, Digest)>,
+}
+
+impl<'o> Clause<'o> {
+    const fn of(origin: &'o Origin) -> Self {
+        Self {
+            id: String::new(),
+            source: String::new(),
+            message: String::new(),
+            mend: None,
+            code: Code::RuleFailed,
+            phase: Phase::Intake,
+            input: RuleInput::Attestation,
+            origin,
+            effective_from: None,
+            max_age: None,
+            schema: None,
+        }
+    }
+
+    fn on(clause: &'o MaterialClause) -> Self {
+        let input = RuleInput::Material { name: clause.name.clone() };
+        Self { input, effective_from: clause.effective_from, ..Self::of(&clause.origin) }
+    }
+}
+
+impl Compiler {
+    fn cel(&mut self, clause: Clause<'_>) {
+        let salt = clause.schema.as_ref().map(|(_, digest)| digest.to_string()).unwrap_or_default();
+        match cel::compile_generated(&clause.source, clause.origin, salt) {
+            Ok(expression) => self.push(clause, expression),
+            Err(mistakes) => self.mistakes.extend(mistakes),
+        }
+    }
+
+    fn push(&mut self, clause: Clause<'_>, expression: cel::Expression) {
+        let rule = Rule {
+            id: self.unique(clause.id),
+            engine: Engine::Cel,
+            phase: clause.phase,
+            source: clause.source,
+            input: clause.input,
+            gate: true,
+            message: clause.message,
+            mend: clause.mend,
+            code: clause.code,
+            origin: clause.origin.clone(),
+            effective_from: clause.effective_from,
+            program: Program::Cel(Arc::new(expression)),
+            kind: None,
+            max_age: clause.max_age,
+            schema: clause.schema.map(|(schema, _)| schema),
+        };
+        self.rules.push(rule);
+    }
+
+    fn unique(&mut self, id: String) -> String {
+        let mut unique = id.clone();
+        let mut n = 1;
+        while !self.ids.insert(unique.clone()) {
+            n += 1;
+            unique = format!("{id}-{n}");
+        }
+        unique
+    }
+
+    fn material(&mut self, clause: &MaterialClause) {
+        let (name, kind) = (&clause.name, clause.kind);
+        let key = quote(name);
+        if !clause.optional {
+            self.cel(Clause {
+                id: format!("material-{name}"),
+                source: format!("{key} in materials"),
+                message: format!("the contract asks for the material `{name}` of type {kind}, and there is none"),
+                mend: Some(format!("add it: `sluice attestation add --name {name} --value …`")),
+                code: Code::MaterialMissing,
+                ..Clause::on(clause)
+            });
+        }
+        self.cel(Clause {
+            id: format!("material-{name}-type"),
+            source: format!("!({key} in materials) || materials[{key}].type == {}", quote(kind.as_str())),
+            message: format!("the material `{name}` must be of type {kind}"),
+            code: Code::MaterialType,
+            ..Clause::on(clause)
+        });
+        if !clause.skip_upload && kind != MaterialType::ContainerImage {
+            self.cel(Clause {
+                id: format!("material-{name}-bytes"),
+                source: format!("!({key} in materials) || materials[{key}].present"),
+                message: format!("the bytes of the material `{name}` were never uploaded, or were lost"),
+                mend: Some("push the attestation again from where the material is".to_owned()),
+                code: Code::MaterialBytesAbsent,
+                ..Clause::on(clause)
+            });
+        }
+        for annotation in &clause.annotations {
+            let condition = annotated(
+                &format!("materials[{key}].annotations"),
+                &quote(&annotation.name),
+                annotation.value.as_deref(),
+            );
+            self.cel(Clause {
+                id: format!("material-{name}-annotation-{}", annotation.name),
+                source: format!("!({key} in materials) || ({condition})"),
+                message: match &annotation.value {
+                    Some(value) => {
+                        format!(
+                            "the material `{name}` must have the annotation `{}` with the value `{value}`",
+                            annotation.name
+                        )
+                    }
+                    None => format!("the material `{name}` must have the annotation `{}`", annotation.name),
+                },
+                code: Code::AnnotationMissing,
+                origin: &annotation.origin,
+                ..Clause::on(clause)
+            });
+        }
+        if let Some(schema) = &clause.schema {
+            match Schema::new(name, schema) {
+                Ok(compiled) => self.cel(Clause {
+                    id: format!("material-{name}-schema"),
+                    source: format!("schema_errors({key}) == []"),
+                    message: format!("the material `{name}` breaks its schema"),
+                    code: Code::MaterialSchema,
+                    schema: Some((Arc::new(compiled), Digest::of(schema.to_string().as_bytes()))),
+                    ..Clause::on(clause)
+                }),
+                Err(message) => {
+                    self.mistakes.push(Finding::error(Code::DocumentInvalidValue, message).at(clause.origin.clone()));
+                }
+            }
+        }
+    }
+
+    fn signers(&mut self, revision: &Revision) {
+        let (Some(policy), Some(clause)) = (revision.signer_policy(), &revision.contract().signers) else { return };
+        let (mut keys, mut identities) = (Vec::new(), Vec::new());
+        for allowed in policy.allowed() {
+            match allowed.identity() {
+                SignerIdentity::Key { id } => keys.push(quote(&id.to_string())),
+                SignerIdentity::Certificate { issuer, identity } => {
+                    identities.push(format!("[{}, {}]", quote(&issuer), quote(&identity)));
+                }
+            }
+        }
+        // Lists, not alternatives: however many there are, the expression does not grow deeper.
+        let mut conditions = Vec::new();
+        if !keys.is_empty() {
+            conditions.push(format!("s.key in [{}]", keys.join(", ")));
+        }
+        if !identities.is_empty() {
+            conditions.push(format!("[s.issuer, s.identity] in [{}]", identities.join(", ")));
+        }
+        let threshold = policy.threshold();
+        self.cel(Clause {
+            id: "signers".to_owned(),
+            source: format!("size(signers.filter(s, {})) >= {threshold}", conditions.join(" || ")),
+            message: match threshold {
+                1 => "none of the signers that the contract names has signed".to_owned(),
+                many => format!("fewer than {many} of the signers that the contract names have signed"),
+            },
+            code: Code::SignerNotAllowed,
+            ..Clause::of(&clause.origin)
+        });
+    }
+
+    fn admission(&mut self, admission: &Admission) {
+        if let Some(max_age) = &admission.max_age {
+            self.cel(Clause {
+                id: "max-age".to_owned(),
+                source: format!("age <= duration('{}s')", max_age.value.as_secs()),
+                message: format!("the evidence is older than {:#}", max_age.value),
+                mend: Some("build and attest the image again".to_owned()),
+                code: Code::EvidenceTooOld,
+                phase: Phase::Admission,
+                // Whole seconds: the rule as it is printed is the rule as it runs.
+                max_age: Some(SignedDuration::from_secs(max_age.value.as_secs())),
+                ..Clause::of(&max_age.origin)
+            });
+        }
+        for rule in &admission.rules {
+            match cel::compile(&rule.cel.value, &rule.cel.origin) {
+                Ok(expression) => {
+                    let clause = Clause {
+                        id: rule.name.clone(),
+                        source: rule.cel.value.clone(),
+                        message: rule.message.clone(),
+                        phase: Phase::Admission,
+                        ..Clause::of(&rule.origin)
+                    };
+                    self.push(clause, expression);
+                }
+                Err(mistakes) => self.mistakes.extend(mistakes),
+            }
+        }
+    }
+
+    fn attachment(&mut self, resolved: &ResolvedAttachment, materials: &[MaterialClause]) {
+        let of_attestation: Vec<&ResolvedScript> =
+            resolved.scripts.iter().filter(|script| script.input == ScriptInput::Attestation).collect();
+        if !of_attestation.is_empty() {
+            self.policy(resolved, &of_attestation, None);
+        }
+        for clause in materials {
+            let reads = |script: &&ResolvedScript| match &script.input {
+                ScriptInput::Materials(names) => names.contains(&clause.name),
+                ScriptInput::Attestation => false,
+            };
+            let scripts: Vec<&ResolvedScript> = resolved.scripts.iter().filter(reads).collect();
+            if scripts.is_empty() {
+                continue;
+            }
+            if clause.skip_upload {
+                let message = format!(
+                    "policy `{}` reads the material `{}`, whose bytes stay where they are",
+                    resolved.document.name, clause.name
+                );
+                let origin = resolved.attachment.origin.clone();
+                self.mistakes.push(Finding::error(Code::DocumentInvalidValue, message).at(origin));
+                continue;
+            }
+            self.policy(resolved, &scripts, Some(clause));
+        }
+    }
+
+    fn policy(&mut self, resolved: &ResolvedAttachment, scripts: &[&ResolvedScript], on: Option<&MaterialClause>) {
+        let compiled: Vec<_> = scripts.iter().filter_map(|script| self.script(script)).collect();
+        if compiled.len() < scripts.len() {
+            return;
+        }
+        let document = &resolved.document;
+        let policy =
+            Policy { name: document.name.clone(), scripts: compiled, arguments: rego::arguments(&resolved.arguments) };
+        let (id, input) = match on {
+            None => (format!("policy-{}", document.name), RuleInput::Attestation),
+            Some(clause) => {
+                (format!("policy-{}-{}", document.name, clause.name), RuleInput::Material { name: clause.name.clone() })
+            }
+        };
+        let rule = Rule {
+            id: self.unique(id),
+            engine: Engine::Rego,
+            phase: Phase::Intake,
+            source: scripts.iter().map(|script| script.source.as_str()).collect::<Vec<_>>().join("\n"),
+            input,
+            gate: resolved.attachment.gate,
+            message: document.description.clone().unwrap_or_else(|| format!("policy `{}`", document.name)),
+            mend: None,
+            code: Code::PolicyViolation,
+            origin: resolved.attachment.origin.clone(),
+            effective_from: on.and_then(|clause| clause.effective_from),
+            program: Program::Rego(Arc::new(policy)),
+            kind: on.map(|clause| clause.kind),
+            max_age: None,
+            schema: None,
+        };
+        self.rules.push(rule);
+    }
+
+    fn script(&mut self, script: &ResolvedScript) -> Option<Arc<Script>> {
+        let key = (script.origin.clone(), Digest::of(script.source.as_bytes()));
+        if let Some(known) = self.scripts.get(&key) {
+            return Some(Arc::clone(known));
+        }
+        match rego::compile(&script.source, &script.origin) {
+            Ok(compiled) => {
+                let compiled = Arc::new(compiled);
+                self.scripts.insert(key, Arc::clone(&compiled));
+                Some(compiled)
+            }
+            Err(mistakes) => {
+                // A script that is attached twice has its mistakes once.
+                let new: Vec<_> = mistakes.into_iter().filter(|mistake| !self.mistakes.contains(mistake)).collect();
+                self.mistakes.extend(new);
+                None
+            }
+        }
+    }
+}
+
+fn annotated(map: &str, name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("{name} in {map} && {map}[{name}] == {}", quote(value)),
+        None => format!("{name} in {map} && {map}[{name}] != ''"),
+    }
+}
+
+/// A CEL string literal.
+fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for character in text.chars() {
+        match character {
+            '\\' | '\'' => quoted.extend(['\\', character]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            control if control.is_control() => {
+                quoted.push_str(&format!("\\u{:04x}", u32::from(control)));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}

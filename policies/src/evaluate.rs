@@ -1,0 +1,302 @@
+//! Evaluation: the rules held against the evidence.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use contracts::{Code, Decision, EvidencePlace, Finding, PinnedRef, Severity, limits::RULES_TIME};
+use jiff::{SignedDuration, Timestamp};
+use regorus::Value;
+
+use crate::{
+    cel::{Bound, Expression, Facts},
+    evidence::{Attested, Evidence, object, text},
+    rego::{Answer, Policy, RunError},
+    rule::{Phase, Program, Rule, RuleInput, RuleSet},
+};
+
+/// What the rules say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// `Deny` when anything blocks, or nothing was there to judge.
+    pub decision: Decision,
+    /// Why, in the order of the rules. Never empty on a deny.
+    pub findings: Vec<Finding>,
+    /// The earliest instant at which this may stop being true.
+    pub valid_until: Option<Timestamp>,
+}
+
+/// Why there is no answer. Never a verdict, and never to be kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The wall clock ran out, which says nothing about the evidence.
+    #[error("rule `{rule}` was not finished in time")]
+    Timeout {
+        /// The rule's id.
+        rule: String,
+    },
+}
+
+/// Holds the rules against the evidence. Rules of [`Phase::Intake`] are asked in both phases, those of
+/// [`Phase::Admission`] only there. The answer is a function of the arguments alone.
+///
+/// A rule that fails in itself, goes over its budget or returns another shape than rules return denies like one that is
+/// not satisfied, if it is a gate. A policy that is a gate denies also when it says that it does not apply: a gate
+/// opens only to a policy that judged.
+///
+/// # Errors
+/// When the wall clock ran out before a rule that blocks had answered.
+pub fn evaluate(
+    rules: &RuleSet,
+    evidence: &Evidence,
+    subject: Option<&PinnedRef>,
+    phase: Phase,
+    now: Timestamp,
+) -> Result<Evaluation, EvaluateError> {
+    let subject = subject.map_or(Value::Null, |subject| {
+        object([("repository", text(&subject.repository.to_string())), ("digest", text(&subject.digest.to_string()))])
+    });
+    let minute = minute_of(now);
+    let mut run = Run {
+        evidence,
+        subject: &subject,
+        now,
+        minute,
+        deadline: deadline(),
+        bound: BTreeMap::new(),
+        findings: Vec::new(),
+        valid_until: None,
+    };
+    if evidence.attested.is_empty() {
+        let message = "nothing that speaks of this image counts as evidence for the contract";
+        run.findings.push(Finding::error(Code::NoEvidence, message));
+    } else {
+        for rule in rules.rules().iter().filter(|rule| phase == Phase::Admission || rule.phase == Phase::Intake) {
+            run.rule(rule)?;
+        }
+    }
+    let decision = if run.findings.iter().any(Finding::blocks) { Decision::Deny } else { Decision::Allow };
+    Ok(Evaluation { decision, findings: run.findings, valid_until: run.valid_until })
+}
+
+/// The monotonic clock bounds how long evaluating may take; no answer depends on it.
+fn deadline() -> Instant {
+    Instant::now() + RULES_TIME
+}
+
+/// Rules that read the time are told the minute, so that their answers can be kept for one.
+fn minute_of(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second().div_euclid(60).saturating_mul(60)).unwrap_or(now)
+}
+
+struct Run<'e> {
+    evidence: &'e Evidence,
+    subject: &'e Value,
+    now: Timestamp,
+    minute: Timestamp,
+    deadline: Instant,
+    /// What CEL rules look at, by attestation and whether the time is cut.
+    bound: BTreeMap<(usize, bool), Bound<'e>>,
+    findings: Vec<Finding>,
+    valid_until: Option<Timestamp>,
+}
+
+impl<'e> Run<'e> {
+    fn rule(&mut self, rule: &Rule) -> Result<(), EvaluateError> {
+        if let Some(from) = rule.effective_from.filter(|from| *from > self.now) {
+            self.until(from);
+        }
+        match &rule.program {
+            Program::Cel(expression) => self.cel(rule, expression),
+            Program::Rego(policy) => self.rego(rule, policy),
+        }
+    }
+
+    fn until(&mut self, at: Timestamp) {
+        self.valid_until = Some(self.valid_until.map_or(at, |until| until.min(at)));
+    }
+
+    fn until_next_minute(&mut self) {
+        self.until(self.minute.checked_add(SignedDuration::from_mins(1)).unwrap_or(Timestamp::MAX));
+    }
+
+    /// Rules that only warn leave time for those that block.
+    fn deadline_of(&self, rule: &Rule) -> Instant {
+        if self.blocks(rule) {
+            return self.deadline;
+        }
+        let now = Instant::now();
+        now + self.deadline.saturating_duration_since(now) / 2
+    }
+
+    fn blocks(&self, rule: &Rule) -> bool {
+        rule.gate && rule.effective_from.is_none_or(|from| self.now >= from)
+    }
+
+    fn cel(&mut self, rule: &Rule, expression: &Expression) -> Result<(), EvaluateError> {
+        let evidence = self.evidence;
+        // Rules that do not look at an attestation have one answer for all of them.
+        let asked = if expression.reads_attestation() { evidence.attested.len() } else { 1 };
+        // `maxAge` is exact: its horizon is known.
+        let cut = expression.reads_now() && rule.max_age.is_none();
+        if cut {
+            self.until_next_minute();
+        }
+        let deadline = self.deadline_of(rule);
+        let errors = rule.schema.as_ref().map(|schema| schema.errors(evidence)).unwrap_or_default();
+        let schema_errors: BTreeMap<String, Vec<String>> =
+            rule.schema.iter().map(|schema| (schema.material.clone(), errors.clone())).collect();
+        for (n, attested) in evidence.attested.iter().enumerate().take(asked) {
+            let now = if cut { self.minute } else { self.now };
+            let bound = self.bound.entry((n, cut)).or_insert_with(|| facts(evidence, attested, self.subject).bind(now));
+            let attestation = expression.reads_attestation().then_some(attested);
+            match expression.run(bound, schema_errors.clone(), deadline) {
+                Ok(true) => {
+                    if let Some(until) = rule.max_age.and_then(|age| attested.signed_at.checked_add(age).ok()) {
+                        self.until(until);
+                    }
+                }
+                Ok(false) => {
+                    let message = match errors.first() {
+                        Some(first) => format!("{}: {first}", rule.message),
+                        None => rule.message.clone(),
+                    };
+                    self.report(rule, attestation, rule.code, message, self.severity(rule));
+                }
+                Err(error) => self.failed(rule, attestation, &error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn rego(&mut self, rule: &Rule, policy: &Policy) -> Result<(), EvaluateError> {
+        let evidence = self.evidence;
+        match &rule.input {
+            RuleInput::Attestation => {
+                for attested in &evidence.attested {
+                    self.policy(rule, policy, &attested.input, attested.bytes(), Some(attested))?;
+                }
+            }
+            RuleInput::Material { name } => {
+                // That it is missing, absent or of another type is for the rules of its clause to say.
+                let piece = evidence.materials.get(name);
+                if let Some(piece) =
+                    piece.filter(|piece| piece.material.present && rule.kind == Some(piece.material.kind))
+                {
+                    let bytes = piece.material.document.as_ref().map_or(0, |document| document.bytes());
+                    self.policy(rule, policy, &piece.input, bytes, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn policy(
+        &mut self,
+        rule: &Rule,
+        policy: &Policy,
+        input: &Value,
+        bytes: usize,
+        attested: Option<&Attested>,
+    ) -> Result<(), EvaluateError> {
+        let now = if policy.reads_now() {
+            self.until_next_minute();
+            self.minute
+        } else {
+            self.now
+        };
+        let deadline = self.deadline_of(rule);
+        let input = with_arguments(input, &policy.arguments);
+        let mut answers = Vec::with_capacity(policy.scripts.len());
+        for script in &policy.scripts {
+            match script.run(input.clone(), bytes, now, deadline) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => return self.failed(rule, attested, &error),
+            }
+        }
+        self.answers(rule, policy, attested, answers);
+        Ok(())
+    }
+
+    /// The scripts of a policy speak together: it is skipped when all of them are.
+    fn answers(&mut self, rule: &Rule, policy: &Policy, attested: Option<&Attested>, answers: Vec<Answer>) {
+        let judged = answers.iter().any(|answer| !answer.ignore && answer.skipped.is_none());
+        let mut reasons = Vec::new();
+        for answer in answers {
+            if let Some(reason) = answer.skipped.filter(|reason| !reason.is_empty() && !reasons.contains(reason)) {
+                reasons.push(reason);
+            }
+            if answer.ignore {
+                continue;
+            }
+            for violation in answer.violations {
+                let severity = if violation.suppressed { Severity::Warning } else { self.severity(rule) };
+                self.report(rule, attested, rule.code, violation.message, severity);
+            }
+            if answer.more > 0 {
+                let message = format!("and {} more violations of policy `{}`", answer.more, policy.name);
+                self.report(rule, attested, rule.code, message, self.severity(rule));
+            }
+        }
+        if !judged {
+            let what = match &rule.input {
+                RuleInput::Attestation => "the attestation".to_owned(),
+                RuleInput::Material { name } => format!("material `{name}`"),
+            };
+            let mut message = format!("policy `{}` did not judge {what}", policy.name);
+            if !reasons.is_empty() {
+                message = format!("{message}: {}", reasons.join("; "));
+            }
+            self.report(rule, attested, Code::PolicySkipped, message, self.severity(rule));
+        }
+    }
+
+    fn failed(&mut self, rule: &Rule, attested: Option<&Attested>, error: &RunError) -> Result<(), EvaluateError> {
+        let code = match error {
+            RunError::Timeout if self.blocks(rule) => return Err(EvaluateError::Timeout { rule: rule.id.clone() }),
+            RunError::Timeout | RunError::Budget(_) => Code::RuleBudget,
+            RunError::Error(_) => Code::RuleError,
+            RunError::Shape(_) => Code::RuleResultShape,
+        };
+        let message = format!("rule `{}` gave no answer: {error}", rule.id);
+        self.report(rule, attested, code, message, self.severity(rule));
+        Ok(())
+    }
+
+    fn severity(&self, rule: &Rule) -> Severity {
+        if self.blocks(rule) { Severity::Error } else { Severity::Warning }
+    }
+
+    fn report(&mut self, rule: &Rule, attested: Option<&Attested>, code: Code, message: String, severity: Severity) {
+        let material = match &rule.input {
+            RuleInput::Material { name } => Some(name.clone()),
+            RuleInput::Attestation => None,
+        };
+        let place = EvidencePlace { attestation: attested.map(|attested| attested.id), material };
+        let finding = Finding::error(code, message).by_rule(&rule.id).in_evidence(place).at(rule.origin.clone());
+        let mend = rule.mend.clone().filter(|_| code == rule.code);
+        self.findings.push(Finding { severity, mend, ..finding });
+    }
+}
+
+fn facts<'e>(evidence: &'e Evidence, attested: &'e Attested, subject: &'e Value) -> Facts<'e> {
+    Facts {
+        attestation: &attested.attestation,
+        materials: &evidence.facts,
+        subject,
+        signers: &attested.signers,
+        run: &attested.run,
+        signed_at: attested.signed_at,
+    }
+}
+
+/// The shared input with the arguments of one policy. `args` is there already, so that this copies the top level only.
+fn with_arguments(input: &Value, arguments: &Value) -> Value {
+    if matches!(arguments, Value::Object(fields) if fields.is_empty()) {
+        return input.clone();
+    }
+    let mut input = input.clone();
+    if let Ok(fields) = input.as_object_mut() {
+        fields.insert(Value::from("args"), arguments.clone());
+    }
+    input
+}

@@ -1,0 +1,358 @@
+//! Evidence: what rules look at. Made of verified attestations and of bytes that were hashed again; parsed once, shared
+//! by all rules.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::{
+    Code, Digest, EvidencePlace, Finding, MaterialType, SignerIdentity, Verification, Verified,
+    crafting::{self, CraftedRun, DeclaredMaterial},
+    limits::MATERIAL_DOCUMENT_BYTES,
+    materials::{self, Projection},
+};
+use jiff::Timestamp;
+use regorus::Value;
+
+use crate::{document::Document, rule::RuleSet};
+
+/// Annotations that are true or false in the published shape.
+const FLAGS: [&str; 3] =
+    ["chainloop.material.cas", "chainloop.material.cas.inline", "chainloop.material.image.is_latest_tag"];
+
+/// A verified attestation as rules read it: what the build claims of itself is taken out.
+#[derive(Debug, Clone)]
+pub struct Attested {
+    pub(crate) id: Digest,
+    pub(crate) predicate_type: String,
+    /// The statement, for Rego: with the run's names as policies expect them.
+    pub(crate) input: Value,
+    /// The statement, for CEL: with the signers.
+    pub(crate) attestation: Value,
+    pub(crate) signers: Value,
+    pub(crate) run: Value,
+    /// The project and, when it is known, its version.
+    project: BTreeMap<Value, Value>,
+    pub(crate) signed_at: Timestamp,
+    bytes: usize,
+}
+
+impl Attested {
+    /// Takes what was verified. Its age counts from the proven signing time, else from when it was first received or
+    /// seen; never from what the statement says.
+    #[must_use]
+    pub fn new(verified: &Verified<Verification>, received_at: Timestamp) -> Self {
+        let verification = verified.get();
+        let statement = crafting::rewrite(&verification.statement);
+        let signers = Value::from(verification.signers.iter().map(signer).collect::<Vec<_>>());
+        let raw = value_of(&statement.raw);
+        // A statement that cannot be read as a run has the facts of none, so that rules about the run fail.
+        let crafted = crafting::read(&statement).ok().flatten();
+        let mut project = BTreeMap::new();
+        if let Some(run) = &crafted {
+            project.insert(Value::from("project_name"), text(&run.project));
+            let version = statement.predicate.pointer("/metadata/projectVersion").and_then(serde_json::Value::as_str);
+            if let Some(version) = version {
+                project.insert(Value::from("project_version_name"), text(version));
+            }
+        }
+        let mut input = fields_of(&raw);
+        if !project.is_empty() {
+            input.insert(Value::from("chainloop_metadata"), Value::from(project.clone()));
+        }
+        input.insert(Value::from("args"), Value::new_object());
+        let mut attestation = fields_of(&raw);
+        attestation.insert(Value::from("signers"), signers.clone());
+        Self {
+            id: verification.attestation,
+            predicate_type: statement.predicate_type.clone(),
+            input: Value::from(input),
+            attestation: Value::from(attestation),
+            signers,
+            run: run_facts(crafted.as_ref()),
+            project,
+            signed_at: verification.signed_at.unwrap_or(received_at),
+            bytes: verification.statement.to_json_bytes().len(),
+        }
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A signer: `key` of one who holds a key, `issuer` and `identity` of one whom a certificate names. All three are
+/// always there, and empty when they do not apply.
+fn signer(signer: &SignerIdentity) -> Value {
+    let (key, issuer, identity) = match signer {
+        SignerIdentity::Key { id } => (id.to_string(), "", ""),
+        SignerIdentity::Certificate { issuer, identity } => (String::new(), issuer.as_str(), identity.as_str()),
+    };
+    object([("key", text(&key)), ("issuer", text(issuer)), ("identity", text(identity))])
+}
+
+fn run_facts(run: Option<&CraftedRun>) -> Value {
+    let Some(run) = run else {
+        return object([("annotations", Value::new_object())]);
+    };
+    let annotations = run.annotations.iter().map(|(key, value)| (text(key), text(value)));
+    let mut facts = BTreeMap::from([
+        (Value::from("organization"), text(&run.organization)),
+        (Value::from("project"), text(&run.project)),
+        (Value::from("workflow"), text(&run.workflow)),
+        (Value::from("team"), text(&run.team)),
+        (Value::from("id"), text(&run.run_id)),
+        (Value::from("annotations"), Value::from(annotations.collect::<BTreeMap<_, _>>())),
+    ]);
+    for (name, value) in
+        [("contract", &run.contract_name), ("revision", &run.contract_revision), ("runner", &run.runner)]
+    {
+        if let Some(value) = value {
+            facts.insert(Value::from(name), text(value));
+        }
+    }
+    Value::from(facts)
+}
+
+/// One material: what the attestation declares and what its bytes are.
+#[derive(Debug, Clone)]
+pub struct MaterialEvidence {
+    pub(crate) name: String,
+    pub(crate) kind: MaterialType,
+    pub(crate) present: bool,
+    pub(crate) document: Option<Arc<Document>>,
+    facts: BTreeMap<Value, Value>,
+    descriptor: BTreeMap<Value, Value>,
+}
+
+impl MaterialEvidence {
+    /// A material with its bytes, which are hashed again, checked to be what their type says, and parsed.
+    ///
+    /// # Errors
+    /// A blocking finding when they are not those that the attestation names, or not what their type says.
+    #[expect(clippy::result_large_err, reason = "the finding is the answer, and goes straight into a list of them")]
+    pub fn from_bytes(declared: &DeclaredMaterial, bytes: &[u8]) -> Result<Self, Finding> {
+        let place = EvidencePlace { attestation: None, material: Some(declared.name.clone()) };
+        let name = &declared.name;
+        let refuse = |code, message: String| Finding::error(code, message).in_evidence(place.clone());
+        if Digest::of(bytes) != declared.digest {
+            let message = format!("the bytes of material `{name}` do not have the digest that the attestation names");
+            return Err(refuse(Code::MaterialDigestMismatch, message));
+        }
+        if bytes.len() > MATERIAL_DOCUMENT_BYTES && declared.kind.has_document() {
+            let message = format!("material `{name}` is larger than {MATERIAL_DOCUMENT_BYTES} bytes");
+            return Err(refuse(Code::DocumentTooLarge, message));
+        }
+        let projected = materials::project(declared.kind, bytes)
+            .map_err(|error| refuse(error.code, format!("material `{name}`: {}", error.message)))?;
+        let document = match projected {
+            Projection::Opaque => None,
+            Projection::Json(json) => Some(
+                Document::from_json(&json)
+                    .map_err(|error| refuse(Code::MaterialMalformed, format!("material `{name}`: {error}")))?,
+            ),
+        };
+        let content = (declared.kind == MaterialType::String).then_some(bytes);
+        Ok(Self::new(declared, true, document, content))
+    }
+
+    /// A material whose bytes no rule needs: an image, or one that the contract lets stay where it is. That its bytes
+    /// need not be here is for the caller to know; what the attestation says of it counts for nothing.
+    #[must_use]
+    pub fn reference(declared: &DeclaredMaterial) -> Self {
+        Self::new(declared, true, None, None)
+    }
+
+    /// A material whose bytes were never uploaded, or were lost. Its rules fail.
+    #[must_use]
+    pub fn absent(declared: &DeclaredMaterial) -> Self {
+        Self::new(declared, false, None, None)
+    }
+
+    fn new(
+        declared: &DeclaredMaterial,
+        present: bool,
+        document: Option<Arc<Document>>,
+        content: Option<&[u8]>,
+    ) -> Self {
+        let annotations = declared.annotations.iter().map(|(key, value)| {
+            let flag = FLAGS.contains(&key.as_str()).then(|| value.parse::<bool>().ok()).flatten();
+            (text(key), flag.map_or_else(|| text(value), Value::Bool))
+        });
+        let annotations = Value::from(annotations.collect::<BTreeMap<_, _>>());
+        let called = match (&declared.image, &declared.filename) {
+            (Some(image), _) => Some(image.repository.to_string()),
+            (None, filename) => filename.clone(),
+        };
+        let mut descriptor = BTreeMap::from([
+            (Value::from("digest"), object([("sha256", text(&declared.digest.hex()))])),
+            (Value::from("annotations"), annotations.clone()),
+        ]);
+        if let Some(called) = &called {
+            descriptor.insert(Value::from("name"), text(called));
+        }
+        if let Some(content) = content {
+            descriptor.insert(Value::from("content"), text(&STANDARD.encode(content)));
+        }
+        let facts = BTreeMap::from([
+            (Value::from("name"), text(&declared.name)),
+            (Value::from("type"), text(declared.kind.as_str())),
+            (Value::from("digest"), text(&declared.digest.to_string())),
+            (Value::from("filename"), called.map_or(Value::Null, |called| text(&called))),
+            (Value::from("output"), Value::Bool(declared.output)),
+            (Value::from("annotations"), annotations),
+        ]);
+        Self { name: declared.name.clone(), kind: declared.kind, present, document, facts, descriptor }
+    }
+
+    /// What CEL sees.
+    fn facts(&self) -> Value {
+        let mut facts = self.facts.clone();
+        facts.insert(Value::from("present"), Value::Bool(self.present));
+        if let Some(document) = &self.document {
+            facts.insert(Value::from("document"), document.value().clone());
+        }
+        Value::from(facts)
+    }
+
+    /// What a policy sees: the document, an array as `elements`, anything else as nothing, with what is known of the
+    /// material under `chainloop_metadata`.
+    fn input(&self, project: &BTreeMap<Value, Value>) -> Value {
+        let mut input = match self.document.as_ref().map(|document| document.value()) {
+            Some(document @ Value::Object(_)) => fields_of(document),
+            Some(Value::Array(elements)) => {
+                BTreeMap::from([(Value::from("elements"), Value::Array(Arc::clone(elements)))])
+            }
+            _ => BTreeMap::new(),
+        };
+        let mut metadata = self.descriptor.clone();
+        metadata.extend(project.iter().map(|(key, value)| (key.clone(), value.clone())));
+        input.insert(Value::from("chainloop_metadata"), Value::from(metadata));
+        input.insert(Value::from("args"), Value::new_object());
+        Value::from(input)
+    }
+}
+
+/// A material as it is in evidence: with the input that its policies share.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) material: MaterialEvidence,
+    pub(crate) input: Value,
+}
+
+/// Everything that the rules are held against.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    pub(crate) attested: Vec<Attested>,
+    pub(crate) materials: BTreeMap<String, Piece>,
+    /// The materials as CEL sees them.
+    pub(crate) facts: Value,
+}
+
+impl Evidence {
+    /// The evidence of one run: its attestation and its materials, no two of one name (else the last counts).
+    #[must_use]
+    pub fn of_run(attested: Attested, materials: Vec<MaterialEvidence>) -> Self {
+        let project = attested.project.clone();
+        Self::new(vec![attested], materials, &project)
+    }
+
+    /// The evidence of attestations that other tools made, together. What their predicates are fills the slots of the
+    /// contract by a fixed table; of several for one slot the newest counts. What is not in the table, or is not what
+    /// it says, fills nothing. Without any attestation this is no evidence, and denies.
+    #[must_use]
+    pub fn of_foreign(attested: Vec<Attested>, rules: &RuleSet) -> Self {
+        let mut offered: BTreeMap<&str, VecDeque<MaterialEvidence>> = BTreeMap::new();
+        let mut newest_first: Vec<&Attested> = attested.iter().collect();
+        newest_first.sort_by_key(|attested| (std::cmp::Reverse(attested.signed_at), attested.id));
+        for attested in newest_first {
+            if let Some(material) = foreign_material(attested) {
+                offered.entry(material.kind.as_str()).or_default().push_back(material);
+            }
+        }
+        let mut materials = Vec::new();
+        for slot in rules.slots() {
+            if let Some(material) = offered.get_mut(slot.kind.as_str()).and_then(VecDeque::pop_front) {
+                materials.push(material.renamed(&slot.name));
+            }
+        }
+        Self::new(attested, materials, &BTreeMap::new())
+    }
+
+    fn new(attested: Vec<Attested>, materials: Vec<MaterialEvidence>, project: &BTreeMap<Value, Value>) -> Self {
+        let pieces: BTreeMap<String, Piece> = materials
+            .into_iter()
+            .map(|material| (material.name.clone(), Piece { input: material.input(project), material }))
+            .collect();
+        let facts = pieces.iter().map(|(name, piece)| (text(name), piece.material.facts()));
+        let facts = Value::from(facts.collect::<BTreeMap<_, _>>());
+        Self { attested, materials: pieces, facts }
+    }
+}
+
+impl MaterialEvidence {
+    fn renamed(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self.facts.insert(Value::from("name"), text(name));
+        self
+    }
+}
+
+/// The document that another tool's attestation carries as its predicate.
+fn foreign_material(attested: &Attested) -> Option<MaterialEvidence> {
+    let kind = crafting::foreign_slot(&attested.predicate_type)?;
+    let predicate = match &attested.attestation {
+        Value::Object(fields) => fields.get(&Value::from("predicate"))?,
+        _ => return None,
+    };
+    let bytes = serde_json::to_vec(predicate).ok()?;
+    let declared = DeclaredMaterial {
+        name: String::new(),
+        kind,
+        digest: Digest::of(&bytes),
+        filename: None,
+        inline: None,
+        image: None,
+        skip_upload: false,
+        output: false,
+        annotations: BTreeMap::from([("chainloop.material.type".to_owned(), kind.as_str().to_owned())]),
+    };
+    MaterialEvidence::from_bytes(&declared, &bytes).ok()
+}
+
+pub(crate) fn text(text: &str) -> Value {
+    Value::from(text)
+}
+
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::from(fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<BTreeMap<_, _>>())
+}
+
+/// The fields of an object, to be added to; sharing their values. Anything else has none.
+fn fields_of(value: &Value) -> BTreeMap<Value, Value> {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        _ => BTreeMap::new(),
+    }
+}
+
+/// The depth is bounded where statements are read.
+fn value_of(json: &serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(flag) => Value::Bool(*flag),
+        serde_json::Value::String(string) => text(string),
+        serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(whole), _) => Value::from(whole),
+            (None, Some(whole)) => Value::from(whole),
+            (None, None) => number.as_f64().map_or(Value::Null, Value::from),
+        },
+        serde_json::Value::Array(items) => Value::from(items.iter().map(value_of).collect::<Vec<_>>()),
+        serde_json::Value::Object(fields) => {
+            let fields = fields.iter().map(|(key, value)| (text(key), value_of(value)));
+            Value::from(fields.collect::<BTreeMap<_, _>>())
+        }
+    }
+}

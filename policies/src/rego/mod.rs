@@ -1,0 +1,335 @@
+//! Rego: policies, compiled once and run within bounds. The language is OPA's as far as the published policies use
+//! it; whatever the engine would do differently than OPA does not compile.
+
+mod answer;
+mod boilerplate;
+mod builtins;
+mod scope;
+
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use contracts::{Code, Finding, Hasher, Origin, limits::RULE_INSTRUCTIONS};
+use jiff::Timestamp;
+use regorus::{
+    Engine, Value,
+    languages::rego::compiler::Compiler,
+    rvm::{
+        Program, RegoVM,
+        vm::{ExecutionMode, VmError},
+    },
+    utils::limits::ExecutionTimerConfig,
+};
+
+pub(crate) use answer::{Answer, shorten};
+use boilerplate::Syntax;
+use builtins::Stopped;
+use scope::{Edit, Mistake, MistakeKind};
+
+/// Virtual machines kept per script for the next run.
+const POOL: usize = 8;
+/// Documents above this size are not left lying in a pooled machine.
+const POOLED_DOCUMENT_BYTES: usize = 256 * 1024;
+
+/// One Rego script, compiled.
+pub(crate) struct Script {
+    program: Arc<Program>,
+    entry: String,
+    reads_now: bool,
+    machines: Mutex<Vec<RegoVM>>,
+}
+
+/// A policy as one rule runs it: its scripts for one kind of input, and its arguments.
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    pub(crate) scripts: Vec<Arc<Script>>,
+    pub(crate) arguments: Value,
+}
+
+impl Policy {
+    /// Whether any script asks for the time.
+    pub(crate) fn reads_now(&self) -> bool {
+        self.scripts.iter().any(|script| script.reads_now)
+    }
+
+    /// What distinguishes this policy from another with the same sources.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hasher = Hasher::default();
+        hasher.update_framed(self.name.as_bytes());
+        hasher.update_framed(self.arguments.to_json_str().unwrap_or_default().as_bytes());
+        hasher.finish().to_string()
+    }
+}
+
+/// Why a run gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RunError {
+    /// It failed.
+    #[error("{0}")]
+    Error(String),
+    /// It took more than a rule may.
+    #[error("{0}")]
+    Budget(String),
+    /// It returned another shape than policies return.
+    #[error("{0}")]
+    Shape(String),
+    /// The wall clock ran out. Says nothing about the policy.
+    #[error("it ran out of time")]
+    Timeout,
+}
+
+/// Compiles one script. `origin` is where its first line is written.
+///
+/// # Errors
+/// Every mistake found, each at its place.
+pub(crate) fn compile(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| compile_inner(source, origin)));
+    compiled.unwrap_or_else(|_| Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy cannot be compiled")]))
+}
+
+/// Policies without `import rego.v1` may be of either syntax. The newer one is tried first: the older one reads some
+/// of it as something else. Those that import its keywords one by one keep the older meaning of `rule[x]`.
+fn compile_inner(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
+    let v0_first = source.contains("import future.keywords");
+    let first = match compile_as(source, v0_first, origin) {
+        Ok(script) => return Ok(script),
+        Err(mistakes) => mistakes,
+    };
+    if source.contains("import rego.v1") {
+        return Err(first);
+    }
+    match compile_as(source, !v0_first, origin) {
+        Ok(script) => Ok(script),
+        // Report the mistakes under the syntax that the author seems to use.
+        Err(second) => Err(if v0_first || source.contains(" if ") { first } else { second }),
+    }
+}
+
+fn compile_as(source: &str, v0: bool, origin: &Origin) -> Result<Script, Vec<Finding>> {
+    let mut engine = parse_as(source, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
+    let Some(module) = engine.get_modules().first().cloned() else {
+        return Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy is empty")]);
+    };
+    let names = scope::rule_names(&module);
+    let found = scope::read(&module, source, &builtins::is_allowed);
+    let mut mistakes: Vec<Finding> =
+        found.mistakes.into_iter().map(|mistake| mistake_finding(origin, mistake)).collect();
+    if !names.contains_key("result") && !names.contains_key("violations") {
+        let message = "the policy defines neither `result` nor `violations`, so it could never fail";
+        mistakes.push(finding(origin, 1, 1, Code::PolicyCompile, message));
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
+    let added = boilerplate::missing(&names, syntax);
+    let edited = edit(source, found.edits);
+    if edited != source || !added.is_empty() {
+        let whole = format!("{edited}\n{added}");
+        engine = parse_as(&whole, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
+    }
+    link(engine).map_err(|error| vec![engine_finding(origin, &error)])
+}
+
+fn parse_as(source: &str, v0: bool) -> Result<Engine, String> {
+    let mut engine = Engine::new();
+    engine.set_rego_v0(v0);
+    engine.set_strict_builtin_errors(true);
+    match engine.add_policy("policy".to_owned(), source.to_owned()) {
+        Ok(_) => Ok(engine),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn uses_keywords(module: &regorus::unstable::Module) -> bool {
+    module.imports.iter().any(|import| import.refr.span().text().starts_with("future.keywords"))
+}
+
+fn link(mut engine: Engine) -> Result<Script, String> {
+    let package = engine.get_packages().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
+    let entry = format!("{package}.result");
+    let policy = engine.compile_with_entrypoint(&Arc::from(entry.as_str())).map_err(|error| error.to_string())?;
+    let program = Compiler::compile_from_policy(&policy, &[entry.as_str()]).map_err(|error| error.to_string())?;
+    let mut program = Arc::try_unwrap(program).unwrap_or_else(|shared| (*shared).clone());
+    let reads_now = builtins::reads_now(&program);
+    if program.has_host_await {
+        return Err("the policy cannot be run: it waits for the host".to_owned());
+    }
+    builtins::bind(&mut program).map_err(|why| format!("the policy cannot be run: {why}"))?;
+    Ok(Script { program: Arc::new(program), entry, reads_now, machines: Mutex::default() })
+}
+
+impl Script {
+    /// Runs the script on an input. `now` is what `time.now_ns()` answers.
+    ///
+    /// # Errors
+    /// When it gave no answer of the right shape within its budget and before the deadline.
+    pub(crate) fn run(
+        &self,
+        input: Value,
+        bytes: usize,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Answer, RunError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(RunError::Timeout);
+        }
+        let mut machine = self.machine();
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            builtins::begin(i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX));
+            machine.set_input(input);
+            machine.set_execution_timer_config(Some(timer(left)));
+            let result = machine.execute_entry_point_by_name(&self.entry);
+            result.map_err(|error| run_error(&error)).and_then(|result| answer::read(&result).map_err(RunError::Shape))
+        }));
+        let answer = ran.unwrap_or_else(|_| Err(RunError::Error("the engine failed".to_owned())));
+        if answer.is_ok() && bytes <= POOLED_DOCUMENT_BYTES {
+            machine.set_input(Value::Null);
+            self.put_back(machine);
+        }
+        answer
+    }
+
+    fn machine(&self) -> RegoVM {
+        let pooled = self.machines.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        pooled.unwrap_or_else(|| {
+            let mut machine = RegoVM::new();
+            machine.load_program(Arc::clone(&self.program));
+            // Any other mode recurses on the thread's stack and can abort the process.
+            machine.set_execution_mode(ExecutionMode::Suspendable);
+            // Strictness would not end a run, and would take null for false; the bounded functions are strict
+            // themselves.
+            machine.set_strict_builtin_errors(false);
+            machine.set_max_instructions(RULE_INSTRUCTIONS);
+            machine
+        })
+    }
+
+    fn put_back(&self, machine: RegoVM) {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if machines.len() < POOL {
+            machines.push(machine);
+        }
+    }
+}
+
+fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: NonZeroU32::MIN.saturating_add(31) }
+}
+
+fn run_error(error: &VmError) -> RunError {
+    match builtins::stopped() {
+        Some(Stopped::Budget(why)) => return RunError::Budget(why.to_owned()),
+        Some(Stopped::Error(why)) => return RunError::Error(shorten(&why)),
+        None => {}
+    }
+    match error {
+        VmError::TimeLimitExceeded { .. } => RunError::Timeout,
+        VmError::InstructionLimitExceeded { .. } => RunError::Budget("it takes too many steps".to_owned()),
+        VmError::MemoryLimitExceeded { .. } | VmError::MemoryBudgetExceeded { .. } => {
+            RunError::Budget("it needs too much memory".to_owned())
+        }
+        VmError::RegexSizeLimitExceeded { .. } => RunError::Budget("it uses a pattern that is too large".to_owned()),
+        VmError::InvalidIteration { .. } => RunError::Error("it goes through what is not a collection".to_owned()),
+        // The engine's messages repeat whole values of the input, so they are not passed on.
+        _ => RunError::Error("it failed in the engine".to_owned()),
+    }
+}
+
+fn edit(source: &str, mut edits: Vec<Edit>) -> String {
+    edits.sort_by_key(|edit| edit.start);
+    edits.dedup_by_key(|edit| edit.start);
+    let mut edited = String::with_capacity(source.len());
+    let mut at = 0;
+    for edit in edits {
+        edited.push_str(source.get(at..edit.start).unwrap_or_default());
+        edited.push_str(&edit.text);
+        at = edit.end;
+    }
+    edited.push_str(source.get(at..).unwrap_or_default());
+    edited
+}
+
+fn mistake_finding(origin: &Origin, mistake: Mistake) -> Finding {
+    let (code, message) = match mistake.kind {
+        MistakeKind::Other(message) => (Code::PolicyCompile, message),
+        MistakeKind::Builtin(name) => (
+            Code::PolicyBuiltin,
+            match name.as_str() {
+                "http.send" => "policies have no network: `http.send` may not be called".to_owned(),
+                "rand.intn" | "uuid.rfc4122" => format!("policies have no randomness: `{name}` may not be called"),
+                "opa.runtime" => "policies have no environment: `opa.runtime` may not be called".to_owned(),
+                name => format!("`{name}` is not a function that policies may call"),
+            },
+        ),
+    };
+    finding(origin, mistake.line, mistake.column, code, message)
+}
+
+/// The engine says where in a drawing: `--> file:line:column`, the line, and `error: what`.
+fn engine_finding(origin: &Origin, error: &str) -> Finding {
+    let place = error.split("--> ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let mut numbers = place.rsplitn(3, ':').map(|part| part.trim().parse().unwrap_or(1));
+    let column = numbers.next().unwrap_or(1);
+    let line = numbers.next().unwrap_or(1);
+    let message = last_line(error);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let message = shorten(message).chars().take(300).collect::<String>();
+    finding(origin, line, column, Code::PolicyCompile, message)
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or(text)
+}
+
+fn finding(origin: &Origin, line: u32, column: u32, code: Code, message: impl Into<String>) -> Finding {
+    let place = Origin {
+        file: origin.file.clone(),
+        line: origin.line.saturating_add(line.saturating_sub(1)),
+        column: origin.column.saturating_add(column.saturating_sub(1)),
+    };
+    Finding::error(code, message).at(place)
+}
+
+/// The arguments as policies see them: text is split at newlines and commas (`\,` is a comma), and what is one value
+/// stays a text.
+pub(crate) fn arguments(with: &BTreeMap<String, String>) -> Value {
+    let mut object = BTreeMap::new();
+    for (name, text) in with {
+        let mut values: Vec<Value> = text.lines().flat_map(split).map(|value| Value::from(value.as_str())).collect();
+        let value = match values.len() {
+            0 => continue,
+            1 => values.remove(0),
+            _ => Value::from(values),
+        };
+        object.insert(Value::from(name.as_str()), value);
+    }
+    Value::from(object)
+}
+
+fn split(line: &str) -> Vec<String> {
+    let mut values = Vec::new();
+    let mut value = String::new();
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if characters.peek() == Some(&',') => {
+                characters.next();
+                value.push(',');
+            }
+            ',' => values.push(std::mem::take(&mut value)),
+            other => value.push(other),
+        }
+    }
+    values.push(value);
+    values.into_iter().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests;

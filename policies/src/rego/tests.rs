@@ -1,0 +1,252 @@
+//! What policies may do, what stops them, and that nothing takes the process along.
+
+use super::*;
+
+fn origin() -> Origin {
+    Origin { file: "policies/p.yaml".to_owned(), line: 10, column: 7 }
+}
+
+fn now() -> Timestamp {
+    "2027-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn run(source: &str, input: &str) -> Result<Answer, RunError> {
+    let script = compile(source, &origin()).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{source}"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    script.run(Value::from_json_str(input).unwrap(), input.len(), now(), deadline)
+}
+
+fn messages(source: &str, input: &str) -> Vec<String> {
+    run(source, input).unwrap().violations.into_iter().map(|violation| violation.message).collect()
+}
+
+fn mistakes(source: &str) -> Vec<(Code, u32, u32, String)> {
+    let place = |finding: &Finding| finding.origin.clone().map_or((0, 0), |origin| (origin.line, origin.column));
+    match compile(source, &origin()) {
+        Ok(_) => Vec::new(),
+        Err(found) => found.iter().map(|f| (f.code, place(f).0, place(f).1, f.message.clone())).collect(),
+    }
+}
+
+const HEAD: &str = "package main\nimport rego.v1\n";
+
+/// A policy whose violations are those of `body`.
+fn policy(body: &str) -> String {
+    format!("{HEAD}{body}\n")
+}
+
+#[test]
+fn only_violations_need_to_be_written() {
+    let source = policy("violations contains msg if {\n\tinput.bad\n\tmsg := \"it is bad\"\n}");
+    assert_eq!(messages(&source, r#"{"bad":true}"#), ["it is bad"]);
+    assert_eq!(messages(&source, "{}"), [""; 0]);
+    let skipping = policy("valid_input if input.kind == \"x\"\nviolations contains \"never\" if false");
+    assert_eq!(run(&skipping, "{}").unwrap().skipped.as_deref(), Some("the file content is not recognized"));
+    assert_eq!(run(&skipping, r#"{"kind":"x"}"#).unwrap().skipped, None);
+}
+
+#[test]
+fn old_and_new_syntax_are_read() {
+    for source in [
+        "package main\nviolations[msg] {\n\tinput.bad\n\tmsg := \"it is bad\"\n}",
+        "package main\nimport future.keywords\nviolations contains msg if {\n\tinput.bad\n\tmsg := \"it is bad\"\n}",
+        "package main\nviolations contains msg if {\n\tinput.bad\n\tmsg := \"it is bad\"\n}",
+        "package a.b\nimport rego.v1\nresult := {\"skipped\": false, \"findings\": [{\"message\": \"it is bad\", \"x\": 1}]} if input.bad",
+    ] {
+        assert_eq!(messages(source, r#"{"bad":true}"#), ["it is bad"], "{source}");
+    }
+}
+
+#[test]
+fn a_local_with_the_name_of_a_rule_is_the_local() {
+    let source = policy(
+        "bad := {\"a\"}\nlicense := \"none\"\nviolations contains msg if {\n\tsome license in input.licenses\n\tlicense in bad\n\tmsg := sprintf(\"%s of %s\", [license, data.main.license])\n}\nall_known if every license in input.licenses { license != license_of(license) }\nlicense_of(license) := upper(license)",
+    );
+    assert_eq!(messages(&source, r#"{"licenses":["a","b"]}"#), ["a of none"]);
+}
+
+#[test]
+fn printing_goes_nowhere() {
+    let source = policy("violations contains \"x\" if {\n\tprint(\"checking\", input.a)\n\tinput.a\n}");
+    assert_eq!(messages(&source, r#"{"a":1}"#), ["x"]);
+}
+
+#[test]
+fn mistakes_are_found_at_their_place() {
+    let table = [
+        ("violations contains r if r := http.send({})", Code::PolicyBuiltin, 12),
+        ("violations contains r if {\n\tr := rand.intn(\"x\", 5)\n}", Code::PolicyBuiltin, 13),
+        ("violations contains p if {\n\t[p, _] := walk(input)\n}", Code::PolicyBuiltin, 13),
+        ("violations contains p if p := nonsense(1)", Code::PolicyBuiltin, 12),
+        ("violations contains p if {\n\tp := undefined_name\n}", Code::PolicyCompile, 13),
+        ("violations contains x if x := input.a with input.a as 1", Code::PolicyCompile, 12),
+        ("violations contains f(1) if true\nf(x) := f(x)", Code::PolicyCompile, 13),
+        ("violations contains \"a\" if b\nb if c\nc if b", Code::PolicyCompile, 13),
+        ("default f(_) := 1\nviolations contains f(1) if true", Code::PolicyCompile, 12),
+        ("violations contains x if x := data.other.thing", Code::PolicyCompile, 12),
+        ("violations contains x if x := data[input.a]", Code::PolicyCompile, 12),
+        ("violations contains x if {", Code::PolicyCompile, 13),
+        ("deny contains \"a\" if true", Code::PolicyCompile, 10),
+        ("default violations := [x | x := input.a]\nresult := 1", Code::PolicyCompile, 12),
+    ];
+    for (body, code, line) in table {
+        let found = mistakes(&policy(body));
+        assert!(found.iter().any(|f| f.0 == code && f.1 == line), "{body}: {found:?}");
+    }
+    assert_eq!(mistakes(&format!("{HEAD}import data.lib\nviolations contains 1 if lib.x")).len(), 1);
+}
+
+#[test]
+fn a_wrong_shape_is_never_an_empty_answer() {
+    for result in [
+        "1",
+        "{}",
+        "{\"violations\": \"none\"}",
+        "{\"violations\": {\"a\": 1}}",
+        "{\"violations\": [1]}",
+        "{\"violations\": [{\"text\": \"a\"}]}",
+        "{\"violations\": [], \"skipped\": \"no\"}",
+        "{\"violations\": [], \"skip_reason\": 1, \"skipped\": true}",
+    ] {
+        let outcome = run(&policy(&format!("result := {result}")), "{}");
+        assert!(matches!(outcome, Err(RunError::Shape(_))), "{result}: {outcome:?}");
+    }
+    let undefined = run(&policy("result := {\"violations\": []} if input.there"), "{}");
+    assert!(matches!(undefined, Err(RunError::Shape(_))), "{undefined:?}");
+}
+
+#[test]
+fn what_costs_too_much_ends_soon() {
+    let doubled: String = (0..60).map(|n| format!("x{} := concat(\"\", [x{n}, x{n}])\n", n + 1)).collect();
+    let squared: String = (0..60).map(|n| format!("x{} := x{n} * x{n}\n", n + 1)).collect();
+    let listed: String = (0..60).map(|n| format!("x{} := array.concat(x{n}, x{n})\n", n + 1)).collect();
+    let nested: String = (0..60).map(|n| format!("x{} := [x{n}, x{n}]\n", n + 1)).collect();
+    let table = [
+        "v := numbers.range(1, 1000000000)".to_owned(),
+        "v := numbers.range_step(1, 1000000000, 1)".to_owned(),
+        "v := sprintf(\"%900000000d\", [1])".to_owned(),
+        "v := sprintf(\"%.900000000f\", [1])".to_owned(),
+        "v := sprintf(\"%*d\", [900000000, 1])".to_owned(),
+        "v := bits.lsh(1, 4000000000)".to_owned(),
+        "v := to_number(\"1e999999999\")".to_owned(),
+        "v := product([n | some _ in numbers.range(1, 1000); n := 18446744073709551615])".to_owned(),
+        format!("x0 := \"abcdefgh\"\n{doubled}v := x60"),
+        format!("x0 := 18446744073709551615\n{squared}v := x60"),
+        format!("x0 := [1]\n{listed}v := x60"),
+        format!("x0 := [1]\n{nested}v := json.marshal(x60)"),
+        "v := replace(sprintf(\"%s\", [concat(\"\", [\"a\" | some _ in numbers.range(1, 50000)])]), \"\", concat(\"\", [\"b\" | some _ in numbers.range(1, 50000)]))".to_owned(),
+        "v := [1 | some a in numbers.range(1, 50000); some b in numbers.range(1, 50000); a == b + 100000]".to_owned(),
+        "v := [x | some a in numbers.range(1, 90000); x := concat(\"\", [input.long, \"\"])]".to_owned(),
+        "v := regex.replace(input.long, \"\", \"$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0$0\")".to_owned(),
+    ];
+    let input = format!(r#"{{"long":"{}"}}"#, "y".repeat(200_000));
+    for body in table {
+        let start = Instant::now();
+        let outcome = run(&policy(&format!("{body}\nviolations contains \"x\" if v")), &input);
+        let first = body.lines().last().unwrap_or_default();
+        assert!(matches!(outcome, Err(RunError::Budget(_))), "{first}: {outcome:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{first}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn errors_are_errors() {
+    for body in [
+        "v := 1 / 0",
+        "v := to_number(\"x\")",
+        "v := 1 + \"a\"",
+        "v := regex.match(\"(\", \"a\")",
+        "v := time.clock([1, \"Local\"])",
+    ] {
+        let outcome = run(&policy(&format!("{body}\nviolations contains \"x\" if v")), "{}");
+        assert!(matches!(outcome, Err(RunError::Error(_) | RunError::Budget(_))), "{body}: {outcome:?}");
+    }
+}
+
+#[test]
+fn an_error_ends_the_run_wherever_it_happens() {
+    for body in [
+        "violations contains \"x\" if to_number(input.score) > 7",
+        "violations contains \"x\" if {\n\tsome s in input.list\n\tto_number(s) > 7\n}",
+        "violations contains \"x\" if count([s | some s in input.list; to_number(s) > 7]) > 1",
+        "violations contains \"x\" if bad(input.score)\nbad(s) if to_number(s) > 7",
+        "violations contains \"x\" if not good\ngood if input.score / 0 == 1",
+        "violations contains \"x\" if input.score + 1 > 7",
+    ] {
+        let outcome = run(&policy(body), r#"{"score":"high","list":["1","high"]}"#);
+        assert!(matches!(outcome, Err(RunError::Error(_))), "{body}: {outcome:?}");
+    }
+}
+
+#[test]
+fn null_is_something() {
+    assert_eq!(messages(&policy("violations contains \"x\" if input.a"), r#"{"a":null}"#), ["x"]);
+    assert_eq!(messages(&policy("violations contains \"x\" if input.a > 7"), r#"{"a":"high"}"#), ["x"]);
+}
+
+#[test]
+fn ordinary_arithmetic_is_exact() {
+    let source = policy("violations contains sprintf(\"%d\", [v]) if v := (input.a * 3 + 1) % 7");
+    assert_eq!(messages(&source, r#"{"a":5}"#), ["2"]);
+    assert_eq!(messages(&policy("violations contains \"x\" if input.missing * 2 > 1"), "{}"), [""; 0]);
+}
+
+#[test]
+fn the_time_is_what_it_is_told() {
+    let source = policy("violations contains sprintf(\"%d\", [time.now_ns()]) if true");
+    assert_eq!(messages(&source, "{}"), [now().as_nanosecond().to_string()]);
+    assert!(compile(&source, &origin()).unwrap().reads_now);
+    assert!(!compile(&policy("violations contains \"a\" if true"), &origin()).unwrap().reads_now);
+}
+
+#[test]
+fn a_deadline_that_passed_says_nothing_about_the_policy() {
+    let script = compile(&policy("violations contains \"a\" if true"), &origin()).unwrap();
+    assert_eq!(script.run(Value::Null, 4, now(), Instant::now()), Err(RunError::Timeout));
+}
+
+#[test]
+fn many_threads_share_a_script_and_agree() {
+    let script = Arc::new(
+        compile(&policy("violations contains msg if {\n\tsome i in input.items\n\ti > 5\n\tmsg := sprintf(\"%d is large\", [i])\n}"), &origin()).unwrap(),
+    );
+    let input = Value::from_json_str(r#"{"items":[9,1,7,3,8]}"#).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let expected = script.run(input.clone(), 30, now(), deadline).unwrap();
+    assert_eq!(expected.violations.len(), 3);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    assert_eq!(script.run(input.clone(), 30, now(), deadline).as_ref(), Ok(&expected));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn suppressed_violations_are_marked() {
+    let answer = run(
+        &policy("result := {\"findings\": [{\"message\": \"a\", \"suppress\": true}, {\"message\": \"b\"}]}"),
+        "{}",
+    )
+    .unwrap();
+    let shown: Vec<_> = answer.violations.iter().map(|v| (v.message.as_str(), v.suppressed)).collect();
+    assert_eq!(shown, [("b", false), ("a", true)]);
+}
+
+#[test]
+fn many_violations_are_counted() {
+    let answer =
+        run(&policy("violations contains sprintf(\"%d\", [n]) if some n in numbers.range(1, 1000)"), "{}").unwrap();
+    assert_eq!(answer.violations.len() + answer.more, 1000);
+}
+
+#[test]
+fn arguments_are_split_as_chainloop_splits_them() {
+    let with = [("one", "a"), ("several", "a, b\n c,,"), ("escaped", r"a\,b,c\d"), ("empty", " , ")];
+    let with = with.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let read = serde_json::to_string(&arguments(&with)).unwrap();
+    assert_eq!(read, r#"{"escaped":["a,b","c\\d"],"one":"a","several":["a","b","c"]}"#);
+}
