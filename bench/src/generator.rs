@@ -29,7 +29,12 @@ impl Measured {
     /// The wait that this share of requests did not exceed, `0.5` for the median.
     #[must_use]
     pub fn percentile(&self, share: f64) -> Duration {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
         let at = ((self.waits.len() as f64) * share) as usize;
         self.waits.get(at.min(self.waits.len().saturating_sub(1))).copied().unwrap_or_default()
     }

@@ -147,13 +147,16 @@ pub enum DigestError {
     },
 }
 
-/// Keeps what an error repeats of foreign input short.
+/// Keeps what an error repeats of foreign input short, and its control characters out of terminals and logs.
 pub(crate) fn shorten(text: &str) -> String {
-    const SHOWN: usize = 80;
-    if text.chars().count() <= SHOWN {
-        return text.to_owned();
-    }
-    text.chars().take(SHOWN).chain(['…']).collect()
+    shorten_to(text, 80)
+}
+
+/// Like [`shorten`], for sentences of libraries that may quote foreign input.
+pub(crate) fn shorten_to(text: &str, shown: usize) -> String {
+    let clean = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    let cut = text.chars().nth(shown).map(|_| '…');
+    text.chars().take(shown).map(clean).chain(cut).collect()
 }
 
 #[cfg(test)]
@@ -169,6 +172,13 @@ mod tests {
         for bad in ["", "sha256:", "sha512:00", &text.to_uppercase(), &text[..70], &format!("{text}0"), "ba78"] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_errors_repeat_is_short_and_harmless() {
+        assert_eq!(shorten("a\x1b[31m\n"), "a\u{fffd}[31m\u{fffd}");
+        assert_eq!(shorten(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(shorten(&"é".repeat(81)), "é".repeat(80) + "…");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Attestations examined for one image: own store and upstream together, own first.
 pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
+/// Evidence read from a registry for one image.
+pub const DISCOVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// One CEL source.
 pub const CEL_SOURCE_BYTES: usize = 2 * 1024;
 /// Wall-clock time one decision may take before it is "could not decide".

@@ -27,7 +27,7 @@ use crate::{
     metrics::Metrics,
     rules::Rules,
     server::{Server, TlsError, acceptor},
-    store::{RedbStore, Store, StoreError, TokenRecord},
+    store::{By, RedbStore, Store, StoreError, TokenRecord},
     upstream::{UpstreamSettingsError, Upstreams},
     workers::Workers,
 };
@@ -246,6 +246,7 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, StartError> {
     let refused = |reason: String| StartError::AdminToken { path: path.display().to_string(), reason };
     let made = Secret::generate().and_then(|secret| Ok((secret, random_id()?)));
     let (secret, id) = made.map_err(|e| refused(e.to_string()))?;
+    let now = clock::now();
     let record = TokenRecord {
         id,
         organization: app.settings.organization.clone(),
@@ -254,7 +255,7 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, StartError> {
         workflow: None,
         operator: true,
         secret: secret.digest(),
-        created_at: clock::now(),
+        created_at: now,
         revoked_at: None,
     };
     write_secret(&path, secret).map_err(|error| match error.kind() {
@@ -263,7 +264,7 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, StartError> {
         }
         _ => refused(error.to_string()),
     })?;
-    match app.store.create_organization(&app.settings.organization, record).await {
+    match app.store.create_organization(&app.settings.organization, record, By::new("first start", now)).await {
         Ok(true) => Ok(Some(path)),
         Ok(false) => {
             drop(fs::remove_file(&path));

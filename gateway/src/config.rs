@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_setting_is_not_ignored() {
-        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"line 2: unknown field `plain-http`, expected one of `listen`, `state`, `evidence`, `admin_token_file`, `organization`, `external_url`, `plain_http`, `tls`, `trusted_root`, `discovery_interval`, `metrics_anonymous`, `max_connections`, `drain`, `log`");
+        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"line 2: unknown field `plain-http`, expected one of `listen`, `state`, `evidence`, `admin_token_file`, `organization`, `external_url`, `plain_http`, `tls`, `trusted_root`, `discovery_interval`, `metrics_anonymous`, `max_connections`, `drain`, `log`, `upstreams`");
         insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"line 2: unknown variant `xml`, expected `human` or `json`");
         insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @r#"line 1: invalid basic string, expected `"`"#);
     }

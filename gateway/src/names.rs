@@ -12,12 +12,21 @@ pub struct Name(String);
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends"
-)]
-pub struct NameError {
-    /// What was read, shortened.
-    pub text: String,
+pub enum NameError {
+    /// It breaks the grammar of names.
+    #[error(
+        "`{text}` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends"
+    )]
+    Name {
+        /// What was read, shortened.
+        text: String,
+    },
+    /// It does not name a project and a workflow.
+    #[error("`{text}` does not name a workflow: write `project/workflow`")]
+    Workflow {
+        /// What was read, shortened.
+        text: String,
+    },
 }
 
 impl Name {
@@ -43,7 +52,7 @@ impl FromStr for Name {
         if ends && text.len() <= 63 && text.bytes().all(|b| plain(b) || b == b'-') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NameError { text: text.chars().take(80).collect() })
+            Err(NameError::Name { text: text.chars().take(80).collect() })
         }
     }
 }
@@ -88,7 +97,7 @@ impl FromStr for WorkflowName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let (project, workflow) =
-            text.split_once('/').ok_or_else(|| NameError { text: text.chars().take(80).collect() })?;
+            text.split_once('/').ok_or_else(|| NameError::Workflow { text: text.chars().take(80).collect() })?;
         Ok(Self { project: project.parse()?, workflow: workflow.parse()? })
     }
 }

@@ -19,7 +19,6 @@ pub struct Layout {
 
 impl Layout {
     /// Begins a layout in this folder, which may exist.
-    #[must_use]
     pub fn create(folder: impl Into<PathBuf>) -> Self {
         let layout = Self { folder: folder.into(), manifests: Vec::new() };
         fs::create_dir_all(layout.folder.join("blobs/sha256")).expect("a folder for the layout");

@@ -8,6 +8,7 @@
 //! `contracts/tests/` may). A minter that cannot mint panics: the test is broken then, and says so.
 #![expect(clippy::expect_used, reason = "a minter that cannot mint ends the test that asked for it")]
 
+mod attestation;
 mod authority;
 mod documents;
 mod image;
@@ -16,6 +17,7 @@ mod mutate;
 mod referrer;
 mod sigstore;
 
+pub use attestation::{Material, Minter, run, statement};
 pub use authority::{Authority, CodeSigning, TlsServer};
 pub use documents::{
     Outcome, approval, contract, cyclonedx, cyclonedx_named, cyclonedx_of_size, junit, policy_banning_licence, sarif,

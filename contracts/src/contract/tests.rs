@@ -109,6 +109,16 @@ admission:
 }
 
 #[test]
+fn a_policy_without_a_gate_is_advisory_and_says_so() {
+    let attach = |text: &str| spec(&format!("policies: {{attestation: [{{ref: 'file://p.yaml'{text}}}]}}"));
+    for (text, gate, warnings) in [("", false, 1), (", gate: false", false, 0), (", gate: true", true, 0)] {
+        let (contract, findings) = Contract::parse("c.yaml", attach(text).as_bytes()).unwrap();
+        assert_eq!((contract.policies.attestation[0].gate, findings.len()), (gate, warnings), "{text}");
+        assert!(findings.iter().all(|finding| finding.code == Code::PolicyAdvisory));
+    }
+}
+
+#[test]
 fn every_mistake_of_a_document_is_told_at_once() {
     let text = "\
 apiVersion: chainloop.dev/v1

@@ -59,3 +59,6 @@ pub enum KeyError {
     #[error("the cryptography library or the system's source of randomness failed")]
     Cryptography,
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,8 +148,8 @@ impl SigningKey {
         Ok(Bundle::from_envelope(&envelope, None))
     }
 
-    /// Private: whoever could have any bytes signed could have a statement signed that was never checked.
-    fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    /// Not public: whoever could have any bytes signed could have a statement signed that was never checked.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let signature = match &self.pair {
             Pair::P256(pair) => pair.sign(&SystemRandom::new(), message),
             Pair::Ed25519(pair) => pair.try_sign(message),

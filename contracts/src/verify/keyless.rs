@@ -8,6 +8,7 @@
 //! Preparing a verifier parses and checks every certificate and key of the trusted root, which costs more than
 //! verifying with it. So it is done once for a [`Keyless`], which trust roots share by `Arc`.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use serde_json::Value;
 use sigstore_trust_root::TrustedRoot;
@@ -18,11 +19,13 @@ use super::{BuildClaims, SignerIdentity, TrustRootError, VerifyError};
 use crate::{
     Bundle, Digest, PublicKey, Statement,
     bundle::{MEDIA_TYPE, MEDIA_TYPES},
-    digest::shorten,
+    digest::shorten_to,
     json::parse_strict,
     limits,
 };
 
+/// How much of the library's explanation is repeated.
+const REASON: usize = 300;
 const TRUSTED_ROOT_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot";
 
 /// A trusted root, ready to verify with.
@@ -52,7 +55,8 @@ impl Keyless {
         {
             return Err(TrustRootError::NotATrustedRoot);
         }
-        let refused = |error: &dyn std::fmt::Display| TrustRootError::Sigstore { reason: shorten(&error.to_string()) };
+        let refused =
+            |error: &dyn std::fmt::Display| TrustRootError::Sigstore { reason: shorten_to(&error.to_string(), REASON) };
         let root: TrustedRoot = serde_json::from_value(value).map_err(|error| refused(&error))?;
         let verifier = Verifier::new(&root).map_err(|error| refused(&error))?;
         let mut policy = VerificationPolicy::any_identity();
@@ -145,6 +149,7 @@ impl Foreign {
     fn read(bundle: &Bundle) -> Result<Self, VerifyError> {
         let mut value = parse_strict(bundle.bytes(), limits::BUNDLE_BYTES).map_err(|error| refused(&error))?;
         accept_chain(&mut value);
+        pass_over_fractional_times(&mut value);
         let foreign: sigstore_types::Bundle = serde_json::from_value(value).map_err(|error| refused(&error))?;
         let ours = bundle.envelope();
         match (&foreign.content, ours.signatures.as_slice()) {
@@ -176,6 +181,41 @@ fn accept_chain(value: &mut Value) {
     }
 }
 
+/// RFC 3161 lets a timestamp say fractions of a second, and some authorities do; the crate reads whole seconds only and
+/// refuses the bundle for it. Where a log entry can prove the time instead, such a timestamp is passed over. That gives
+/// nothing to an attacker, who could leave the timestamp out. Without a log entry, the crate's refusal stands.
+fn pass_over_fractional_times(value: &mut Value) {
+    let Some(material) = value.get_mut("verificationMaterial") else { return };
+    if material.get("tlogEntries").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        return;
+    }
+    let Some(Value::Array(tokens)) = material.pointer_mut("/timestampVerificationData/rfc3161Timestamps") else {
+        return;
+    };
+    tokens.retain(|token| {
+        let text = token.get("signedTimestamp").and_then(Value::as_str).unwrap_or_default();
+        !STANDARD.decode(text).is_ok_and(|der| says_a_fraction(&der))
+    });
+}
+
+/// Whether a GeneralizedTime with a fraction of a second stands anywhere in this DER.
+fn says_a_fraction(der: &[u8]) -> bool {
+    const GENERALIZED_TIME: u8 = 0x18;
+    der.iter().enumerate().any(|(at, tag)| {
+        let rest = der.get(at + 1..).unwrap_or_default();
+        let Some((length, content)) = rest.split_first().filter(|_| *tag == GENERALIZED_TIME) else { return false };
+        let Some(text) = content.get(..usize::from(*length)).and_then(|text| text.strip_suffix(b"Z")) else {
+            return false;
+        };
+        match text.split_at_checked(14) {
+            Some((seconds, [b'.', fraction @ ..])) if !fraction.is_empty() => {
+                seconds.iter().chain(fraction).all(u8::is_ascii_digit)
+            }
+            _ => false,
+        }
+    })
+}
+
 /// The crate verifies a bundle about an artifact. Which artifact is wanted is decided later, from the statement; so
 /// it is asked about the first one that the statement names.
 fn artifact(statement: &Statement) -> Result<Artifact<'static>, VerifyError> {
@@ -191,5 +231,50 @@ fn times(result: &VerificationResult) -> Result<Vec<Timestamp>, VerifyError> {
 }
 
 fn refused(reason: &dyn std::fmt::Display) -> VerifyError {
-    VerifyError::Sigstore { reason: shorten(&reason.to_string()) }
+    VerifyError::Sigstore { reason: shorten_to(&reason.to_string(), REASON) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_timestamp_with_a_fraction_is_passed_over_only_beside_a_log_entry() {
+        let token = |time: &[u8]| {
+            let der = [&[0x30, 0x22, 0x18, u8::try_from(time.len()).unwrap()], time, &[0x30, 0x00]].concat();
+            json!({"signedTimestamp": STANDARD.encode(der)})
+        };
+        let fractional = token(b"20261122191145.057Z");
+        let others = ["20261122191145Z", "20261122191145.Z", "20261122191145.x1Z", "20261122191145.057", "2026.1Z"];
+        let mut tokens: Vec<Value> = others.iter().map(|time| token(time.as_bytes())).collect();
+        tokens.push(json!({"signedTimestamp": 1}));
+        let whole = tokens.clone();
+        tokens.insert(1, fractional);
+        let material = |entries: &[Value]| {
+            let data = json!({"rfc3161Timestamps": tokens});
+            let mut value =
+                json!({"verificationMaterial": {"tlogEntries": entries, "timestampVerificationData": data}});
+            pass_over_fractional_times(&mut value);
+            value.pointer("/verificationMaterial/timestampVerificationData/rfc3161Timestamps").cloned()
+        };
+        assert_eq!(material(&[json!({})]), Some(json!(whole)));
+        assert_eq!(material(&[]), Some(json!(tokens)));
+    }
+
+    #[test]
+    fn a_chain_does_not_loosen_what_a_bundle_must_carry() {
+        let [v0_1, v0_2, v0_3_old, v0_3] = MEDIA_TYPES;
+        let read_as = |media_type: &str, material: Value| {
+            let mut value = json!({"mediaType": media_type, "verificationMaterial": material});
+            accept_chain(&mut value);
+            value["mediaType"].as_str().unwrap().to_owned()
+        };
+        let chain = json!({"x509CertificateChain": {"certificates": []}});
+        for (media_type, expected) in [(v0_1, v0_1), (v0_2, v0_2), (v0_3_old, v0_2), (v0_3, v0_2)] {
+            assert_eq!(read_as(media_type, chain.clone()), expected);
+            assert_eq!(read_as(media_type, json!({"certificate": {}})), media_type);
+        }
+    }
 }

@@ -287,3 +287,6 @@ impl VerifyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

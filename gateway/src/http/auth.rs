@@ -3,11 +3,12 @@
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{Digest, api::Role};
+use jiff::Timestamp;
 
 use crate::{
     app::App,
     names::{Name, WorkflowName},
-    store::{StoreError, TokenRecord},
+    store::{By, StoreError, TokenRecord},
 };
 
 /// What every token's secret begins with, so that leaked ones can be found by scanners.
@@ -38,6 +39,12 @@ impl Caller {
             (Role::Admin, _) | (_, Role::Read) => true,
             (has, needs) => has == needs,
         }
+    }
+
+    /// As the audit log names the caller.
+    #[must_use]
+    pub fn by(&self, now: Timestamp) -> By {
+        By::new(&self.token_id, now)
     }
 
     /// Whether the token may act on this workflow: it is bound to it, or to none.

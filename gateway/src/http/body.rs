@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
-use contracts::limits;
+use contracts::{json::parse_strict, limits};
 use futures::{Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 
@@ -92,6 +92,9 @@ pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Resul
     content_type(headers, Some("application/json"), &["application/json"], "`application/json`")?;
     let bytes = whole(body, limits::REQUEST_BYTES).await?;
     let wrong = |reason: String| BodyError::Json { reason };
+    // Keys given twice are looked for first: the second reader, which knows the shape and the place of a mistake,
+    // would take the last of them within maps.
+    parse_strict(&bytes, limits::REQUEST_BYTES).map_err(|e| wrong(e.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
 }
 

@@ -104,7 +104,8 @@ impl IntoResponse for ApiError {
         match (&self.log, self.status.is_server_error()) {
             (Some(log), _) => tracing::error!(code = self.code, reason = %log, "request failed: {}", self.message),
             (None, true) => tracing::warn!(code = self.code, "request failed: {}", self.message),
-            (None, false) => tracing::debug!(code = self.code, "request refused: {}", self.message),
+            // The message may repeat what was sent; it is for the sender alone.
+            (None, false) => tracing::debug!(code = self.code, status = self.status.as_u16(), "request refused"),
         }
         let challenge = self.status == StatusCode::UNAUTHORIZED;
         let retry = self.status == StatusCode::SERVICE_UNAVAILABLE;

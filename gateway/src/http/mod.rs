@@ -7,6 +7,7 @@ pub mod body;
 pub mod clock;
 pub mod error;
 mod observe;
+pub mod registry;
 pub mod secret;
 
 use axum::{
@@ -25,6 +26,7 @@ use crate::app::App;
 pub fn router(app: App) -> Router {
     Router::new()
         .merge(api::router())
+        .merge(registry::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

@@ -153,6 +153,22 @@ pub struct Grant {
     pub child: Digest,
 }
 
+/// Who changes something and when, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct By {
+    /// The id of the token that asked for it, or what did it on its own.
+    pub who: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl By {
+    /// By a token, by its id.
+    pub fn new(who: impl Into<String>, at: Timestamp) -> Self {
+        Self { who: who.into(), at }
+    }
+}
+
 /// One entry of an organization's audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
@@ -162,7 +178,7 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// What happened, kebab-case.
     pub event: String,
-    /// To what.
+    /// To what, by whom.
     pub detail: serde_json::Value,
     /// The digest of the entry before.
     pub previous: Option<Digest>,
@@ -181,30 +197,20 @@ pub trait Store: Send + Sync + 'static {
     fn ready(&self) -> Stored<'_, ()>;
 
     /// Makes an organization with its first admin token. False: the name is taken, nothing changed.
-    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord) -> Stored<'a, bool>;
+    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord, by: By) -> Stored<'a, bool>;
     /// The settings; the defaults when none were ever put.
     fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings>;
     /// Replaces the settings.
-    fn put_settings<'a>(
-        &'a self,
-        organization: &'a Name,
-        settings: OrganizationSettings,
-        now: Timestamp,
-    ) -> Stored<'a, ()>;
+    fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()>;
 
     /// The token with this secret's digest, revoked or not.
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>>;
     /// Adds a token.
-    fn add_token(&self, token: TokenRecord) -> Stored<'_, ()>;
+    fn add_token(&self, token: TokenRecord, by: By) -> Stored<'_, ()>;
     /// All tokens of an organization, oldest first.
     fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>>;
     /// Revokes a token. `None`: there is no such token.
-    fn revoke_token<'a>(
-        &'a self,
-        organization: &'a Name,
-        id: &'a str,
-        now: Timestamp,
-    ) -> Stored<'a, Option<TokenRecord>>;
+    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Option<TokenRecord>>;
 
     /// Adds a revision unless the current one has the same digest; answers with the revision that is current
     /// after the call and whether it is new.
@@ -214,7 +220,7 @@ pub trait Store: Send + Sync + 'static {
         contract: &'a Name,
         digest: Digest,
         files: RevisionFiles,
-        now: Timestamp,
+        by: By,
     ) -> Stored<'a, (RevisionRecord, bool)>;
     /// A revision, the current one when no number is given.
     fn revision<'a>(
@@ -227,14 +233,14 @@ pub trait Store: Send + Sync + 'static {
     fn contracts<'a>(&'a self, organization: &'a Name) -> Stored<'a, BTreeMap<Name, RevisionRecord>>;
 
     /// Makes or changes a workflow.
-    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord) -> Stored<'a, ()>;
+    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord, by: By) -> Stored<'a, ()>;
     /// One workflow.
     fn workflow<'a>(&'a self, organization: &'a Name, name: &'a WorkflowName) -> Stored<'a, Option<WorkflowRecord>>;
     /// All workflows, by name.
     fn workflows<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WorkflowRecord>>;
 
     /// Begins a run. False: the id is taken.
-    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord) -> Stored<'a, bool>;
+    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool>;
     /// One run.
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>>;
     /// Runs, newest first, at most `limit`.

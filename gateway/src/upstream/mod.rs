@@ -3,10 +3,13 @@
 //! An upstream may lie. Whatever it returns is hashed here before anyone else sees it; a blob whose bytes are
 //! not its digest ends its stream with an error, never with a clean end.
 
+mod beside;
 mod layout;
+mod manifest;
 mod memory;
 mod remote;
 mod settings;
+mod stream;
 mod table;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,6 +20,9 @@ use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use settings::{UpstreamSettings, UpstreamSettingsError};
 pub use table::{CanonicalError, Upstreams};
+
+pub(crate) use manifest::OCI_INDEX;
+use settings::canonical_host;
 
 use crate::gate::Permit;
 

@@ -114,6 +114,9 @@ impl Upstreams {
         };
         // The path is checked before the host is looked up, so that a malformed name is one whatever its host.
         let path = Repository::new("localhost", path)?;
+        if namespace.is_none() {
+            Repository::new(host, path.path())?;
+        }
         let known = canonical_host(host).and_then(|host| self.hosts.get(&host));
         let Some(host) = known else {
             return Err(CanonicalError::Unknown { host: host.chars().take(80).collect() });

@@ -97,21 +97,21 @@ async fn json_that_says_two_things_or_none() {
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: EOF while parsing a value at line 1 column 0"
+        "message": "the body is not what this route reads: not valid JSON at line 1, column 0: EOF while parsing a value"
       }
     }
     400 Bad Request
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: EOF while parsing an object at line 1 column 21"
+        "message": "the body is not what this route reads: not valid JSON at line 1, column 21: EOF while parsing an object"
       }
     }
     400 Bad Request
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: duplicate field `image` at line 1 column 30"
+        "message": "the body is not what this route reads: the key `image` is given twice in one object"
       }
     }
     400 Bad Request
@@ -125,7 +125,7 @@ async fn json_that_says_two_things_or_none() {
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: trailing characters at line 1 column 24"
+        "message": "the body is not what this route reads: not valid JSON at line 1, column 24: trailing characters"
       }
     }
     400 Bad Request
@@ -153,24 +153,11 @@ async fn json_that_says_two_things_or_none() {
     let twice = r#"{"contract": "a", "files": {"a": "1", "a": "2"}}"#;
     let request = site.by(&site.admin, Method::PUT, "/api/v1/contracts/a").header("content-type", "application/json");
     assert_snapshot!(show(request.body(twice).send().await.unwrap()).await, @r#"
-    422 Unprocessable Entity
+    400 Bad Request
     {
       "error": {
-        "code": "contract-invalid",
-        "message": "the contract has one mistake: see the findings",
-        "findings": [
-          {
-            "code": "document-missing-key",
-            "severity": "error",
-            "message": "the document does not say what it is",
-            "origin": {
-              "file": "a",
-              "line": 1,
-              "column": 1
-            },
-            "mend": "begin it with `apiVersion: chainloop.dev/v1` and `kind: Contract`"
-          }
-        ]
+        "code": "invalid-json",
+        "message": "the body is not what this route reads: the key `a` is given twice in one object"
       }
     }
     "#);

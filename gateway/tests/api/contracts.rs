@@ -50,6 +50,8 @@ async fn a_contract_is_tried_applied_changed_and_read() {
     assert_snapshot!(site.get(&site.admin, "/api/v1/contracts/release?revision=3").await, @"");
     site.workflow("skynet", "release", "release").await;
     assert_snapshot!(site.get(&site.admin, "/api/v1/contracts").await, @"");
+    // The contract names no signers, so the default ones have to stay.
+    assert_snapshot!(site.send(&site.admin, Method::PUT, "/api/v1/organization", &json!({})).await, @"");
 }
 
 #[tokio::test]
@@ -97,4 +99,43 @@ async fn a_workflow_has_a_contract_and_runs() {
     assert_snapshot!(site.get(&push, "/api/v1/runs/none").await, @"");
     let half = json!({"project": "skynet"});
     assert_snapshot!(site.send(&site.admin, Method::POST, "/api/v1/runs", &half).await, @"");
+}
+
+#[tokio::test]
+async fn default_signers_are_keys() {
+    let site = site().await;
+    let put = |settings: serde_json::Value| {
+        let site = &site;
+        async move { site.send(&site.admin, Method::PUT, "/api/v1/organization", &settings).await }
+    };
+    let private = contracts::keys::SigningKey::generate_p256().unwrap().to_pkcs8_pem().to_string();
+    let refused = put(json!({"default_signers": [private]})).await;
+    assert!(!refused.contains("BEGIN"), "{refused}");
+    assert_snapshot!(refused, @r#"
+    422 Unprocessable Entity
+    {
+      "error": {
+        "code": "default-signers-invalid",
+        "message": "the key number 1 under `default_signers` cannot be used: the file holds `PRIVATE KEY`, not a public key"
+      }
+    }
+    "#);
+    assert_snapshot!(put(json!({"default_signers": [""]})).await, @r#"
+    422 Unprocessable Entity
+    {
+      "error": {
+        "code": "default-signers-invalid",
+        "message": "the key number 1 under `default_signers` cannot be used: this is not a PEM file: a key begins with `-----BEGIN` and ends with the same words after `-----END`"
+      }
+    }
+    "#);
+    assert_snapshot!(put(json!({"unmatched": "maybe"})).await, @r#"
+    400 Bad Request
+    {
+      "error": {
+        "code": "invalid-json",
+        "message": "the body is not what this route reads: unknown variant `maybe`, expected `deny` or `allow` at line 1 column 20"
+      }
+    }
+    "#);
 }

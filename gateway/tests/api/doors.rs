@@ -150,3 +150,16 @@ async fn each_role_opens_its_own_doors_and_no_others() {
         }
     }
 }
+
+#[tokio::test]
+async fn heads_are_bounded() {
+    let site = site().await;
+    let health = |value: String| site.client.get(site.url("/healthz")).header("x-filler", value).send();
+    assert_eq!(health("x".repeat(30_000)).await.unwrap().status(), 200);
+    assert_eq!(health("x".repeat(70_000)).await.unwrap().status(), 431);
+    let mut many = site.client.get(site.url("/healthz"));
+    for n in 0..120 {
+        many = many.header(format!("x-{n}"), "x");
+    }
+    assert_eq!(many.send().await.unwrap().status(), 431);
+}

@@ -1,5 +1,7 @@
 //! The gateway through its front door: a real server on a free port, a real client, whole answers.
 
+#![cfg(test)]
+
 mod attestations;
 mod contracts;
 mod doors;

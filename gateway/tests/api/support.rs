@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use contracts::api::CreatedToken;
+use contracts::{api::CreatedToken, keys::SigningKey};
 use gateway::{
     app::{Gateway, Running},
     config::Settings,
@@ -72,7 +72,8 @@ impl Site {
 
     /// Applies a small contract that needs no policies, for which the organization's default key signs.
     pub async fn contract(&self, name: &str) {
-        let settings = json!({"default_signers": [KEY], "unmatched": "deny"});
+        let key = SigningKey::generate_p256().unwrap().public().to_pem();
+        let settings = json!({"default_signers": [key], "unmatched": "deny"});
         let put = self.send(&self.admin, Method::PUT, "/api/v1/organization", &settings).await;
         assert!(put.starts_with("200"), "{put}");
         let path = format!("/api/v1/contracts/{name}");
@@ -86,9 +87,6 @@ impl Site {
         assert!(put.starts_with("201"), "{put}");
     }
 }
-
-/// A P-256 public key.
-pub const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYD9KrmyMTAsyVCMP4aV3b6wNh+rg\nLGXMZMBVlF6/pQdLFhN66rQy1sU4d1NVKW0Wzd7P1vCg7PtB4WVnFhbHoQ==\n-----END PUBLIC KEY-----\n";
 
 pub fn contract(name: &str, material: &str) -> String {
     format!(

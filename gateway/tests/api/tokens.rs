@@ -101,7 +101,7 @@ async fn what_is_not_a_token() {
     {
       "error": {
         "code": "invalid-request",
-        "message": "`skynet` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends"
+        "message": "`skynet` does not name a workflow: write `project/workflow`"
       }
     }
     404 Not Found

@@ -82,7 +82,10 @@ async fn changes_are_in_the_audit_log() {
     let events: Vec<_> = log.iter().map(|e| (e.number, e.event.as_str())).collect();
     assert_eq!(events, [(1, "organization-created"), (2, "token-created"), (3, "settings-changed")]);
     assert_eq!(log[2].previous, Some(log[1].digest));
-    assert_snapshot!(log[2].detail, @r#"{"settings":{"default_signers":[],"unmatched":"allow"}}"#);
+    let mine = site.by(&site.admin, Method::GET, "/api/v1/tokens").send().await.unwrap();
+    let mine: Vec<contracts::api::TokenInfo> = mine.json().await.unwrap();
+    let detail = json!({"by": mine[0].id, "settings": {"default_signers": [], "unmatched": "allow"}});
+    assert_eq!(log[2].detail, detail);
     assert_snapshot!(site.get(&site.admin, "/api/v1/audit?from=9").await, @r#"
     200 OK
     []

@@ -61,8 +61,8 @@ pub(super) async fn apply(
             None => (1, true),
         }
     } else {
-        let files = compiled.revision.files().clone();
-        let (record, new) = app.store.apply_revision(organization, &contract, digest, files, clock::now()).await?;
+        let (files, by) = (compiled.revision.files().clone(), caller.by(clock::now()));
+        let (record, new) = app.store.apply_revision(organization, &contract, digest, files, by).await?;
         tracing::info!(
             %organization, %contract, revision = record.number, %digest, changed = new, rules = compiled.rules,
             token = %caller.token_id, "a contract was applied"

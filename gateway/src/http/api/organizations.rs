@@ -6,7 +6,11 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use contracts::api::{CreatedToken, NewOrganization, OrganizationSettings, Role};
+use contracts::{
+    api::{CreatedToken, NewOrganization, OrganizationSettings, Role},
+    contract::Contract,
+    keys::PublicKey,
+};
 
 use super::{answer, present, tokens};
 use crate::{
@@ -28,7 +32,16 @@ pub(super) async fn change(
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
     let settings: OrganizationSettings = body::json(&headers, body).await?;
-    app.store.put_settings(&caller.organization, settings.clone(), clock::now()).await?;
+    for (at, key) in settings.default_signers.iter().enumerate() {
+        PublicKey::from_pem(key).map_err(|e| {
+            let message = format!("the key number {} under `default_signers` cannot be used: {e}", at + 1);
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "default-signers-invalid", message)
+        })?;
+    }
+    if settings.default_signers.is_empty() {
+        keep_signers(&app, &caller).await?;
+    }
+    app.store.put_settings(&caller.organization, settings.clone(), caller.by(clock::now())).await?;
     tracing::info!(
         organization = %caller.organization, token = %caller.token_id, unmatched = ?settings.unmatched,
         default_signers = settings.default_signers.len(), "the organization's settings were changed"
@@ -48,11 +61,33 @@ pub(super) async fn create(
     }
     let NewOrganization { name } = body::json(&headers, body).await?;
     let organization: Name = name.parse()?;
-    let (record, secret) = tokens::make(&organization, "first admin".to_owned(), Role::Admin, None, clock::now())?;
-    if !app.store.create_organization(&organization, record.clone()).await? {
+    let now = clock::now();
+    let (record, secret) = tokens::make(&organization, "first admin".to_owned(), Role::Admin, None, now)?;
+    if !app.store.create_organization(&organization, record.clone(), caller.by(now)).await? {
         let message = format!("there is an organization `{organization}` already: choose another name");
         return Err(ApiError::new(StatusCode::CONFLICT, "organization-exists", message));
     }
     tracing::info!(organization = %organization, token = %caller.token_id, "an organization was made");
     Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
+}
+
+/// Refuses to take away the last default signer while contracts rely on there being one.
+async fn keep_signers(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    let current = app.store.contracts(&caller.organization).await?;
+    let relying: Vec<String> = current
+        .into_iter()
+        .filter(|(_, revision)| {
+            let text = revision.files.files.get(&revision.files.contract).map(String::as_bytes).unwrap_or_default();
+            Contract::parse(&revision.files.contract, text).is_ok_and(|(contract, _)| contract.signers.is_none())
+        })
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    if relying.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "these contracts name no signers and need a default one: {}: give them `spec.signers` first",
+        relying.join(", ")
+    );
+    Err(ApiError::new(StatusCode::CONFLICT, "default-signers-needed", message))
 }

@@ -35,17 +35,18 @@ pub(super) async fn start(
 
     let no_id = |e: getrandom::Error| ApiError::internal(format!("no randomness: {e}"));
     let id = format!("{}{}", random_id().map_err(no_id)?, random_id().map_err(no_id)?);
+    let now = clock::now();
     let run = RunRecord {
         id: id.clone(),
         workflow: name.clone(),
         state: RunState::Started,
-        started_at: clock::now(),
+        started_at: now,
         received_at: None,
         attestation: None,
         revision: None,
         findings: Vec::new(),
     };
-    if !app.store.start_run(organization, run).await? {
+    if !app.store.start_run(organization, run, caller.by(now)).await? {
         return Err(ApiError::internal("a new run's id was taken"));
     }
     tracing::info!(%organization, workflow = %name, run = %id, token = %caller.token_id, "a run began");

@@ -54,8 +54,9 @@ pub(super) async fn create(
             return Err(ApiError::not_found(format!("there is no workflow `{workflow}`: create it first")));
         }
     }
-    let (record, secret) = make(&caller.organization, name, role, workflow, clock::now())?;
-    app.store.add_token(record.clone()).await?;
+    let now = clock::now();
+    let (record, secret) = make(&caller.organization, name, role, workflow, now)?;
+    app.store.add_token(record.clone(), caller.by(now)).await?;
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %record.id, role = ?role, "a token was made");
     Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
 }
@@ -66,7 +67,7 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let revoked = app.store.revoke_token(&caller.organization, &id, clock::now()).await?;
+    let revoked = app.store.revoke_token(&caller.organization, &id, caller.by(clock::now())).await?;
     let revoked = revoked.ok_or_else(|| ApiError::not_found("there is no such token"))?;
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %revoked.id, "a token was revoked");
     Ok(answer(StatusCode::OK, &present::token(revoked)))

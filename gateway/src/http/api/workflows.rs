@@ -39,9 +39,10 @@ pub(super) async fn put(
             format!("there is no contract `{contract}`: apply it first"),
         ));
     }
+    let now = clock::now();
     let known = app.store.workflow(&caller.organization, &workflow).await?.is_some();
-    let record = WorkflowRecord { name: workflow.clone(), team: new.team, contract, created_at: clock::now() };
-    app.store.put_workflow(&caller.organization, record).await?;
+    let record = WorkflowRecord { name: workflow.clone(), team: new.team, contract, created_at: now };
+    app.store.put_workflow(&caller.organization, record, caller.by(now)).await?;
     tracing::info!(organization = %caller.organization, token = %caller.token_id, %workflow, "a workflow was written");
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     Ok(answer(status, &info(&app, &caller, &workflow).await?))

@@ -29,8 +29,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored, TokenRecord,
-    WorkflowRecord,
+    AttestationRecord, AuditEntry, By, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored,
+    TokenRecord, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -113,31 +113,26 @@ impl Store for RedbStore {
         self.read(|tx| tx.open_table(META).map(drop).map_err(tables::unread))
     }
 
-    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord) -> Stored<'a, bool> {
+    fn create_organization<'a>(&'a self, organization: &'a Name, token: TokenRecord, by: By) -> Stored<'a, bool> {
         let organization = organization.clone();
-        self.write(move |tx| write::create_organization(tx, &organization, &token))
+        self.write(move |tx| write::create_organization(tx, &organization, &token, &by))
     }
 
     fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings> {
         self.read(|tx| read::settings(tx, organization))
     }
 
-    fn put_settings<'a>(
-        &'a self,
-        organization: &'a Name,
-        settings: OrganizationSettings,
-        now: Timestamp,
-    ) -> Stored<'a, ()> {
+    fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()> {
         let organization = organization.clone();
-        self.write(move |tx| write::put_settings(tx, &organization, &settings, now))
+        self.write(move |tx| write::put_settings(tx, &organization, &settings, &by))
     }
 
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>> {
         Box::pin(ready(Ok(self.memory.token(&secret))))
     }
 
-    fn add_token(&self, token: TokenRecord) -> Stored<'_, ()> {
-        self.write(move |tx| write::add_token(tx, &token))
+    fn add_token(&self, token: TokenRecord, by: By) -> Stored<'_, ()> {
+        self.write(move |tx| write::add_token(tx, &token, &by))
     }
 
     fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>> {
@@ -145,14 +140,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::tokens(tx, &organization))
     }
 
-    fn revoke_token<'a>(
-        &'a self,
-        organization: &'a Name,
-        id: &'a str,
-        now: Timestamp,
-    ) -> Stored<'a, Option<TokenRecord>> {
+    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Option<TokenRecord>> {
         let (organization, id) = (organization.clone(), id.to_owned());
-        self.write(move |tx| write::revoke_token(tx, &organization, &id, now))
+        self.write(move |tx| write::revoke_token(tx, &organization, &id, &by))
     }
 
     fn apply_revision<'a>(
@@ -161,10 +151,10 @@ impl Store for RedbStore {
         contract: &'a Name,
         digest: Digest,
         files: RevisionFiles,
-        now: Timestamp,
+        by: By,
     ) -> Stored<'a, (RevisionRecord, bool)> {
         let (organization, contract) = (organization.clone(), contract.clone());
-        self.write(move |tx| write::apply_revision(tx, &organization, &contract, digest, &files, now))
+        self.write(move |tx| write::apply_revision(tx, &organization, &contract, digest, &files, &by))
     }
 
     fn revision<'a>(
@@ -181,9 +171,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::contracts(tx, &organization))
     }
 
-    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord) -> Stored<'a, ()> {
+    fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord, by: By) -> Stored<'a, ()> {
         let organization = organization.clone();
-        self.write(move |tx| write::put_workflow(tx, &organization, &workflow))
+        self.write(move |tx| write::put_workflow(tx, &organization, &workflow, &by))
     }
 
     fn workflow<'a>(&'a self, organization: &'a Name, name: &'a WorkflowName) -> Stored<'a, Option<WorkflowRecord>> {
@@ -195,9 +185,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::workflows(tx, &organization))
     }
 
-    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord) -> Stored<'a, bool> {
+    fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool> {
         let organization = organization.clone();
-        self.write(move |tx| write::start_run(tx, &organization, &run))
+        self.write(move |tx| write::start_run(tx, &organization, &run, &by))
     }
 
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>> {

@@ -21,6 +21,10 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
 }
 
+fn by(second: i64) -> By {
+    By::new("test", at(second))
+}
+
 fn token(organization: &str, id: &str) -> TokenRecord {
     TokenRecord {
         id: id.to_owned(),
@@ -89,8 +93,8 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
     store.discovered(&acme, vec![found.clone()]).await.unwrap();
     let before = store.evidence_changed(&acme, &image);
 
-    assert!(store.start_run(&acme, run("r1", RunState::Started, 1)).await.unwrap());
-    assert!(!store.start_run(&acme, run("r1", RunState::Started, 2)).await.unwrap());
+    assert!(store.start_run(&acme, run("r1", RunState::Started, 1), by(0)).await.unwrap());
+    assert!(!store.start_run(&acme, run("r1", RunState::Started, 2), by(0)).await.unwrap());
 
     let one = attestation(b"one", image, "r1", 9);
     let accepted = attested(run("r1", RunState::Accepted, 9), &one);
@@ -107,7 +111,7 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
     let two = attestation(b"two", image, "r1", 11);
     assert_eq!(store.receive(&acme, two.clone(), attested(accepted, &two)).await.unwrap(), Receipt::RunUsed);
     let foreign = RunRecord { workflow: "other/flow".parse().unwrap(), ..run("r3", RunState::Accepted, 12) };
-    store.start_run(&acme, run("r3", RunState::Started, 12)).await.unwrap();
+    store.start_run(&acme, run("r3", RunState::Started, 12), by(0)).await.unwrap();
     assert_eq!(store.receive(&acme, two, foreign).await.unwrap(), Receipt::RunUsed);
 
     store.discovered(&acme, vec![found]).await.unwrap();
@@ -156,7 +160,7 @@ async fn contracts_are_numbered_without_gaps_and_listed_at_their_current_revisio
         ("release", "a", 3, true),
     ] {
         let applied = store
-            .apply_revision(&acme, &name(contract), Digest::of(text.as_bytes()), files(text), at(0))
+            .apply_revision(&acme, &name(contract), Digest::of(text.as_bytes()), files(text), by(0))
             .await
             .unwrap();
         assert_eq!((applied.0.number, applied.1), (number, new), "{contract} {text}");
@@ -175,22 +179,22 @@ async fn what_many_writers_were_told_is_there_after_opening_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.redb");
     let store = Arc::new(RedbStore::open(&path).unwrap());
-    assert!(store.create_organization(&name("acme"), token("acme", "t")).await.unwrap());
-    assert!(!store.create_organization(&name("acme"), token("acme", "t2")).await.unwrap());
+    assert!(store.create_organization(&name("acme"), token("acme", "t"), by(0)).await.unwrap());
+    assert!(!store.create_organization(&name("acme"), token("acme", "t2"), by(0)).await.unwrap());
     let writers: Vec<_> = (0..400)
         .map(|n| {
             let store = Arc::clone(&store);
             tokio::spawn(async move {
                 // Every run id is fought for by two writers; each fight has one winner.
-                store.start_run(&name("acme"), run(&format!("r{}", n / 2), RunState::Started, n)).await.unwrap()
+                store.start_run(&name("acme"), run(&format!("r{}", n / 2), RunState::Started, n), by(0)).await.unwrap()
             })
         })
         .collect();
     let won = futures::future::join_all(writers).await.into_iter().filter(|w| *w.as_ref().unwrap()).count();
     assert_eq!(won, 200);
-    store.revoke_token(&name("acme"), "t", at(1)).await.unwrap();
+    store.revoke_token(&name("acme"), "t", by(1)).await.unwrap();
     let settings = OrganizationSettings { unmatched: Unmatched::Allow, ..Default::default() };
-    store.put_settings(&name("acme"), settings.clone(), at(2)).await.unwrap();
+    store.put_settings(&name("acme"), settings.clone(), by(2)).await.unwrap();
     assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
     let Ok(store) = Arc::try_unwrap(store) else { panic!("a writer still holds the store") };
     drop(store);
@@ -234,7 +238,7 @@ async fn a_backup_is_a_whole_state_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (folder.path().join("s.redb"), folder.path().join("copy.redb"));
     let store = RedbStore::open(&path).unwrap();
-    store.create_organization(&name("acme"), token("acme", "t")).await.unwrap();
+    store.create_organization(&name("acme"), token("acme", "t"), by(0)).await.unwrap();
     let record = attestation(b"one", Digest::of(b"image"), "r1", 1);
     store.receive(&name("acme"), record.clone(), attested(run("r1", RunState::Accepted, 1), &record)).await.unwrap();
     store.backup(&copy).await.unwrap();
@@ -296,15 +300,15 @@ async fn a_full_disk_is_told_and_got_over() {
         Opened::with("memory".to_owned(), Box::new(move || file::builder().create_with_backend(disk.clone())))
     };
     let store = RedbStore::over(opened.unwrap()).unwrap();
-    store.add_token(token("acme", "before")).await.unwrap();
+    store.add_token(token("acme", "before"), by(0)).await.unwrap();
     disk.fill(true);
-    assert!(matches!(store.add_token(token("acme", "during")).await, Err(StoreError::Full)));
+    assert!(matches!(store.add_token(token("acme", "during"), by(0)).await, Err(StoreError::Full)));
     assert_eq!(store.token_by_secret(token("acme", "during").secret).await.unwrap(), None);
-    assert!(store.add_token(token("acme", "still")).await.is_err());
+    assert!(store.add_token(token("acme", "still"), by(0)).await.is_err());
     disk.fill(false);
     // The next operation may meet the closed file and opens it; the one after it is written.
-    drop(store.add_token(token("acme", "again")).await);
-    store.add_token(token("acme", "after")).await.unwrap();
+    drop(store.add_token(token("acme", "again"), by(0)).await);
+    store.add_token(token("acme", "after"), by(0)).await.unwrap();
     let kept: Vec<_> = store.tokens(&name("acme")).await.unwrap().into_iter().map(|t| t.id).collect();
     assert!(kept.contains(&"before".to_owned()) && kept.contains(&"after".to_owned()), "{kept:?}");
     assert!(!kept.contains(&"during".to_owned()), "{kept:?}");

@@ -4,7 +4,6 @@ use contracts::{
     Digest, Repository, Verdict,
     api::{OrganizationSettings, RevisionFiles, RunState},
 };
-use jiff::Timestamp;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde_json::json;
 
@@ -21,7 +20,8 @@ use super::{
 use crate::{
     names::Name,
     store::{
-        AttestationRecord, Grant, Receipt, RevisionRecord, RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
+        AttestationRecord, By, Grant, Receipt, RevisionRecord, RunRecord, Source, StoreError, TokenRecord,
+        WorkflowRecord,
     },
 };
 
@@ -30,15 +30,20 @@ type Written<T> = Result<Done<T>, StoreError>;
 /// Verdicts kept on the disk. Beyond it they are all forgotten and computed again.
 const VERDICTS_KEPT: u64 = 200_000;
 
-pub(super) fn create_organization(tx: &WriteTransaction, organization: &Name, token: &TokenRecord) -> Written<bool> {
+pub(super) fn create_organization(
+    tx: &WriteTransaction,
+    organization: &Name,
+    token: &TokenRecord,
+    by: &By,
+) -> Written<bool> {
     let mut table = tx.open_table(ORGANIZATIONS).map_err(unwritten)?;
     if table.get(organization.as_str()).map_err(unread)?.is_some() {
         return Ok(Done::unchanged(false));
     }
     let settings = encode("organizations", &OrganizationSettings::default())?;
     table.insert(organization.as_str(), settings.as_slice()).map_err(unwritten)?;
-    audit::append(tx, organization, "organization-created", json!({}), token.created_at)?;
-    let Done { mut effects, .. } = add_token(tx, token)?;
+    audit::append(tx, organization, "organization-created", json!({"by": by.who}), by.at)?;
+    let Done { mut effects, .. } = add_token(tx, token, by)?;
     effects.push(Effect::Rules(organization.clone()));
     Ok(Done { answer: true, effects })
 }
@@ -47,17 +52,17 @@ pub(super) fn put_settings(
     tx: &WriteTransaction,
     organization: &Name,
     settings: &OrganizationSettings,
-    now: Timestamp,
+    by: &By,
 ) -> Written<()> {
     let bytes = encode("organizations", settings)?;
     let mut table = tx.open_table(ORGANIZATIONS).map_err(unwritten)?;
     table.insert(organization.as_str(), bytes.as_slice()).map_err(unwritten)?;
-    let detail = json!({"settings": settings});
-    audit::append(tx, organization, "settings-changed", detail, now)?;
+    let detail = json!({"by": by.who, "settings": settings});
+    audit::append(tx, organization, "settings-changed", detail, by.at)?;
     Ok(Done { answer: (), effects: vec![Effect::Rules(organization.clone())] })
 }
 
-pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord) -> Written<()> {
+pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord, by: &By) -> Written<()> {
     let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
     let key = (token.organization.as_str(), token.id.as_str());
     if table.get(key).map_err(unread)?.is_some() {
@@ -67,9 +72,10 @@ pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord) -> Written<(
     table.insert(key, encode("tokens", token)?.as_slice()).map_err(unwritten)?;
     let workflow = token.workflow.as_ref().map(ToString::to_string);
     let detail = json!({
-        "token": token.id, "name": token.name, "role": token.role, "workflow": workflow, "operator": token.operator,
+        "by": by.who, "token": token.id, "name": token.name, "role": token.role, "workflow": workflow,
+        "operator": token.operator,
     });
-    audit::append(tx, &token.organization, "token-created", detail, token.created_at)?;
+    audit::append(tx, &token.organization, "token-created", detail, by.at)?;
     Ok(Done { answer: (), effects: vec![Effect::Token(token.clone())] })
 }
 
@@ -77,7 +83,7 @@ pub(super) fn revoke_token(
     tx: &WriteTransaction,
     organization: &Name,
     id: &str,
-    now: Timestamp,
+    by: &By,
 ) -> Written<Option<TokenRecord>> {
     let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
     let key = (organization.as_str(), id);
@@ -86,9 +92,10 @@ pub(super) fn revoke_token(
     if known.revoked_at.is_some() {
         return Ok(Done::unchanged(Some(known)));
     }
-    let revoked = TokenRecord { revoked_at: Some(now), ..known };
+    let revoked = TokenRecord { revoked_at: Some(by.at), ..known };
     table.insert(key, encode("tokens", &revoked)?.as_slice()).map_err(unwritten)?;
-    audit::append(tx, organization, "token-revoked", json!({"token": id, "name": revoked.name}), now)?;
+    let detail = json!({"by": by.who, "token": id, "name": revoked.name});
+    audit::append(tx, organization, "token-revoked", detail, by.at)?;
     Ok(Done { answer: Some(revoked.clone()), effects: vec![Effect::Token(revoked)] })
 }
 
@@ -98,7 +105,7 @@ pub(super) fn apply_revision(
     contract: &Name,
     digest: Digest,
     files: &RevisionFiles,
-    now: Timestamp,
+    by: &By,
 ) -> Written<(RevisionRecord, bool)> {
     let mut table = tx.open_table(REVISIONS).map_err(unwritten)?;
     let number = match current_revision(&table, organization, contract)? {
@@ -106,15 +113,21 @@ pub(super) fn apply_revision(
         Some(current) => current.number.saturating_add(1),
         None => 1,
     };
-    let revision = RevisionRecord { contract: contract.clone(), number, digest, files: files.clone(), applied_at: now };
+    let revision =
+        RevisionRecord { contract: contract.clone(), number, digest, files: files.clone(), applied_at: by.at };
     let key = (organization.as_str(), contract.as_str(), number);
     table.insert(key, encode("revisions", &revision)?.as_slice()).map_err(unwritten)?;
-    let detail = json!({"contract": contract, "revision": number, "digest": digest});
-    audit::append(tx, organization, "contract-applied", detail, now)?;
+    let detail = json!({"by": by.who, "contract": contract, "revision": number, "digest": digest});
+    audit::append(tx, organization, "contract-applied", detail, by.at)?;
     Ok(Done { answer: (revision, true), effects: vec![Effect::Rules(organization.clone())] })
 }
 
-pub(super) fn put_workflow(tx: &WriteTransaction, organization: &Name, workflow: &WorkflowRecord) -> Written<()> {
+pub(super) fn put_workflow(
+    tx: &WriteTransaction,
+    organization: &Name,
+    workflow: &WorkflowRecord,
+    by: &By,
+) -> Written<()> {
     let mut table = tx.open_table(WORKFLOWS).map_err(unwritten)?;
     let name = workflow.name.to_string();
     let key = (organization.as_str(), name.as_str());
@@ -123,18 +136,18 @@ pub(super) fn put_workflow(tx: &WriteTransaction, organization: &Name, workflow:
     let created_at = known.map_or(workflow.created_at, |k| k.created_at);
     let record = WorkflowRecord { created_at, ..workflow.clone() };
     table.insert(key, encode("workflows", &record)?.as_slice()).map_err(unwritten)?;
-    let detail = json!({"workflow": name, "team": record.team, "contract": record.contract});
-    audit::append(tx, organization, event, detail, workflow.created_at)?;
+    let detail = json!({"by": by.who, "workflow": name, "team": record.team, "contract": record.contract});
+    audit::append(tx, organization, event, detail, by.at)?;
     Ok(Done { answer: (), effects: vec![Effect::Rules(organization.clone())] })
 }
 
-pub(super) fn start_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Written<bool> {
+pub(super) fn start_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord, by: &By) -> Written<bool> {
     if known_run(tx, organization, &run.id)?.is_some() {
         return Ok(Done::unchanged(false));
     }
     put_run(tx, organization, run)?;
-    let detail = json!({"run": run.id, "workflow": run.workflow.to_string()});
-    audit::append(tx, organization, "run-started", detail, run.started_at)?;
+    let detail = json!({"by": by.who, "run": run.id, "workflow": run.workflow.to_string()});
+    audit::append(tx, organization, "run-started", detail, by.at)?;
     Ok(Done::unchanged(true))
 }
 

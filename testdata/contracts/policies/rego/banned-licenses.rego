@@ -16,7 +16,10 @@ default skip_reason := ""
 
 skip_reason := "the SBOM lists no components" if skipped
 
-banned contains license if some license in input.args.licenses
+banned contains license if {
+	is_array(input.args.licenses)
+	some license in input.args.licenses
+}
 
 banned contains input.args.licenses if is_string(input.args.licenses)
 

@@ -1,0 +1,267 @@
+//! What registry clients are answered: the headers they look for, and errors as they show them. Of an error's body,
+//! most show only `message`.
+
+use std::convert::Infallible;
+
+use axum::{
+    Json,
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use contracts::{Digest, Finding, Repository, digest::DigestError, reference::ReferenceError};
+use serde_json::{Value, json};
+
+use crate::{
+    gate::{GateError, Remembered},
+    http::auth::AuthError,
+    upstream::{CanonicalError, UpstreamError},
+};
+
+/// `registry/2.0`, on every answer.
+pub(super) const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// The registry that a mirror's answer is about.
+pub(super) const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
+/// The digest of what is answered.
+pub(super) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// Findings named in one message; the others are counted.
+const NAMED: usize = 5;
+/// Characters of one message.
+const MESSAGE: usize = 4 * 1024;
+/// Characters of a message that the reasons of a denial may take; the rest is for where to read on.
+const REASONS: usize = MESSAGE - 512;
+/// Findings in full beside the message.
+const DETAILED: usize = 50;
+/// Bytes of what is beside the message. containerd reads 64 KB of an error.
+const DETAIL: usize = 48 * 1024;
+
+/// A digest as an entity tag.
+pub(super) fn etag(digest: Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+/// An error of the distribution API.
+#[derive(Debug)]
+pub(super) struct OciError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    detail: Option<Box<Value>>,
+    /// The length of the blob, when a range lies outside it.
+    total: Option<u64>,
+}
+
+impl OciError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        let message: String = message.into();
+        Self { status, code, message: message.chars().take(MESSAGE).collect(), detail: None, total: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn denied(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "DENIED", message)
+    }
+
+    pub(super) fn read_only() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "images are pulled here: push them to their registry")
+    }
+
+    pub(super) fn unlisted() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "tags and repositories are not listed here")
+    }
+
+    pub(super) fn not_an_address() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is nothing at this address")
+    }
+
+    pub(super) fn invalid_name(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "NAME_INVALID", message)
+    }
+
+    pub(super) fn invalid_digest(error: &DigestError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", error.to_string())
+    }
+
+    pub(super) fn unknown_host(host: &str) -> Self {
+        let message = format!("this gateway has no upstream `{host}`");
+        Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
+    }
+
+    pub(super) fn unknown_manifest(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", format!("`{what}` is not there"))
+    }
+
+    /// No allowed image is known to lead to this blob.
+    pub(super) fn no_grant(repository: &Repository, digest: Digest) -> Self {
+        Self::denied(format!(
+            "no image that you may pull from `{repository}` is known to contain `{digest}`: pull the image's manifest first"
+        ))
+    }
+
+    /// A verdict that denies, with what to do about it.
+    pub(super) fn verdict(remembered: &Remembered) -> Self {
+        let (verdict, key) = (&remembered.verdict, remembered.key);
+        let blocking: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.blocks()).collect();
+        let mut reasons: Vec<String> = blocking.iter().take(NAMED).map(|finding| reason(finding)).collect();
+        if blocking.len() > NAMED {
+            reasons.push(format!("and {} more", blocking.len() - NAMED));
+        }
+        let reasons: String = reasons.join("; ").chars().take(REASONS).collect();
+        let message = format!("{reasons} (verdict {key}; `sluice check {}` shows it)", verdict.subject);
+        let short = json!({"decision": verdict.decision, "verdict": key, "image": verdict.subject});
+        let mut detail = short.clone();
+        if let Some(fields) = detail.as_object_mut() {
+            fields.insert("findings".to_owned(), json!(blocking.iter().take(DETAILED).collect::<Vec<_>>()));
+        }
+        if detail.to_string().len() > DETAIL {
+            detail = short;
+        }
+        Self { detail: Some(Box::new(detail)), ..Self::denied(message) }
+    }
+
+    /// What an upstream's failure is for a client; `unknown` is the code for what is not there.
+    pub(super) fn upstream(error: &UpstreamError, unknown: &'static str) -> Self {
+        let new = |status, code| Self::new(status, code, error.to_string());
+        match error {
+            UpstreamError::NotFound { .. } => new(StatusCode::NOT_FOUND, unknown),
+            UpstreamError::Unavailable { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            UpstreamError::Refused { .. } | UpstreamError::Lied { .. } => new(StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
+            UpstreamError::Range { total } => {
+                Self { total: Some(*total), ..new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID") }
+            }
+        }
+    }
+}
+
+/// `rule: what is wrong, what to do`
+fn reason(finding: &Finding) -> String {
+    let rule = finding.rule.as_deref().unwrap_or(finding.code.as_str());
+    match &finding.mend {
+        Some(mend) => format!("{rule}: {}, {mend}", finding.message),
+        None => format!("{rule}: {}", finding.message),
+    }
+}
+
+impl IntoResponse for OciError {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(code = self.code, status = self.status.as_u16(), "pull failed: {}", self.message);
+        }
+        let mut error = json!({"code": self.code, "message": self.message});
+        if let (Some(detail), Some(fields)) = (self.detail, error.as_object_mut()) {
+            fields.insert("detail".to_owned(), *detail);
+        }
+        let mut response = (self.status, Json(json!({"errors": [error]}))).into_response();
+        let headers = response.headers_mut();
+        let more = match self.status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Basic realm=\"sluice\"")),
+            StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, HEAD")),
+            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "5")),
+            _ => None,
+        };
+        headers.extend(more.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        let range = self.total.and_then(|total| HeaderValue::from_str(&format!("bytes */{total}")).ok());
+        headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
+        response
+    }
+}
+
+impl From<AuthError> for OciError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
+                Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
+            }
+            AuthError::Store(error) => {
+                tracing::error!(%error, "tokens cannot be read");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the gateway cannot use its state now")
+            }
+        }
+    }
+}
+
+impl From<CanonicalError> for OciError {
+    fn from(error: CanonicalError) -> Self {
+        let message = error.to_string();
+        match error {
+            CanonicalError::Name(_) => Self::invalid_name(message),
+            CanonicalError::Unknown { .. } | CanonicalError::NoHost { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
+            }
+        }
+    }
+}
+
+impl From<ReferenceError> for OciError {
+    fn from(error: ReferenceError) -> Self {
+        match &error {
+            ReferenceError::Digest(digest) => Self::invalid_digest(digest),
+            _ => Self::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", error.to_string()),
+        }
+    }
+}
+
+impl From<GateError> for OciError {
+    fn from(error: GateError) -> Self {
+        let message = format!("it could not be decided whether this may be pulled, try again: {error}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+    }
+}
+
+/// A denied HEAD. It has neither digest nor length, so clients go on to the GET, which has the reason; a refusal here
+/// would send some of them to another registry, and hide the reason from the others.
+pub(super) fn denied_head() -> Response {
+    // A body of unknown length: of an empty one the length 0 would be told.
+    let nothing = futures::stream::empty::<Result<Bytes, Infallible>>();
+    (StatusCode::OK, Body::from_stream(nothing)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Code, Decision, Verdict};
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn denied(findings: Vec<Finding>) -> Remembered {
+        let verdict = Verdict {
+            decision: Decision::Deny,
+            enforced: true,
+            subject: format!("registry.test/skynet/app@{}", Digest::of(b"x")).parse().unwrap(),
+            contracts: Vec::new(),
+            findings,
+            depends_on: Vec::new(),
+            evaluated_at: testdata::noon(),
+            valid_until: None,
+        };
+        Remembered { key: Digest::of(b"key"), verdict }
+    }
+
+    #[tokio::test]
+    async fn a_denial_says_what_to_do_and_stays_short() {
+        let finding = Finding::error(Code::NoEvidence, "nothing attests this image").mend("attest it");
+        let shown = Finding::warning(Code::PolicyAdvisory, "shown only");
+        let (key, image) = (Digest::of(b"key"), Digest::of(b"x"));
+        assert_eq!(
+            OciError::verdict(&denied(vec![finding, shown])).message,
+            format!(
+                "no-evidence: nothing attests this image, attest it (verdict {key}; `sluice check registry.test/skynet/app@{image}` shows it)"
+            )
+        );
+
+        let long = |n: usize| {
+            Finding::error(Code::MaterialMissing, format!("`sbom-{n}` {}", "is missing ".repeat(200))).by_rule("sbom")
+        };
+        let many = OciError::verdict(&denied((0..900).map(long).collect())).into_response();
+        assert_eq!(many.status(), StatusCode::FORBIDDEN);
+        let body = many.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.len() < 64_000, "{}", body.len());
+        assert!(String::from_utf8_lossy(&body).contains("shows it"));
+    }
+}

@@ -1,0 +1,237 @@
+//! What a registry holds beside an image: the manifests that speak about it, and the attestations they carry.
+//!
+//! Anyone who may push can put anything here. Nothing is believed: attestations are handed on unverified, and
+//! what does not hold together is passed over. Only when the registry does not answer is the answer an error.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use contracts::{
+    Digest, PinnedRef, Target,
+    bundle::Bundle,
+    dsse::Envelope,
+    json,
+    limits::{BUNDLE_BYTES, DISCOVERED_BYTES},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Map, Value};
+
+use super::{
+    Found, Referrer, UpstreamError,
+    manifest::{Descriptor, Document},
+    memory::Memory,
+};
+
+/// Reads of one answer at a time.
+const AT_ONCE: usize = 8;
+/// Cosign's DSSE layers.
+const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
+/// Sigstore bundles, of whatever version.
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+
+/// A manifest with its digest and length.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) document: Document,
+}
+
+/// What an upstream is read by here. Two exist: a registry and a layout folder.
+pub(super) trait Reader: Sync {
+    /// The manifests that name the subject, and whether that is all of them. Of each, the digest and what kind of
+    /// evidence it is said to be.
+    fn referring(
+        &self,
+        path: &str,
+        subject: Digest,
+        limit: usize,
+    ) -> impl Future<Output = Result<(Vec<Descriptor>, bool), UpstreamError>> + Send;
+    /// A manifest, checked; `None` when it is not there.
+    fn read(&self, path: &str, target: &Target) -> impl Future<Output = Result<Option<Read>, UpstreamError>> + Send;
+    /// The whole of a blob, checked. The descriptor's size is believed only as a bound.
+    fn document(
+        &self,
+        path: &str,
+        descriptor: &Descriptor,
+    ) -> impl Future<Output = Result<Bytes, UpstreamError>> + Send;
+}
+
+/// The fallback for registries without the referrers API, and the beginning of cosign's tags.
+pub(super) fn tag_of(subject: Digest) -> String {
+    format!("sha256-{}", subject.hex())
+}
+
+/// The attestations beside an image.
+pub(super) async fn discover<R: Reader>(reader: &R, subject: &PinnedRef, limit: usize) -> Result<Found, UpstreamError> {
+    let path = subject.repository.path();
+    let (manifests, mut complete) = about(reader, subject, limit, &[".att"]).await?;
+    let layers = manifests
+        .iter()
+        .flat_map(|(read, _)| &read.document.layers)
+        .filter(|layer| is_attestation(layer) && layer.size <= BUNDLE_BYTES as u64);
+    let (mut chosen, mut left) = (Vec::new(), DISCOVERED_BYTES);
+    for layer in layers {
+        match left.checked_sub(layer.size) {
+            Some(rest) if chosen.len() < limit => {
+                chosen.push(layer.clone());
+                left = rest;
+            }
+            _ => complete = false,
+        }
+    }
+    let bundles = stream::iter(chosen).map(|layer| async move { bundle(reader, path, &layer).await });
+    let bundles: Vec<Option<Bytes>> = bundles.buffered(AT_ONCE).try_collect().await?;
+    Ok(Found { bundles: bundles.into_iter().flatten().collect(), complete })
+}
+
+/// The manifests beside an image that carry documents only.
+pub(super) async fn referrers<R: Reader>(
+    reader: &R,
+    memory: &Memory,
+    subject: &PinnedRef,
+    limit: usize,
+) -> Result<Vec<Referrer>, UpstreamError> {
+    let path = subject.repository.path();
+    let (manifests, _) = about(reader, subject, limit, &[".att", ".sig", ".sbom"]).await?;
+    let judged = stream::iter(manifests).map(|(read, tag)| async move {
+        let known = memory.is_evidence(path, read.digest);
+        let evidence = match known {
+            Some(evidence) => evidence,
+            None => {
+                let evidence = is_evidence(reader, path, &read).await?;
+                memory.judged(path, read.digest, evidence);
+                evidence
+            }
+        };
+        Ok(evidence.then(|| referrer(&read, tag.as_deref())))
+    });
+    let judged: Vec<Option<Referrer>> = judged.buffered(AT_ONCE).try_collect().await?;
+    Ok(judged.into_iter().flatten().collect())
+}
+
+fn referrer(read: &Read, tag: Option<&str>) -> Referrer {
+    let document = &read.document;
+    let config = document.config.as_ref().map(|config| config.media_type.clone());
+    Referrer {
+        digest: read.digest,
+        media_type: document.media_type.clone(),
+        size: read.size,
+        artifact_type: document.artifact_type.clone().or(config),
+        annotations: texts(&document.annotations),
+        tag: tag.and_then(|tag| tag.parse().ok()),
+    }
+}
+
+fn texts(annotations: &Map<String, Value>) -> BTreeMap<String, String> {
+    annotations.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// Manifests whose subject is the image, and those under cosign's tags for it (with the tag).
+type About = Vec<(Read, Option<String>)>;
+
+async fn about<R: Reader>(
+    reader: &R,
+    subject: &PinnedRef,
+    limit: usize,
+    endings: &[&str],
+) -> Result<(About, bool), UpstreamError> {
+    let path = subject.repository.path();
+    let (mut listed, mut complete) = reader.referring(path, subject.digest, limit).await?;
+    // What says that it is a bundle first, so that other referrers do not use the bound up.
+    listed.sort_by_key(|one| !one.artifact_type.as_deref().is_some_and(|kind| kind.starts_with(BUNDLE)));
+    complete &= listed.len() <= limit;
+    listed.truncate(limit);
+    let listed: Vec<Digest> = listed.iter().map(|one| one.digest).collect();
+    let referring = stream::iter(listed).map(|digest| async move {
+        let read = passed_over(reader.read(path, &Target::Digest(digest)).await)?.flatten();
+        Ok(read.filter(|read| read.document.subject == Some(subject.digest)).map(|read| (read, None)))
+    });
+    let tags: Vec<String> = endings.iter().map(|ending| format!("{}{ending}", tag_of(subject.digest))).collect();
+    let tagged = stream::iter(tags).map(|tag| async move {
+        // The text is a tag's by construction.
+        let Ok(target) = tag.parse() else { return Ok(None) };
+        Ok(passed_over(reader.read(path, &target).await)?.flatten().map(|read| (read, Some(tag))))
+    });
+    let mut found: Vec<Option<(Read, Option<String>)>> = referring.buffered(AT_ONCE).try_collect().await?;
+    found.extend(tagged.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
+    let manifests = found.into_iter().flatten().filter(|(read, _)| !read.document.is_index()).collect();
+    Ok((manifests, complete))
+}
+
+/// What is missing or malformed counts as nothing; what could be there but cannot be had now is an error.
+fn passed_over<T>(answer: Result<T, UpstreamError>) -> Result<Option<T>, UpstreamError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ (UpstreamError::NotFound { .. } | UpstreamError::Lied { .. } | UpstreamError::Range { .. })) => {
+            tracing::debug!(%error, "passed over what was found beside an image");
+            Ok(None)
+        }
+        Err(error @ (UpstreamError::Unavailable { .. } | UpstreamError::Refused { .. })) => Err(error),
+    }
+}
+
+fn is_attestation(layer: &Descriptor) -> bool {
+    layer.media_type == DSSE || layer.media_type.starts_with(BUNDLE)
+}
+
+async fn bundle<R: Reader>(reader: &R, path: &str, layer: &Descriptor) -> Result<Option<Bytes>, UpstreamError> {
+    let Some(bytes) = passed_over(reader.document(path, layer).await)? else { return Ok(None) };
+    if layer.media_type != DSSE {
+        return Ok(Some(bytes));
+    }
+    Ok(Envelope::parse(&bytes).ok().map(|envelope| {
+        let bundle = Bundle::from_envelope(&envelope, None);
+        Bytes::copy_from_slice(bundle.bytes())
+    }))
+}
+
+/// Whether everything that a manifest carries is a JSON document, and none of them is itself a manifest. So nothing
+/// that inherits a grant can be unpacked, or lead to what can.
+async fn is_evidence<R: Reader>(reader: &R, path: &str, read: &Read) -> Result<bool, UpstreamError> {
+    const CARRIED: usize = 64;
+    let parts = || read.document.config.iter().chain(&read.document.layers);
+    let small = parts().all(|part| part.size <= BUNDLE_BYTES as u64);
+    let bounded = parts().map(|part| part.size).try_fold(0u64, u64::checked_add).is_some_and(|n| n <= DISCOVERED_BYTES);
+    if !small || !bounded || parts().count() > CARRIED {
+        return Ok(false);
+    }
+    for part in parts() {
+        let Some(bytes) = passed_over(reader.document(path, part).await)? else { return Ok(false) };
+        if !is_plain_document(&bytes) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_plain_document(bytes: &[u8]) -> bool {
+    match json::parse_strict(bytes, BUNDLE_BYTES) {
+        Ok(Value::Object(object)) => !object.keys().any(|key| key.eq_ignore_ascii_case("schemaVersion")),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_could_be_run_is_a_plain_document() {
+        assert!(is_plain_document(b"{}"));
+        assert!(is_plain_document(br#"{"bomFormat":"CycloneDX"}"#));
+        let mut tar = b"{}".to_vec();
+        tar.resize(1024, 0);
+        for bad in [
+            &b"\x1f\x8b\x08\x00"[..],
+            &tar,
+            b"",
+            b"[]",
+            b"#!/bin/sh",
+            br#"{"schemaVersion":2,"layers":[]}"#,
+            br#"{"SchemaVersion":2,"manifests":[]}"#,
+        ] {
+            assert!(!is_plain_document(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One request to a registry: its credentials, its redirects, its time.
+
+use std::{error::Error as _, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Client, Method, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RANGE},
+    redirect::Policy,
+};
+
+use super::{
+    auth::{Challenge, Identity, TOKEN_BYTES, challenge},
+    hosts::{Hosts, Resolver, is_forbidden_host},
+};
+use crate::upstream::{UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts};
+
+/// Redirects followed for one request.
+const REDIRECTS: usize = 5;
+
+/// A way to one registry.
+pub(super) struct Wire {
+    client: Client,
+    /// The registry's name in messages.
+    pub(super) host: String,
+    base: Url,
+    hosts: Hosts,
+    identity: Identity,
+    pub(super) timeouts: Timeouts,
+}
+
+/// What is asked.
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    /// The repository's path, for which access is asked.
+    pub(super) repository: &'a str,
+    /// What follows the repository in the address: `manifests/…`.
+    pub(super) rest: String,
+    pub(super) accept: Option<&'static str>,
+    pub(super) range: Option<String>,
+}
+
+impl Wire {
+    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSettingsError> {
+        let host = canonical_host(&settings.host).unwrap_or_else(|| settings.host.clone());
+        let base = base(settings, &host)?;
+        let hosts = Hosts::new(base.clone(), settings.plain_http, &settings.realm_hosts, &settings.redirect_hosts)
+            .map_err(|text| settings.invalid(&format!("`{text}` is not a host: write it without scheme and path")))?;
+        let timeouts = settings.timeouts()?;
+        let mut client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .connect_timeout(timeouts.connect)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .dns_resolver(Resolver)
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = &settings.ca_file {
+            let unusable = |reason: String| UpstreamSettingsError::File {
+                host: host.clone(),
+                key: "ca_file",
+                path: file.display().to_string(),
+                reason,
+            };
+            let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(reason(&error)))?;
+            if certificates.is_empty() {
+                return Err(unusable("it holds no certificate in PEM".to_owned()));
+            }
+            client = client.tls_certs_only(certificates);
+        }
+        let client = client.build().map_err(|error| settings.invalid(&reason(&error)))?;
+        Ok(Self { client, host, base, hosts, identity: Identity::new(settings.credentials()?), timeouts })
+    }
+
+    /// Asks, with credentials where the registry wants them, through the redirects that are allowed. The answer is
+    /// one of success, or one of the errors that every call has.
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Response, UpstreamError> {
+        let presented = self.identity.present(ask.repository);
+        let response = self.follow(ask, presented.clone()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return self.judge(ask, response);
+        }
+        if !self.hosts.is_registry(response.url()) || self.identity.is_fixed() {
+            return Err(self.refused());
+        }
+        self.identity.forget(ask.repository);
+        let renewed = match challenge(response.headers()) {
+            Some(Challenge::Bearer { realm, service }) => self.token(realm, service.as_deref(), ask.repository).await?,
+            Some(Challenge::Basic) => self.identity.basic().ok_or_else(|| self.refused())?,
+            None => return Err(self.refused()),
+        };
+        let response = self.follow(ask, Some(renewed.clone())).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.identity.forget(ask.repository);
+            return Err(self.refused());
+        }
+        if renewed.as_bytes().starts_with(b"Basic ") {
+            self.identity.use_basic(&renewed);
+        }
+        self.judge(ask, response)
+    }
+
+    fn judge(&self, ask: &Ask<'_>, response: Response) -> Result<Response, UpstreamError> {
+        let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
+        if encoded {
+            return Err(self.lied("it encoded what has to come as it is"));
+        }
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
+            StatusCode::NOT_FOUND => Err(UpstreamError::NotFound { what: self.named(ask) }),
+            other => Err(self.failed(other)),
+        }
+    }
+
+    fn named(&self, ask: &Ask<'_>) -> String {
+        format!("{}/{}/{}", self.host, ask.repository, ask.rest)
+    }
+
+    fn failed(&self, status: StatusCode) -> UpstreamError {
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.refused(),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                self.unavailable(format!("it answered {status}"))
+            }
+            status if status.is_server_error() => self.unavailable(format!("it answered {status}")),
+            status => self.lied(&format!("it answered {status}")),
+        }
+    }
+
+    async fn follow(&self, ask: &Ask<'_>, authorization: Option<HeaderValue>) -> Result<Response, UpstreamError> {
+        let path = format!("/v2/{}/{}", ask.repository, ask.rest);
+        let mut url = self.base.join(&path).map_err(|error| self.lied(&error.to_string()))?;
+        for _ in 0..=REDIRECTS {
+            // Credentials are for the registry itself and nobody else.
+            let authorization = authorization.clone().filter(|_| self.hosts.is_registry(&url));
+            let response = self.send(ask.method.clone(), url.clone(), ask.headers(authorization)).await?;
+            if !is_redirect(response.status()) {
+                return Ok(response);
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let target = location.and_then(|location| url.join(location).ok());
+            let Some(target) = target else { return Err(self.lied("it redirects to nowhere")) };
+            self.hosts.allows_redirect(&target).map_err(|reason| self.lied(&reason))?;
+            if url.scheme() == "https" && target.scheme() != "https" {
+                return Err(self.lied("it redirects from https to http"));
+            }
+            url = target;
+        }
+        Err(self.lied(&format!("it redirects more than {REDIRECTS} times")))
+    }
+
+    async fn token(
+        &self,
+        mut realm: Url,
+        service: Option<&str>,
+        repository: &str,
+    ) -> Result<HeaderValue, UpstreamError> {
+        self.hosts.allows_realm(&realm).map_err(|reason| self.lied(&reason))?;
+        if let Some(service) = service {
+            realm.query_pairs_mut().append_pair("service", service);
+        }
+        realm.query_pairs_mut().append_pair("scope", &format!("repository:{repository}:pull"));
+        let mut headers = HeaderMap::new();
+        if let Some(basic) = self.identity.basic() {
+            headers.insert(AUTHORIZATION, basic);
+        }
+        let response = self.send(Method::GET, realm, headers).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            status if is_redirect(status) => return Err(self.lied("its token realm redirects")),
+            StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => return Err(self.refused()),
+            status => return Err(self.failed(status)),
+        }
+        let body = self.body(response, TOKEN_BYTES).await?;
+        self.identity.take(repository, &body).ok_or_else(|| self.lied("its token realm gave no token"))
+    }
+
+    async fn send(&self, method: Method, url: Url, headers: HeaderMap) -> Result<Response, UpstreamError> {
+        let request = self.client.request(method, url).headers(headers).send();
+        match tokio::time::timeout(self.timeouts.answer, request).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(self.unavailable(reason(&error))),
+            Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.timeouts.answer))),
+        }
+    }
+
+    /// All of a body that has to be small.
+    pub(super) async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, UpstreamError> {
+        let read = async {
+            let mut all = BytesMut::new();
+            while let Some(piece) = response.chunk().await.map_err(|error| self.unavailable(reason(&error)))? {
+                if all.len() + piece.len() > most {
+                    return Err(self.lied(&format!("its answer is longer than {most} bytes")));
+                }
+                all.extend_from_slice(&piece);
+            }
+            Ok(all.freeze())
+        };
+        match tokio::time::timeout(self.timeouts.answer, read).await {
+            Ok(body) => body,
+            Err(_) => Err(self.unavailable(format!("its answer was not complete within {:?}", self.timeouts.answer))),
+        }
+    }
+
+    pub(super) fn unavailable(&self, reason: String) -> UpstreamError {
+        UpstreamError::Unavailable { host: self.host.clone(), reason }
+    }
+
+    pub(super) fn lied(&self, reason: &str) -> UpstreamError {
+        UpstreamError::Lied { host: self.host.clone(), reason: reason.to_owned() }
+    }
+
+    fn refused(&self) -> UpstreamError {
+        UpstreamError::Refused { host: self.host.clone() }
+    }
+}
+
+impl Ask<'_> {
+    fn headers(&self, authorization: Option<HeaderValue>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(accept) = self.accept {
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        }
+        if let Some(range) = self.range.as_ref().and_then(|range| HeaderValue::from_str(range).ok()) {
+            headers.insert(RANGE, range);
+        }
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        headers
+    }
+}
+
+fn base(settings: &UpstreamSettings, host: &str) -> Result<Url, UpstreamSettingsError> {
+    let text = settings.url.clone().unwrap_or_else(|| format!("https://{host}"));
+    let bare = |url: &Url| {
+        url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    let url = Url::parse(&text).ok().filter(|url| url.has_host() && bare(url));
+    let url = url.ok_or_else(|| settings.invalid("`url` is `https://` and a host, without path and user name"))?;
+    if is_forbidden_host(&url) {
+        return Err(settings.invalid("`url` leads to an address that is never asked"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if settings.plain_http => Ok(url),
+        "http" => Err(settings.invalid(
+            "`url` is plain HTTP, which shows credentials and images to the network: set `plain_http = true` if that is meant",
+        )),
+        _ => Err(settings.invalid("`url` begins with `https://`")),
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// An error with its causes, without the address.
+fn reason(error: &reqwest::Error) -> String {
+    let mut text = match (error.is_timeout(), error.is_connect()) {
+        (true, _) => "it took too long".to_owned(),
+        (false, true) => "no connection".to_owned(),
+        _ => "the exchange failed".to_owned(),
+    };
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
