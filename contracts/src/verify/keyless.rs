@@ -113,8 +113,8 @@ impl Keyless {
     }
 
     /// When a signature by this key was made, as far as logs and timestamp authorities of the trusted root prove it.
-    /// Such proof is not asked of keys, so what strangers certify is passed over; but an entry that claims to be from
-    /// a trusted log must verify.
+    /// Such proof is not asked of keys, so what strangers certify, or what cannot be read, is passed over; but an
+    /// entry that claims to be from a trusted log must verify.
     pub fn key_signature_times(
         &self,
         bundle: &Bundle,
