@@ -3,6 +3,7 @@
 //! The fixtures were made once against loopback stand-ins for Fulcio, a certificate transparency log, Rekor and a
 //! timestamp authority (npm `@sigstore/mock`), with the clock set to 2025-06-01: the keyless ones by npm
 //! `@sigstore/sign`, `key.json` by cosign 3 with a key of its own. The authorities are gone; nothing else trusts them.
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 
