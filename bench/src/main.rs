@@ -1,21 +1,11 @@
 //! The load harness: starts the released gateway beside the programs that others would use, drives each with
 //! the same load generator, and prints one table. `bench/README.md` says how to run it and what came out.
 
-mod generator;
-mod mint;
-mod peers;
-mod process;
-mod registry;
-mod rules;
-mod scenarios;
-mod site;
-mod table;
-
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
-use crate::{process::find, scenarios::Plan, table::Table};
+use bench::{process::find, scenarios, scenarios::Plan, table::Table};
 
 const USAGE: &str =
     "usage: load [--sluice PATH] [--registry PATH] [--opa PATH] [--seconds N] [--attestations N] [--layer-mib N]";

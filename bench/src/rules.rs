@@ -1,8 +1,9 @@
 //! The contract and policies of the benchmark, once for the gateway and once for OPA: the same questions about
 //! the same statement.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
+
+use contracts::{Digest, crafting::DeclaredMaterial, materials::MaterialType};
 
 /// One policy in the published shape. Each asks something else, so that nothing is shared between them.
 fn policy(n: usize) -> String {
@@ -87,4 +88,54 @@ pub fn opa(policies: usize) -> BTreeMap<String, String> {
     gate.push_str("}\n");
     files.insert("gate.rego".to_owned(), gate);
     files
+}
+
+/// The files of a contract with one gating policy that reads every component of an SBOM.
+#[must_use]
+pub fn sbom(public_key: &str) -> BTreeMap<String, String> {
+    let policy = r#"apiVersion: chainloop.dev/v1
+kind: Policy
+metadata: {name: banned-licenses}
+spec:
+  policies:
+    - kind: SBOM_CYCLONEDX_JSON
+      embedded: |
+        package banned_licenses
+
+        import rego.v1
+
+        result := {"skipped": false, "violations": violations, "skip_reason": ""}
+
+        banned := {"AGPL-3.0-only", "SSPL-1.0"}
+
+        violations contains msg if {
+            some component in input.components
+            some entry in component.licenses
+            entry.license.id in banned
+            msg := sprintf("%s is under %s", [component.name, entry.license.id])
+        }
+"#;
+    let contract = "apiVersion: chainloop.dev/v1\nkind: Contract\nmetadata: {name: sbom}\nspec:\n  materials:\n    \
+         - {name: sbom, type: SBOM_CYCLONEDX_JSON}\n  policies:\n    materials:\n      \
+         - {ref: \"file://policies/banned-licenses.yaml\", gate: true}\n  \
+         signers: {any: [{publicKey: \"file://keys/bench.pub\"}]}\n";
+    [("contract.yaml", contract), ("policies/banned-licenses.yaml", policy), ("keys/bench.pub", public_key)]
+        .map(|(path, text)| (path.to_owned(), text.to_owned()))
+        .into()
+}
+
+/// The material that a statement would declare for this SBOM.
+#[must_use]
+pub fn declared_sbom(document: &[u8]) -> DeclaredMaterial {
+    DeclaredMaterial {
+        name: "sbom".to_owned(),
+        kind: MaterialType::SbomCyclonedxJson,
+        digest: Digest::of(document),
+        filename: Some("sbom.json".to_owned()),
+        inline: None,
+        image: None,
+        skip_upload: false,
+        output: false,
+        annotations: BTreeMap::new(),
+    }
 }
