@@ -1,6 +1,8 @@
 //! Sigstore bundles: an envelope together with what is needed to verify it
 //! (<https://docs.sigstore.dev/about/bundle/>), versions 0.1 to 0.3.
 
+mod cosign;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -65,7 +67,7 @@ impl Bundle {
         Ok(Self { id: Digest::of(bytes), bytes: bytes.into(), envelope, material })
     }
 
-    /// Wraps a bare envelope, such as cosign keeps in `.att` tags, as signed by a key. The hint is for people and
+    /// Wraps a bare envelope as signed by a key. The hint is for people and
     /// other tools; verification tries every trusted key.
     #[must_use]
     pub fn from_envelope(envelope: &Envelope, key_hint: Option<&str>) -> Self {
@@ -152,6 +154,9 @@ pub enum BundleError {
     /// A key and a certificate, or two kinds of certificates.
     #[error("the bundle names more than one kind of signer: a key or a certificate, not both")]
     TwoMaterials,
+    /// An annotation of a cosign layer.
+    #[error("the annotation `{0}` is not what cosign writes")]
+    Annotation(&'static str),
     /// More proofs than are looked at.
     #[error("the bundle carries more than {max} log entries, timestamps or certificates")]
     TooManyProofs {

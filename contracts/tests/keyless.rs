@@ -5,9 +5,10 @@
 //! `@sigstore/sign`, `key.json` by cosign 3 with a key of its own. The authorities are gone; nothing else trusts them.
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{Bundle, Digest, PublicKey, SignerIdentity, TrustRoot, VerifyError};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::{Bundle, Digest, Envelope, PublicKey, SignerIdentity, TrustRoot, VerifyError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -214,4 +215,53 @@ fn without_a_log_a_timestamp_is_needed() {
     assert_eq!(verify(&trusting(&no_logs), &bundle, now()), Ok((release(), Some(at(SIGNED_AT)))));
     remove(&mut bundle, "/verificationMaterial/timestampVerificationData");
     assert!(verify(&trusting(&no_logs), &bundle, now()).is_err());
+}
+
+/// The fixture's proofs, written as cosign 2 writes them beside a layer.
+#[test]
+fn a_layer_of_cosign_2_proves_the_same() {
+    let pem = |base64: &Value| {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64.as_str().unwrap())
+    };
+    let fixture = parsed(KEYLESS_TSA);
+    let envelope = Envelope::parse(fixture["dsseEnvelope"].to_string().as_bytes()).unwrap();
+    let material = &fixture["verificationMaterial"];
+    let entry = &material["tlogEntries"][0];
+    let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+    let log_id = STANDARD.decode(entry["logId"]["keyId"].as_str().unwrap()).unwrap();
+    let kept = json!({
+        "SignedEntryTimestamp": entry["inclusionPromise"]["signedEntryTimestamp"],
+        "Payload": {
+            "body": entry["canonicalizedBody"],
+            "integratedTime": number(&entry["integratedTime"]),
+            "logIndex": number(&entry["logIndex"]),
+            "logID": hex::encode(log_id),
+        },
+    });
+    let token = &material["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
+    let ca = &parsed(TRUSTED_ROOT)["certificateAuthorities"][0]["certChain"]["certificates"][0]["rawBytes"];
+    let annotations = BTreeMap::from([
+        ("dev.sigstore.cosign/certificate".to_owned(), pem(&material["certificate"]["rawBytes"])),
+        ("dev.sigstore.cosign/chain".to_owned(), pem(ca).repeat(2)),
+        ("dev.sigstore.cosign/bundle".to_owned(), kept.to_string()),
+        ("dev.sigstore.cosign/rfc3161timestamp".to_owned(), json!({"SignedRFC3161Timestamp": token}).to_string()),
+    ]);
+    let bundle = Bundle::from_cosign_layer(&envelope, &annotations).unwrap();
+    let verified = root().verify(&bundle, now()).unwrap();
+    assert_eq!((&verified.signers, verified.signed_at), (&release(), Some(at(SIGNED_AT))));
+
+    for name in annotations.keys() {
+        let mut changed = annotations.clone();
+        changed.insert(name.clone(), "{\"a\": 1}".to_owned());
+        let error = Bundle::from_cosign_layer(&envelope, &changed).unwrap_err();
+        assert!(error.to_string().contains(name.as_str()), "{error}");
+    }
+    for needed in ["dev.sigstore.cosign/certificate", "dev.sigstore.cosign/bundle"] {
+        let mut changed = annotations.clone();
+        changed.remove(needed);
+        let bundle = Bundle::from_cosign_layer(&envelope, &changed).unwrap();
+        assert!(root().verify(&bundle, now()).is_err(), "{needed}");
+    }
+    let bare = Bundle::from_cosign_layer(&envelope, &BTreeMap::new()).unwrap();
+    assert_eq!(bare, Bundle::from_envelope(&envelope, None));
 }
