@@ -30,8 +30,8 @@ use tokio_rustls::{
 
 use crate::{config::TlsSettings, metrics::Metrics};
 
-/// How long a client may take over a TLS handshake, or to send a request's head.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a client may take over a TLS handshake, or to send a request's head, the wait for it included.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A request's head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Headers of a request.

@@ -52,10 +52,14 @@ pub enum BodyError {
 
 /// The body in pieces, as they come. Ends with an error when the sender is silent for too long.
 pub fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin {
+    pieces_within(body, SILENCE)
+}
+
+fn pieces_within(body: Body, silence: Duration) -> impl Stream<Item = Result<Bytes, BodyError>> + Send + Unpin {
     let data = body.into_data_stream();
-    Box::pin(stream::unfold(Some(data), |data| async {
+    Box::pin(stream::unfold(Some(data), move |data| async move {
         let mut data = data?;
-        match tokio::time::timeout(SILENCE, data.next()).await {
+        match tokio::time::timeout(silence, data.next()).await {
             Ok(None) => None,
             Ok(Some(Ok(piece))) => Some((Ok(piece), Some(data))),
             Ok(Some(Err(error))) => Some((Err(BodyError::Incomplete { reason: error.to_string() }), None)),
@@ -117,5 +121,34 @@ pub fn content_type(
         Ok(())
     } else {
         Err(BodyError::ContentType { found: sent.chars().take(100).collect(), expected })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn body(pieces: Vec<io::Result<&'static str>>, then_silent: bool) -> Body {
+        let pieces = stream::iter(pieces);
+        if then_silent { Body::from_stream(pieces.chain(stream::pending())) } else { Body::from_stream(pieces) }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_bounded_by_what_comes_and_not_by_what_is_said() {
+        let whole = |pieces, limit| whole(body(pieces, false), limit);
+        assert_eq!(whole(vec![Ok("ab"), Ok("cd")], 4).await.unwrap(), "abcd");
+        assert!(matches!(whole(vec![Ok("ab"), Ok("cde")], 4).await, Err(BodyError::TooLarge { limit: 4 })));
+        let broken = vec![Ok("ab"), Err(io::Error::other("gone"))];
+        assert!(matches!(whole(broken, 4).await, Err(BodyError::Incomplete { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_silent_sender_is_given_up() {
+        let mut pieces = pieces_within(body(vec![Ok("ab")], true), Duration::from_millis(10));
+        assert_eq!(pieces.next().await.unwrap().unwrap(), "ab");
+        assert!(matches!(pieces.next().await, Some(Err(BodyError::TooSlow))));
+        assert!(pieces.next().await.is_none());
     }
 }
