@@ -89,12 +89,8 @@ struct Compiled {
 
 fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
     let (revision, warnings) = Revision::from_files(files)?;
-    Ok(Compiled { rules: compiled_rules(&revision)?, revision, warnings })
-}
-
-fn compiled_rules(revision: &Revision) -> Result<usize, Diagnostics> {
-    let message = "contracts cannot be compiled yet";
-    Err(Diagnostics(vec![Finding::error(Code::PolicyCompile, message).at(revision.contract().origin.clone())]))
+    let rules = policies::compile(&revision)?;
+    Ok(Compiled { rules: rules.rules().len(), revision, warnings })
 }
 
 /// Refuses a revision that is right in itself but not here: under another name, for another organization, or

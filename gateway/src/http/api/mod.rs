@@ -113,8 +113,11 @@ fn role_name(role: Role) -> &'static str {
 
 /// The query, of which every part must be known: a mistyped option is not ignored.
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
-    let Query(query) = Query::try_from_uri(uri)
-        .map_err(|e| ApiError::invalid(format!("the query cannot be read: {}", e.body_text())))?;
+    let Query(query) = Query::try_from_uri(uri).map_err(|error| {
+        let text = error.body_text();
+        let reason = text.trim_start_matches("Failed to deserialize query string: ");
+        ApiError::invalid(format!("the query cannot be read: {reason}"))
+    })?;
     Ok(query)
 }
 
