@@ -8,6 +8,7 @@ mod compile;
 mod document;
 mod evaluate;
 mod evidence;
+pub mod library;
 mod rego;
 mod rule;
 mod schema;

@@ -1,0 +1,228 @@
+//! What satisfies a contract and what does not.
+
+use contracts::{Code, Decision, MaterialType, crafting};
+use policies::{Attested, Evidence, MaterialEvidence, Phase, evaluate};
+use serde_json::json;
+use testdata::{Material, Minter};
+
+use crate::support::*;
+
+const SBOM: &str =
+    "materials:\n- {name: image, type: CONTAINER_IMAGE, output: true}\n- {name: sbom, type: SBOM_CYCLONEDX_JSON}";
+
+fn sbom() -> Material {
+    Material::cyclonedx("sbom", &testdata::cyclonedx(3))
+}
+
+#[test]
+fn materials_must_be_there_of_their_type_and_with_their_bytes() {
+    let rules = rules(SBOM, &[]);
+    assert_eq!(told(&ask(&rules, &evidence(&[sbom()]))), allowed());
+    assert_eq!(told(&ask(&rules, &evidence(&[]))), denied(Code::MaterialMissing));
+    let other = Material::file("sbom", MaterialType::SbomSpdxJson, "x.json", &testdata::spdx(1));
+    assert_eq!(told(&ask(&rules, &evidence(&[other]))), denied(Code::MaterialType));
+
+    let verified = attested(&Minter::fresh(), &[sbom()]);
+    let run = crafting::read(&verified.statement).unwrap().unwrap();
+    let absent = run.materials.iter().map(MaterialEvidence::absent).collect();
+    let without = Evidence::of_run(Attested::new(&verified, testdata::noon()), absent);
+    let answer = ask(&rules, &without);
+    assert_eq!(told(&answer), denied(Code::MaterialBytesAbsent), "an image needs no bytes");
+    let finding = answer.findings.first().unwrap();
+    assert_eq!(finding.evidence.as_ref().and_then(|place| place.material.as_deref()), Some("sbom"));
+    assert_eq!(finding.origin.as_ref().map(|origin| origin.line), Some(7));
+
+    let optional = SBOM.replace("name: sbom,", "name: sbom, optional: true,");
+    let optional = crate::support::rules(&optional, &[]);
+    assert_eq!(told(&ask(&optional, &evidence(&[]))), allowed());
+    let wrong = Material::string("sbom", "no SBOM");
+    assert_eq!(told(&ask(&optional, &evidence(&[wrong]))), denied(Code::MaterialType));
+}
+
+#[test]
+fn bytes_are_held_against_the_digest_and_the_type() {
+    let minter = Minter::fresh();
+    let garbage = Material::cyclonedx("sbom", b"{\"not\": \"an SBOM\"}");
+    let verified = attested(&minter, std::slice::from_ref(&garbage));
+    let run = crafting::read(&verified.statement).unwrap().unwrap();
+    let declared = run.materials.iter().find(|material| material.name == "sbom").unwrap();
+    let code = |bytes: &[u8]| MaterialEvidence::from_bytes(declared, bytes).err().map(|finding| finding.code);
+    assert_eq!(code(&testdata::cyclonedx(3)), Some(Code::MaterialDigestMismatch));
+    assert_eq!(code(garbage.bytes.as_deref().unwrap()), Some(Code::MaterialMalformed));
+}
+
+#[test]
+fn without_evidence_nothing_passes() {
+    let rules = rules(SBOM, &[]);
+    assert_eq!(told(&ask(&rules, &Evidence::of_foreign(Vec::new(), &rules))), denied(Code::NoEvidence));
+}
+
+#[test]
+fn annotations_runner_and_signers_are_asked_for() {
+    let minter = Minter::fresh();
+    let pem = minter.public_pem();
+    let files = [("keys/release.pub", pem.as_str())];
+    let evidence = evidence_by(&minter, &[sbom()]);
+    let spec = |more: &str| format!("{SBOM}\n{more}");
+    let with = |more: &str, files: &[(&str, &str)]| told(&ask(&rules(&spec(more), files), &evidence));
+    assert_eq!(with("annotations: [{name: version}]", &[]), denied(Code::AnnotationMissing));
+    assert_eq!(with("runner: {type: GITHUB_ACTION}", &[]), denied(Code::RunnerMismatch));
+    let signers = "signers: {threshold: 1, any: [{publicKey: 'file://keys/release.pub'}, {issuer: 'https://i.dev', identity: 'o''brien@i.dev'}]}";
+    assert_eq!(with(signers, &files), allowed());
+    assert_eq!(with(&signers.replace("threshold: 1", "threshold: 2"), &files), denied(Code::SignerNotAllowed));
+    let other = Minter::fresh().public_pem();
+    assert_eq!(with(signers, &[("keys/release.pub", &other)]), denied(Code::SignerNotAllowed));
+
+    let annotated = SBOM
+        .replace("type: SBOM_CYCLONEDX_JSON", "type: SBOM_CYCLONEDX_JSON, annotations: [{name: tool, value: syft}]");
+    let annotated = rules(&annotated, &[]);
+    assert_eq!(told(&ask(&annotated, &evidence)), denied(Code::AnnotationMissing));
+    let with_tool = evidence_by(&minter, &[sbom().annotated("tool", "syft")]);
+    assert_eq!(told(&ask(&annotated, &with_tool)), allowed());
+}
+
+#[test]
+fn custom_evidence_is_held_against_its_schema() {
+    let spec = "materials:\n- name: approval\n  type: EVIDENCE\n  schema: {type: object, required: [approver], properties: {approver: {type: string}}}";
+    let rules = rules(spec, &[]);
+    let approval =
+        |text: &str| evidence(&[Material::file("approval", MaterialType::Evidence, "a.json", text.as_bytes())]);
+    assert_eq!(told(&ask(&rules, &approval(r#"{"approver":"ann"}"#))), allowed());
+    for bad in ["{}", r#"{"approver":1}"#, "[]", "not JSON"] {
+        let answer = ask(&rules, &approval(bad));
+        assert_eq!(told(&answer), denied(Code::MaterialSchema), "{bad}");
+        assert!(answer.findings[0].message.contains(": "), "{}", answer.findings[0].message);
+    }
+    let digest = |more: &str| crate::support::rules(&spec.replace("approver: {type: string}", more), &[]).digest();
+    assert_ne!(
+        digest("approver: {type: string}"),
+        digest("approver: {type: number}"),
+        "the schema is part of the rule"
+    );
+}
+
+#[test]
+fn a_policy_blocks_when_it_is_a_gate() {
+    let text = policy(
+        "named",
+        "SBOM_CYCLONEDX_JSON",
+        "violations contains msg if {\n\tsome c in input.components\n\tc.name in bad\n\tmsg := sprintf(\"%s in %s\", [c.name, input.chainloop_metadata.annotations[\"chainloop.material.name\"]])\n}\nbad contains input.args.names if is_string(input.args.names)\nbad contains n if some n in input.args.names",
+    );
+    let files = [("p.yaml", text.as_str())];
+    let spec = |gate: bool, names: &str| {
+        format!("{SBOM}\npolicies: {{materials: [{{ref: 'file://p.yaml', gate: {gate}, with: {{names: '{names}'}}}}]}}")
+    };
+    let evidence = evidence(&[sbom()]);
+    assert_eq!(told(&ask(&rules(&spec(true, "nothing"), &files), &evidence)), allowed());
+    let answer = ask(&rules(&spec(true, "library-1, library-2"), &files), &evidence);
+    assert_eq!(answer.decision, Decision::Deny);
+    let messages: Vec<_> = answer.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(messages, ["library-1 in sbom", "library-2 in sbom"]);
+    assert_eq!(told(&ask(&rules(&spec(false, "library-1"), &files), &evidence)), warned(Code::PolicyViolation));
+}
+
+#[test]
+fn a_policy_that_gives_no_answer_denies() {
+    let spec = |gate: bool| format!("{SBOM}\npolicies: {{materials: [{{ref: 'file://p.yaml', gate: {gate}}}]}}");
+    for (body, code) in [
+        ("violations contains \"x\" if to_number(input.specVersion) > to_number(\"x\")", Code::RuleError),
+        ("violations contains \"x\" if count(numbers.range(1, 1000000000)) == 0", Code::RuleBudget),
+        ("result := {\"violations\": \"none\"}", Code::RuleResultShape),
+        ("result := {\"violations\": []} if input.nothing", Code::RuleResultShape),
+        ("valid_input if input.nothing\nviolations contains \"x\" if false", Code::PolicySkipped),
+        ("result := {\"violations\": [], \"ignore\": true}", Code::PolicySkipped),
+    ] {
+        let text = policy("p", "SBOM_CYCLONEDX_JSON", body);
+        let files = [("p.yaml", text.as_str())];
+        let evidence = evidence(&[sbom()]);
+        assert_eq!(told(&ask(&rules(&spec(true), &files), &evidence)), denied(code), "{body}");
+        assert_eq!(told(&ask(&rules(&spec(false), &files), &evidence)), warned(code), "{body}");
+    }
+}
+
+#[test]
+fn policies_on_attestations_read_what_was_signed() {
+    let text = policy(
+        "run",
+        "ATTESTATION",
+        "violations contains sprintf(\"%s/%s\", [input.predicate.metadata.project, input.chainloop_metadata.project_name]) if input.predicateType == \"chainloop.dev/attestation/v0.2\"",
+    );
+    let rules = rules(
+        &format!("{SBOM}\npolicies: {{attestation: [{{ref: 'file://p.yaml', gate: true}}]}}"),
+        &[("p.yaml", &text)],
+    );
+    let answer = ask(&rules, &evidence(&[sbom()]));
+    assert_eq!(told(&answer), denied(Code::PolicyViolation));
+    assert_eq!(answer.findings[0].message, "shop/shop");
+    assert!(answer.findings[0].evidence.as_ref().is_some_and(|place| place.attestation.is_some()));
+}
+
+#[test]
+fn materials_that_are_arrays_or_values_are_wrapped_as_published() {
+    let junit = policy("tests", "JUNIT_XML", "violations contains sprintf(\"%d\", [count(input.elements)]) if true");
+    let string =
+        policy("text", "STRING", "violations contains base64.decode(input.chainloop_metadata.content) if true");
+    let spec = "materials:\n- {name: tests, type: JUNIT_XML}\n- {name: approver, type: STRING}\npolicies: {materials: [{ref: 'file://a.yaml', gate: true}, {ref: 'file://b.yaml', gate: true}]}";
+    let rules = rules(spec, &[("a.yaml", &junit), ("b.yaml", &string)]);
+    let report = testdata::junit(&[("one", testdata::Outcome::Passed)]);
+    let materials =
+        [Material::file("tests", MaterialType::JunitXml, "t.xml", &report), Material::string("approver", "ann")];
+    let answer = ask(&rules, &evidence(&materials));
+    let messages: Vec<_> = answer.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!(messages, ["1", "ann"]);
+}
+
+#[test]
+fn admission_rules_are_asked_at_admission() {
+    let spec = |cel: &str| {
+        format!(
+            "{SBOM}\nadmission:\n  repositories: ['registry.acme.dev/**']\n  rules: [{{name: mine, cel: \"{cel}\", message: not mine}}]"
+        )
+    };
+    let evidence = evidence(&[sbom()]);
+    for (cel, expected) in [
+        ("subject.repository.startsWith('registry.acme.dev/') && subject.digest.startsWith('sha256:')", allowed()),
+        ("materials.sbom.document.components.exists(c, c.name == 'library-2')", allowed()),
+        ("attestation.predicate.metadata.project == run.project && run.workflow == 'release'", allowed()),
+        ("signers.all(s, s.key != '') && size(attestation.signers) == 1", allowed()),
+        ("materials.sbom.document.components.size() > 100", denied(Code::RuleFailed)),
+        ("attestation.nothing == 1", denied(Code::RuleError)),
+        ("size(signers)", denied(Code::RuleResultShape)),
+    ] {
+        let rules = rules(&spec(cel), &[]);
+        assert_eq!(told(&ask(&rules, &evidence)), expected, "{cel}");
+        let intake = evaluate(&rules, &evidence, None, Phase::Intake, testdata::noon()).unwrap();
+        assert_eq!(told(&intake), allowed(), "{cel}");
+    }
+}
+
+#[test]
+fn other_tools_attestations_fill_slots_together() {
+    let rules = rules("materials: [{name: bom, type: SBOM_CYCLONEDX_JSON}]", &[]);
+    let minter = Minter::fresh();
+    let of = |bundle: contracts::Bundle, at: jiff::Timestamp| Attested::new(&verified(&minter, &bundle), at);
+    let cyclonedx = minter.cosign_cyclonedx("app", image(), &testdata::cyclonedx(2));
+    let note = minter.cosign("app", image(), "https://example.com/note", &json!({"a": 1}));
+    let empty = minter.cosign("app", image(), "https://cyclonedx.org/bom", &json!({}));
+    let noon = testdata::noon();
+    let answer = |attested: Vec<Attested>| told(&ask(&rules, &Evidence::of_foreign(attested, &rules)));
+    assert_eq!(answer(vec![of(note.clone(), noon), of(cyclonedx, noon)]), allowed());
+    assert_eq!(answer(vec![of(note, noon)]), denied(Code::MaterialMissing));
+    assert_eq!(answer(vec![of(empty, noon)]), denied(Code::MaterialMissing));
+}
+
+#[test]
+fn the_same_question_has_the_same_answer_and_threads_agree() {
+    let text = policy("names", "SBOM_CYCLONEDX_JSON", "violations contains c.name if some c in input.components");
+    let spec = format!("{SBOM}\npolicies: {{materials: [{{ref: 'file://p.yaml', gate: true}}]}}");
+    let rules = rules(&spec, &[("p.yaml", &text)]);
+    assert_eq!(rules.digest(), crate::support::rules(&spec, &[("p.yaml", &text)]).digest());
+    let evidence = evidence(&[sbom()]);
+    let expected = ask(&rules, &evidence);
+    assert_eq!(expected.findings.len(), 3);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..50).for_each(|_| assert_eq!(ask(&rules, &evidence), expected)));
+        }
+    });
+}

@@ -1,0 +1,9 @@
+//! The engine through its front door: contracts as people write them, attestations as builds sign them.
+
+#![cfg(test)]
+
+mod answers;
+mod library;
+mod mistakes;
+mod support;
+mod time;
