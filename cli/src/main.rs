@@ -1,1 +1,63 @@
-fn main() {}
+//! The `sluice` command line: arguments become settings, settings a command, a command's result a report.
+//!
+//! This crate must not decide anything about evidence: offline commands ask `policies` and `contracts`, all others
+//! ask the gateway. Only `serve` and `quickstart` run one.
+
+mod args;
+mod client;
+mod clock;
+mod commands;
+mod exit;
+mod files;
+mod git;
+mod image;
+mod report;
+mod secret;
+mod settings;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Command, Format},
+    commands::{attestation, backup, check, contract, key, quickstart, run, serve, token, workflow},
+    exit::Exit,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            report::failure(&anyhow::Error::new(error).context("the program cannot start"));
+            return Exit::Unknown.into();
+        }
+    };
+    let exit = runtime.block_on(dispatch(&arguments)).unwrap_or_else(|error| {
+        report::failure(&error);
+        Exit::Unknown
+    });
+    exit.into()
+}
+
+async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let connection = &arguments.connection;
+    let (report, format) = match &arguments.command {
+        Command::Serve(args) => return serve::run(args).await,
+        Command::Quickstart(args) => {
+            return quickstart::run(&args.dir, args.exit).await.map(|()| Exit::Yes);
+        }
+        Command::Contract(args) => (contract::run(connection, &args.command).await?, args.output),
+        Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output),
+        Command::Run(args) => (run::run(connection, &args.command).await?, args.output),
+        Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output),
+        Command::Check(args) => (check::run(connection, args).await?, args.output),
+        Command::Token(args) => (token::run(connection, &args.command).await?, args.output),
+        Command::Key(args) => (key::run(args)?, Format::Human),
+        Command::Backup(args) => (backup::run(connection, args).await?, Format::Human),
+    };
+    report.print(format);
+    Ok(report.exit)
+}

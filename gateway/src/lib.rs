@@ -17,3 +17,5 @@ mod server;
 pub mod store;
 pub mod upstream;
 pub mod workers;
+
+pub use app::{Gateway, Running};

@@ -18,7 +18,7 @@ const REPOSITORY: &str = "registry.shop.example/shop/app";
 /// Runs the quickstart in `folder`; stays up until Ctrl-C unless `exit`.
 pub async fn run(path: &Path, exit: bool) -> anyhow::Result<()> {
     let folder = Folder::prepare(path).with_context(|| format!("`{}` could not be prepared", path.display()))?;
-    let settings = Settings::from_file(&folder.path.join("sluice.toml"))?;
+    let settings = Settings::load(&folder.path.join("sluice.toml"))?;
     let running = Gateway::start(settings).await?;
     let address = format!("http://{}", running.address());
     let token = folder.admin_token()?;
@@ -51,7 +51,21 @@ async fn three_jobs(shell: &Shell, folder: &Folder) -> anyhow::Result<()> {
     shell.run(&["contract", "lint", "contract.yaml"], 0).await?;
     shell.run(&["contract", "apply", "contract.yaml"], 0).await?;
     shell
-        .run(&["workflow", "create", "--project", "shop", "--name", "release", "--team", "checkout", "--contract", "shop-release"], 0)
+        .run(
+            &[
+                "workflow",
+                "create",
+                "--project",
+                "shop",
+                "--name",
+                "release",
+                "--team",
+                "checkout",
+                "--contract",
+                "shop-release",
+            ],
+            0,
+        )
         .await?;
 
     shell.say("2. Nothing is known of the images yet, so neither may be used");

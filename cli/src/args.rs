@@ -1,0 +1,431 @@
+//! The command line as it is typed. Nothing here is resolved yet: see [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use contracts::{MaterialType, api::Role};
+
+/// A verification gateway for the software supply chain.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, max_term_width = 100, propagate_version = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A family of commands that print a result. (Not all do: `--output` of others names a file.)
+#[derive(Debug, Args)]
+pub struct Printing<C: Subcommand> {
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: C,
+}
+
+/// How the gateway is reached.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct Connection {
+    /// The gateway's address [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL", env = "SLUICE_GATEWAY")]
+    pub gateway: Option<String>,
+    /// The token; other users of this machine can see it here, so rather use --token-file or SLUICE_TOKEN
+    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file with the token
+    #[arg(long, global = true, value_name = "FILE", env = "SLUICE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates in PEM that may vouch for the gateway, besides those of this machine
+    #[arg(long, global = true, value_name = "FILE", env = "SLUICE_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Send the token over plain HTTP to another machine, where anyone on the way can read it
+    #[arg(long, global = true)]
+    pub plain_http: bool,
+    /// The configuration of this command line [default: sluice/config.toml in the user's configuration folder]
+    #[arg(long, global = true, value_name = "FILE", env = "SLUICE_CONFIG")]
+    pub client_config: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    #[value(alias = "table")]
+    Human,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway
+    Serve(Serve),
+    /// See the main job done for real, on this machine alone
+    Quickstart(Quickstart),
+    /// Check, read and apply contracts
+    Contract(Printing<Contract>),
+    /// Set up workflows and look at them
+    Workflow(Printing<Workflow>),
+    /// Look at runs
+    Run(Printing<Run>),
+    /// Collect what a contract asks for, sign it and push it
+    #[command(visible_alias = "att")]
+    Attestation(Printing<Attestation>),
+    /// Ask whether an image may be used: exit 0 yes, 1 no, 2 could not tell
+    Check(Check),
+    /// Make and revoke tokens
+    Token(Printing<Token>),
+    /// Make signing keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Copy the gateway's state to a file
+    Backup(Backup),
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The gateway's configuration
+    #[arg(long, value_name = "FILE", default_value = "sluice.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Quickstart {
+    /// The folder to work in, made when it is not there
+    #[arg(long, value_name = "FOLDER", default_value = "sluice-quickstart")]
+    pub dir: PathBuf,
+    /// End when the tour is over instead of staying up
+    #[arg(long)]
+    pub exit: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Contract {
+    /// Tell every mistake in a contract and in the files that it refers to: exit 0 none, 1 some
+    Lint {
+        /// The contract
+        file: PathBuf,
+    },
+    /// Print the rules that a contract compiles to
+    Compile {
+        /// The contract
+        file: PathBuf,
+    },
+    /// Upload a contract with the files that it refers to; from then on it decides
+    Apply {
+        /// The contract
+        file: PathBuf,
+        /// The contract's name [default: its `metadata.name`]
+        #[arg(long)]
+        name: Option<String>,
+        /// Let the gateway check everything and keep nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// List the contracts
+    List,
+    /// Print one contract
+    Describe {
+        /// The contract's name
+        name: String,
+        /// An older revision, by number
+        #[arg(long)]
+        revision: Option<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Workflow {
+    /// Create a workflow, or change its team or contract
+    Create {
+        /// The project, made when it is new
+        #[arg(long)]
+        project: String,
+        /// The workflow
+        #[arg(long, visible_alias = "workflow")]
+        name: String,
+        /// Who owns it
+        #[arg(long, default_value = "")]
+        team: String,
+        /// The contract that its runs must satisfy
+        #[arg(long)]
+        contract: String,
+    },
+    /// List the workflows
+    List,
+    /// Print one workflow
+    Describe {
+        /// The project
+        #[arg(long)]
+        project: String,
+        /// The workflow
+        #[arg(long, visible_alias = "workflow")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Run {
+    /// List the newest runs
+    List {
+        /// Only of a workflow of this project
+        #[arg(long, requires = "workflow")]
+        project: Option<String>,
+        /// Only of this workflow
+        #[arg(long, requires = "project")]
+        workflow: Option<String>,
+        /// How many at most
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Print one run with what was found
+    Describe {
+        /// The run's id
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Attestation {
+    /// Begin: ask the gateway for a run and for what the contract wants
+    Init {
+        /// The project; may be left out with a token that is bound to a workflow
+        #[arg(long)]
+        project: Option<String>,
+        /// The workflow; likewise
+        #[arg(long, alias = "name", alias = "workflow-name")]
+        workflow: Option<String>,
+        /// Drop a session that was begun in this folder and not pushed
+        #[arg(long, short = 'f')]
+        replace: bool,
+    },
+    /// Add a material
+    Add(AttestationAdd),
+    /// Show what was added and what is missing
+    Status,
+    /// Sign what was added and push it: exit 0 accepted, 4 blocked
+    Push(AttestationPush),
+    /// Drop the session of this folder
+    Reset,
+    /// Verify a bundle against keys or identities, without the gateway: exit 0 genuine, 1 not
+    Verify(AttestationVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationAdd {
+    /// The material's name in the contract [default: the one slot that fits what the value is]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// A file, an image (`registry/repository:tag` or `…@sha256:…`) or a text, by the material's type
+    #[arg(long)]
+    pub value: String,
+    /// The material's type [default: the contract's, or recognised]
+    #[arg(long, value_name = "TYPE")]
+    pub kind: Option<MaterialType>,
+    /// An annotation of the material
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub annotations: Vec<(String, String)>,
+    #[command(flatten)]
+    pub registry: Registry,
+}
+
+/// How registries are reached when a tag has to be resolved.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Registry")]
+pub struct Registry {
+    /// The user at the image's registry [default: what `docker login` left, if anything]
+    #[arg(long, env = "SLUICE_REGISTRY_USERNAME", value_name = "NAME")]
+    pub registry_username: Option<String>,
+    /// A file with that user's password; SLUICE_REGISTRY_PASSWORD is read as well
+    #[arg(long, value_name = "FILE", requires = "registry_username")]
+    pub registry_password_file: Option<PathBuf>,
+    /// A registry (`host[:port]`) that is reached over plain HTTP, where anyone on the way can change the answer
+    #[arg(long, value_name = "HOST")]
+    pub insecure_registry_http: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationPush {
+    /// The private key: a file, or env://NAME for a variable that holds the PEM. Its password is read from
+    /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD
+    #[arg(long, short, value_name = "KEY")]
+    pub key: String,
+    /// An annotation of the attestation
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub annotations: Vec<(String, String)>,
+    /// Also write the bundle to this file
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("trusted").required(true).multiple(true).args(["keys", "trusted_root"]))]
+pub struct AttestationVerify {
+    /// The bundle
+    pub bundle: PathBuf,
+    /// A public key in PEM; repeated: any of them
+    #[arg(long = "key", short, value_name = "FILE")]
+    pub keys: Vec<PathBuf>,
+    /// A Sigstore `trusted_root.json`, for keyless signatures
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    pub trusted_root: Option<PathBuf>,
+    /// Who vouched for the signer, exactly
+    #[arg(long, value_name = "URL", requires = "trusted_root")]
+    pub issuer: Option<String>,
+    /// The signer's identity, exactly
+    #[arg(long, value_name = "TEXT", requires = "issuer")]
+    pub identity: Option<String>,
+    /// The artifact that it must speak of
+    #[arg(long, value_name = "sha256:…")]
+    pub digest: Option<contracts::Digest>,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The image: `registry/repository:tag` or `registry/repository@sha256:…`
+    pub image: String,
+    /// How the answer is printed
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token; its secret is printed this once
+    Create {
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: RoleName,
+        /// Only for this workflow
+        #[arg(long, value_name = "PROJECT/WORKFLOW")]
+        workflow: Option<String>,
+    },
+    /// List the tokens
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// A role, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    /// Everything within the organization
+    Admin,
+    /// Start runs, upload evidence, push attestations, read
+    Push,
+    /// Pull images, ask for verdicts, read
+    Pull,
+    /// Read
+    Read,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::Push => Self::Push,
+            RoleName::Pull => Self::Pull,
+            RoleName::Read => Self::Read,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key pair: PREFIX.key, encrypted with the password in SLUICE_KEY_PASSWORD, and PREFIX.pub
+    Generate {
+        /// The files' path without its ending
+        #[arg(long, alias = "output-key-prefix", value_name = "PREFIX", default_value = "sluice")]
+        output: PathBuf,
+        /// The signature scheme
+        #[arg(long, value_enum, default_value_t)]
+        scheme: Scheme,
+    },
+}
+
+/// A signature scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Scheme {
+    /// ECDSA over P-256, which every tool knows
+    #[default]
+    EcdsaP256,
+    /// Ed25519
+    Ed25519,
+}
+
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// The file to write; it must not be there
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as key=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Arguments;
+
+    #[test]
+    fn every_command_is_read_as_it_is_documented() {
+        Arguments::command().debug_assert();
+        for line in [
+            "serve --config sluice.toml",
+            "quickstart --dir d --exit",
+            "contract lint c.yaml --output json",
+            "contract compile c.yaml -o json",
+            "contract apply c.yaml --name n --dry-run --gateway https://g --plain-http",
+            "contract list --token t",
+            "workflow create --project p --name w --team t --contract c",
+            "workflow describe --project p --workflow w",
+            "run list --project p --workflow w",
+            "run describe id --output table",
+            "attestation init --workflow w --project p -f",
+            "att init --name w --project p",
+            "attestation add --name sbom --value f --annotation a=b --annotation c= --kind SARIF",
+            "attestation push --key env://K --annotation a=b --bundle b.json",
+            "attestation verify b.json --key a.pub --key b.pub",
+            "attestation verify b.json --trusted-root r --issuer i --identity s",
+            "check r.dev/a:v1 -o json",
+            "token create --name n --role push --workflow p/w",
+            "token revoke id",
+            "key generate --output keys/build --scheme ed25519",
+            "backup --output f --token-file t",
+        ] {
+            let words = std::iter::once("sluice").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "contract",
+            "run list --project p",
+            "attestation verify b.json",
+            "attestation verify b.json --trusted-root r",
+            "attestation verify b.json --trusted-root r --issuer i",
+            "attestation verify b.json --key k --identity s",
+            "attestation add --value f --annotation a",
+            "attestation add --value f --kind SARFI",
+            "check a --token t --token-file f",
+            "token create --name n --role owner",
+        ] {
+            let words = std::iter::once("sluice").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The gateway over HTTP.
+
+use std::{path::Path, time::Duration};
+
+use contracts::{
+    Digest, Finding,
+    api::{
+        AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, ErrorBody, NewRun,
+        NewToken, NewWorkflow, ReceivedAttestation, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+    },
+    bundle,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{secret::Secret, settings::Connection};
+
+/// An answer that is not a backup.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Between two pieces of an answer, and until its first. Longer than a decision may take.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why the gateway gave no answer that helps.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The certificates or the token cannot be used.
+    #[error("{reason}")]
+    Setup {
+        /// Why.
+        reason: String,
+    },
+    /// Nothing answered.
+    #[error("the gateway at `{gateway}` does not answer: {reason}")]
+    Unreachable {
+        /// Its address.
+        gateway: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The gateway said no.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The stable code.
+        code: String,
+        /// What it said.
+        message: String,
+        /// The reasons, if it gave several.
+        findings: Vec<Finding>,
+    },
+    /// What answered speaks another language.
+    #[error("`{gateway}` answered with HTTP {status}, but not as a Sluice gateway does")]
+    Foreign {
+        /// The address.
+        gateway: String,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A file could not be read or written on the way.
+    #[error("`{path}`: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+type Answer<T> = Result<T, ClientError>;
+
+/// A gateway, with the right to use it.
+pub struct Client {
+    http: reqwest::Client,
+    gateway: Url,
+    token: Option<Secret>,
+}
+
+impl Client {
+    /// Prepares; sends nothing. Redirects are not followed: the token goes to the address that was given alone.
+    pub fn new(connection: Connection) -> Answer<Self> {
+        let setup = |reason: String| ClientError::Setup { reason };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIME)
+            .read_timeout(SILENCE);
+        if let Some(ca) = &connection.ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(ca)
+                .map_err(|error| setup(format!("the CA file holds no certificates in PEM: {error}")))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build().map_err(|error| setup(format!("TLS cannot be set up: {}", reason(&error))))?;
+        Ok(Self { http, gateway: connection.gateway, token: connection.token })
+    }
+
+    /// The gateway's address.
+    pub fn gateway(&self) -> &Url {
+        &self.gateway
+    }
+
+    pub async fn apply_contract(&self, name: &str, files: &RevisionFiles, dry_run: bool) -> Answer<AppliedContract> {
+        let query: &[_] = if dry_run { &[("dry-run", "true")] } else { &[] };
+        self.send_json(Method::PUT, &["contracts", name], query, files).await
+    }
+
+    pub async fn contracts(&self) -> Answer<Vec<ContractInfo>> {
+        self.get(&["contracts"], &[]).await
+    }
+
+    pub async fn contract(&self, name: &str, revision: Option<u32>) -> Answer<ContractBody> {
+        let revision = revision.map(|number| number.to_string());
+        let query: Vec<_> = revision.iter().map(|number| ("revision", number.as_str())).collect();
+        self.get(&["contracts", name], &query).await
+    }
+
+    pub async fn create_workflow(&self, workflow: &NewWorkflow) -> Answer<WorkflowInfo> {
+        self.send_json(Method::POST, &["workflows"], &[], workflow).await
+    }
+
+    pub async fn workflows(&self) -> Answer<Vec<WorkflowInfo>> {
+        self.get(&["workflows"], &[]).await
+    }
+
+    pub async fn workflow(&self, project: &str, name: &str) -> Answer<WorkflowInfo> {
+        self.get(&["workflows", project, name], &[]).await
+    }
+
+    pub async fn start_run(&self, run: &NewRun) -> Answer<StartedRun> {
+        self.send_json(Method::POST, &["runs"], &[], run).await
+    }
+
+    /// The newest runs; of one workflow when it is named, `project/workflow`.
+    pub async fn runs(&self, workflow: Option<&str>, limit: usize) -> Answer<Vec<RunInfo>> {
+        let limit = limit.to_string();
+        let workflow = workflow.map(|workflow| ("workflow", workflow));
+        let query: Vec<_> = workflow.into_iter().chain([("limit", limit.as_str())]).collect();
+        self.get(&["runs"], &query).await
+    }
+
+    pub async fn run(&self, id: &str) -> Answer<RunInfo> {
+        self.get(&["runs", id], &[]).await
+    }
+
+    pub async fn check(&self, image: &str) -> Answer<CheckAnswer> {
+        let request = CheckRequest { image: image.to_owned() };
+        self.send_json(Method::POST, &["check"], &[], &request).await
+    }
+
+    pub async fn create_token(&self, token: &NewToken) -> Answer<CreatedToken> {
+        self.send_json(Method::POST, &["tokens"], &[], token).await
+    }
+
+    pub async fn tokens(&self) -> Answer<Vec<TokenInfo>> {
+        self.get(&["tokens"], &[]).await
+    }
+
+    pub async fn revoke_token(&self, id: &str) -> Answer<()> {
+        let answer = self.send(self.request(Method::DELETE, &["tokens", id], &[])?).await?;
+        self.accepted(answer).await.map(drop)
+    }
+
+    /// Whether the gateway has these bytes already.
+    pub async fn has_evidence(&self, digest: &Digest) -> Answer<bool> {
+        let digest = digest.to_string();
+        let answer = self.send(self.request(Method::HEAD, &["evidence", &digest], &[])?).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            // The answer to HEAD has no body that could say why.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ClientError::Refused {
+                status: answer.status().as_u16(),
+                code: "forbidden".to_owned(),
+                message: "the token may not upload evidence".to_owned(),
+                findings: Vec::new(),
+            }),
+            _ => Err(self.foreign(&answer)),
+        }
+    }
+
+    /// Uploads bytes of a known length under their digest.
+    pub async fn upload_evidence(&self, digest: &Digest, length: u64, body: reqwest::Body) -> Answer<()> {
+        let digest = digest.to_string();
+        let request = self
+            .request(Method::PUT, &["evidence", &digest], &[])?
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_LENGTH, length)
+            .body(body);
+        let answer = self.send(request).await?;
+        self.accepted(answer).await.map(drop)
+    }
+
+    /// Pushes a bundle. The answer is whether its contract is satisfied; a refusal to look at it is an error.
+    pub async fn push_attestation(
+        &self,
+        project: &str,
+        workflow: &str,
+        bundle: Vec<u8>,
+    ) -> Answer<ReceivedAttestation> {
+        let request = self
+            .request(Method::POST, &["attestations"], &[("project", project), ("workflow", workflow)])?
+            .header(header::CONTENT_TYPE, bundle::MEDIA_TYPE)
+            .body(bundle);
+        let answer = self.send(request).await?;
+        if answer.status() != StatusCode::UNPROCESSABLE_ENTITY {
+            let answer = self.accepted(answer).await?;
+            return self.read_json(answer).await;
+        }
+        let status = answer.status();
+        let bytes = self.read(answer).await?;
+        serde_json::from_slice(&bytes).map_err(|_| self.refusal(status, &bytes))
+    }
+
+    /// Copies the gateway's state to a new file, which appears only when it is whole.
+    pub async fn backup(&self, path: &Path) -> Answer<u64> {
+        let answer = self.send(self.request(Method::GET, &["backup"], &[])?).await?;
+        let mut answer = self.accepted(answer).await?;
+        let failed =
+            |error: std::io::Error| ClientError::File { path: path.display().to_string(), reason: error.to_string() };
+        let mut file = tempfile::NamedTempFile::new_in(crate::files::folder_of(path)).map_err(failed)?;
+        let mut length = 0;
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            std::io::Write::write_all(&mut file, &piece).map_err(failed)?;
+            length += piece.len() as u64;
+        }
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(path).map_err(|error| failed(error.error))?;
+        Ok(length)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Answer<T> {
+        let answer = self.send(self.request(Method::GET, path, query)?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read_json(answer).await
+    }
+
+    async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Answer<T> {
+        let answer = self.send(self.request(method, path, query)?.json(body)).await?;
+        let answer = self.accepted(answer).await?;
+        self.read_json(answer).await
+    }
+
+    /// `path` is below `/api/v1`; every part is escaped.
+    fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> Answer<RequestBuilder> {
+        let mut url = self.gateway.clone();
+        url.path_segments_mut()
+            .map_err(|()| ClientError::Setup { reason: "the gateway's address cannot have a path".to_owned() })?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.reveal()),
+            None => request,
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Answer<Response> {
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// The answer when it is a success, else what the gateway said.
+    async fn accepted(&self, answer: Response) -> Answer<Response> {
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let bytes = self.read(answer).await?;
+        Err(self.refusal(status, &bytes))
+    }
+
+    async fn read(&self, mut answer: Response) -> Answer<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > ANSWER_BYTES {
+                return Err(self.foreign(&answer));
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn read_json<T: DeserializeOwned>(&self, answer: Response) -> Answer<T> {
+        let status = answer.status();
+        let bytes = self.read(answer).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| ClientError::Foreign { gateway: self.gateway.to_string(), status: status.as_u16() })
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => ClientError::Refused {
+                status: status.as_u16(),
+                code: body.error.code,
+                message: body.error.message,
+                findings: body.error.findings,
+            },
+            Err(_) => ClientError::Foreign { gateway: self.gateway.to_string(), status: status.as_u16() },
+        }
+    }
+
+    fn foreign(&self, answer: &Response) -> ClientError {
+        ClientError::Foreign { gateway: self.gateway.to_string(), status: answer.status().as_u16() }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable { gateway: self.gateway.to_string(), reason: reason(error) }
+    }
+}
+
+/// The innermost cause: it says what happened, where the outer ones say that something did.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

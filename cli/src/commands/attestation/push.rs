@@ -1,0 +1,198 @@
+//! `sluice attestation push`
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use contracts::{Decision, Digest, api::ReceivedAttestation, contract::Contract, crafting::Craft, keys::SigningKey};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio_util::io::{InspectReader, ReaderStream};
+
+use crate::{
+    args,
+    client::{Client, ClientError},
+    clock,
+    commands::{connect, key::password, variable},
+    exit::Exit,
+    files::{self, Readers},
+    report::{Report, plain, table},
+    secret::Secret,
+    state::{Collected, Session, Signed, Workbench},
+};
+
+const KEY_BYTES: usize = 64 * 1024;
+/// What is done sooner needs no progress shown.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub async fn run(
+    connection: &args::Connection,
+    bench: &Workbench,
+    args: &args::AttestationPush,
+) -> anyhow::Result<Report> {
+    let mut session = bench.open()?;
+    if session.signed.as_ref().is_some_and(|signed| signed.received) {
+        bail!("this run was pushed already: begin another with `sluice attestation init`");
+    }
+    let client = connect(connection)?;
+    if client.gateway().as_str() != session.gateway {
+        bail!("the run was begun at `{}`, and the gateway is `{}` now", session.gateway, client.gateway());
+    }
+    // A push that failed on the way is repeated with the same bytes, so that it is the same attestation.
+    let bundle = match &session.signed {
+        Some(signed) => bench.load_bundle(signed)?,
+        None => sign(bench, &mut session, args)?,
+    };
+    if let Some(path) = &args.bundle {
+        files::replace(path, &bundle, Readers::Everyone)?;
+    }
+    upload(&client, &session).await?;
+    let pushed = client.push_attestation(&session.run.project, &session.run.workflow, bundle).await;
+    let received = match pushed {
+        Ok(received) => received,
+        Err(error) => return refused(error),
+    };
+    conclude(bench, session, &received)
+}
+
+/// Writes the statement, signs it, and keeps the bundle.
+fn sign(bench: &Workbench, session: &mut Session, args: &args::AttestationPush) -> anyhow::Result<Vec<u8>> {
+    let contract = session.contract()?;
+    let key = signing_key(&args.key)?;
+    let run = &session.run;
+    let craft = Craft {
+        organization: run.organization.clone(),
+        project: run.project.clone(),
+        workflow: run.workflow.clone(),
+        team: run.team.clone(),
+        run_id: run.id.clone(),
+        contract_name: run.contract.info.name.clone(),
+        contract_revision: run.contract.info.revision,
+        runner: session.runner,
+        runner_url: session.runner_url.clone(),
+        started_at: session.started_at,
+        finished_at: clock::now(),
+        materials: session.materials.values().map(|added| added.material.clone()).collect(),
+        annotations: annotations(&contract, &args.annotations)?,
+        env: session.env.clone(),
+        git_head: session.git_head.clone(),
+    };
+    let bundle = key.sign(&craft.statement())?;
+    bench.save_bundle(bundle.bytes())?;
+    session.signed = Some(Signed { attestation: bundle.id(), received: false });
+    bench.save(session)?;
+    Ok(bundle.bytes().to_vec())
+}
+
+/// The contract's annotations and the caller's. A value that the contract gives stays; what is missing is told by
+/// the gateway.
+fn annotations(contract: &Contract, given: &[(String, String)]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut annotations: BTreeMap<String, String> = given.iter().cloned().collect();
+    for clause in &contract.annotations {
+        let Some(fixed) = &clause.value else { continue };
+        match annotations.insert(clause.name.clone(), fixed.clone()) {
+            Some(other) if other != *fixed => {
+                bail!("the contract says that the annotation `{}` is `{fixed}`", clause.name)
+            }
+            _ => {}
+        }
+    }
+    Ok(annotations)
+}
+
+fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
+    let pem = match reference.strip_prefix("env://") {
+        Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
+        None => files::read_text(Path::new(reference), KEY_BYTES)?,
+    };
+    let pem = Secret::new(pem);
+    let password = password(&variable);
+    let password = password.as_ref().map(|password| password.reveal().as_bytes());
+    SigningKey::from_pem(pem.reveal(), password).with_context(|| format!("the key `{reference}` cannot be used"))
+}
+
+/// Uploads what the gateway does not have yet, each digest once.
+async fn upload(client: &Client, session: &Session) -> anyhow::Result<()> {
+    let mut done = BTreeSet::new();
+    for added in session.materials.values().filter(|added| !added.material.skip_upload) {
+        let Some(path) = &added.path else { continue };
+        let digest = added.material.digest;
+        if !done.insert(digest) || client.has_evidence(&digest).await? {
+            continue;
+        }
+        upload_one(client, added, &digest, path).await?;
+    }
+    Ok(())
+}
+
+async fn upload_one(client: &Client, added: &Collected, digest: &Digest, path: &Path) -> anyhow::Result<()> {
+    let (now, length) = files::digest(path)?;
+    if now != *digest {
+        bail!("`{}` was changed after it was added: add it again, which signs what it is now", path.display());
+    }
+    let file = tokio::fs::File::open(path).await.with_context(|| format!("`{}` cannot be read", path.display()))?;
+    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
+    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(plain(&format!("uploading {}", added.material.name)));
+
+    let counting = bar.clone();
+    let reader = InspectReader::new(file, move |piece| counting.inc(piece.len() as u64));
+    let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(reader, 128 * 1024));
+    let sending = client.upload_evidence(digest, length, body);
+    tokio::pin!(sending);
+    let sent = tokio::select! {
+        sent = &mut sending => sent,
+        () = tokio::time::sleep(PATIENCE) => {
+            // Draws on a terminal only.
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            sending.await
+        }
+    };
+    bar.finish_and_clear();
+    sent.with_context(|| format!("`{}` could not be uploaded", added.material.name))
+}
+
+/// The gateway did not take it as an attestation of this run. 422 is about the attestation; all else is about the
+/// request, and can be repeated.
+fn refused(error: ClientError) -> anyhow::Result<Report> {
+    match error {
+        ClientError::Refused { status: 422, code, message, findings } => {
+            let data = serde_json::json!({"error": {"code": code, "message": message, "findings": findings}});
+            let mut text = format!("refused: {message} ({code})");
+            if !findings.is_empty() {
+                text = format!("{}\n{}", plain(&text), table::findings(&findings));
+            }
+            Report::new(Exit::Blocked, &data, text)
+        }
+        other => Err(other.into()),
+    }
+}
+
+fn conclude(bench: &Workbench, mut session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
+    let findings = &received.run.findings;
+    let mut text = match received.decision {
+        Decision::Allow => format!("accepted: attestation {}", received.attestation),
+        Decision::Deny => format!("blocked: attestation {} does not satisfy its contract", received.attestation),
+    };
+    if !findings.is_empty() {
+        text.push('\n');
+        text.push_str(&table::findings(findings));
+    }
+    match received.decision {
+        Decision::Allow => {
+            bench.drop_session()?;
+            Report::new(Exit::Yes, received, text)
+        }
+        Decision::Deny => {
+            if let Some(signed) = &mut session.signed {
+                signed.received = true;
+            }
+            bench.save(&session)?;
+            let again = "mend what blocks and begin another run with `sluice attestation init`";
+            Ok(Report::new(Exit::Blocked, received, text)?.note(again))
+        }
+    }
+}

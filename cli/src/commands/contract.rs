@@ -1,0 +1,182 @@
+//! `sluice contract …`
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, bail};
+use contracts::{
+    Diagnostics, Finding,
+    api::{AppliedContract, ContractBody, RevisionFiles},
+    limits,
+    revision::{self, Revision},
+};
+use policies::{RuleSet, compile};
+use serde_json::json;
+
+use super::connect;
+use crate::{
+    args,
+    exit::Exit,
+    files,
+    report::{self, Report, diagnostics, plain, table},
+};
+
+/// Runs the command.
+pub async fn run(connection: &args::Connection, args: &args::Contract) -> anyhow::Result<Report> {
+    match args {
+        args::Contract::Lint { file } => lint(file),
+        args::Contract::Compile { file } => match open(file)? {
+            Ok(opened) => print_rules(&opened),
+            Err(mistakes) => mistakes.report(),
+        },
+        args::Contract::Apply { file, name, dry_run } => match open(file)? {
+            Ok(opened) => apply(connection, &opened, name.as_deref(), *dry_run).await,
+            Err(mistakes) => mistakes.report(),
+        },
+        args::Contract::List => list(connection).await,
+        args::Contract::Describe { name, revision } => {
+            let body = connect(connection)?.contract(name, *revision).await?;
+            Report::new(Exit::Yes, &body, describe(&body))
+        }
+    }
+}
+
+/// A contract without mistakes, with all that it refers to.
+struct Opened {
+    file: String,
+    revision: Revision,
+    rules: RuleSet,
+    sources: BTreeMap<String, String>,
+    warnings: Vec<Finding>,
+}
+
+/// A contract with mistakes.
+struct Mistakes {
+    file: String,
+    findings: Vec<Finding>,
+    sources: BTreeMap<String, String>,
+}
+
+impl Mistakes {
+    fn report(self) -> anyhow::Result<Report> {
+        show(&self.file, &self.findings, &self.sources)
+    }
+}
+
+/// Reads a contract and everything that it refers to. What cannot be read at all is an error; a document with
+/// mistakes is an answer.
+fn open(path: &Path) -> anyhow::Result<Result<Opened, Mistakes>> {
+    let file = path.display().to_string();
+    // A contract that is not there is misuse, not a mistake in a contract.
+    files::read(path, limits::REVISION_FILE_BYTES)?;
+    let folder = files::folder_of(path);
+    let name = path.file_name().and_then(|name| name.to_str()).context("the file's name is not text")?;
+
+    let mut sources = BTreeMap::new();
+    let mut load = |relative: &str| -> Result<Vec<u8>, String> {
+        let bytes = files::read(&folder.join(relative), limits::REVISION_FILE_BYTES)
+            .map_err(|error| error.root_cause().to_string())?;
+        sources.insert(relative.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
+        Ok(bytes)
+    };
+    let collected = revision::collect(name, &mut load);
+    let read = collected.and_then(|collected: RevisionFiles| {
+        let (revision, warnings) = Revision::from_files(&collected)?;
+        let rules = compile(&revision)?;
+        Ok((revision, rules, warnings))
+    });
+    Ok(match read {
+        Ok((revision, rules, warnings)) => Ok(Opened { file, revision, rules, sources, warnings }),
+        Err(Diagnostics(findings)) => Err(Mistakes { file, findings, sources }),
+    })
+}
+
+fn lint(path: &Path) -> anyhow::Result<Report> {
+    match open(path)? {
+        Ok(opened) if opened.warnings.is_empty() => {
+            let rules = opened.rules.rules().len();
+            let text = format!("{}: no mistakes, {rules} rules", plain(&opened.file));
+            Report::new(Exit::Yes, &json!({"file": opened.file, "findings": [], "rules": rules}), text)
+        }
+        Ok(opened) => show(&opened.file, &opened.warnings, &opened.sources),
+        Err(mistakes) => mistakes.report(),
+    }
+}
+
+/// Findings about a document: a "no" when one of them blocks.
+fn show(file: &str, findings: &[Finding], sources: &BTreeMap<String, String>) -> anyhow::Result<Report> {
+    let errors = findings.iter().filter(|finding| finding.blocks()).count();
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let summary =
+        format!("{}: {}, {}", plain(file), counted(errors, "mistake"), counted(findings.len() - errors, "warning"));
+    let text = format!("{}{summary}", diagnostics::render(findings, sources, report::coloured()));
+    let exit = if errors == 0 { Exit::Yes } else { Exit::No };
+    Report::new(exit, &json!({"file": file, "findings": findings}), text)
+}
+
+fn print_rules(opened: &Opened) -> anyhow::Result<Report> {
+    let rules = opened.rules.rules();
+    let mut text = String::new();
+    for rule in rules {
+        let gate = if rule.gate { "blocks" } else { "warns" };
+        let source = rule.source.trim_end().replace('\n', "\n    ");
+        let heading = format!("{}  {:?}  {gate}  {}\n", rule.id, rule.engine, rule.origin);
+        text.push_str(&plain(&format!("{heading}    {source}\n\n")));
+    }
+    text.push_str(&format!("{} rules, {}", rules.len(), opened.rules.digest()));
+    let data = json!({"file": opened.file, "digest": opened.rules.digest(), "rules": rules});
+    Ok(Report::new(Exit::Yes, &data, text)?.warnings(&opened.warnings))
+}
+
+async fn apply(
+    connection: &args::Connection,
+    opened: &Opened,
+    name: Option<&str>,
+    dry_run: bool,
+) -> anyhow::Result<Report> {
+    let Some(name) = name.or(opened.revision.contract().name.as_deref()) else {
+        bail!("the contract has no `metadata.name`: name it with --name");
+    };
+    let applied = connect(connection)?.apply_contract(name, opened.revision.files(), dry_run).await?;
+    let report = Report::new(Exit::Yes, &applied, plain(&applied_text(&applied, dry_run)))?;
+    Ok(report.warnings(&applied.findings))
+}
+
+fn applied_text(applied: &AppliedContract, dry_run: bool) -> String {
+    let AppliedContract { name, revision, digest, changed, rules, .. } = applied;
+    match (dry_run, changed) {
+        (true, true) => format!("contract {name} would become revision {revision} with {rules} rules ({digest})"),
+        (true, false) => format!("contract {name} would stay as it is, revision {revision} ({digest})"),
+        (false, true) => format!("contract {name} is now revision {revision} with {rules} rules ({digest})"),
+        (false, false) => format!("contract {name} is this already, revision {revision} ({digest})"),
+    }
+}
+
+async fn list(connection: &args::Connection) -> anyhow::Result<Report> {
+    let list = connect(connection)?.contracts().await?;
+    let rows = list.iter().map(|info| {
+        [
+            info.name.clone(),
+            info.revision.to_string(),
+            info.applied_at.to_string(),
+            info.repositories.join("\n"),
+            info.workflows.join("\n"),
+        ]
+    });
+    let text = table::table(["contract", "revision", "applied", "repositories", "workflows"], rows);
+    Report::new(Exit::Yes, &list, text)
+}
+
+fn describe(body: &ContractBody) -> String {
+    let info = &body.info;
+    let card = table::card([
+        ("contract", info.name.clone()),
+        ("revision", info.revision.to_string()),
+        ("digest", info.digest.to_string()),
+        ("applied", info.applied_at.to_string()),
+        ("repositories", info.repositories.join(", ")),
+        ("workflows", info.workflows.join(", ")),
+        ("files", body.files.files.keys().cloned().collect::<Vec<_>>().join(", ")),
+    ]);
+    let source = body.files.files.get(&body.files.contract).map(String::as_str).unwrap_or_default();
+    format!("{card}\n\n{}", plain(source))
+}

@@ -1,0 +1,24 @@
+//! The commands: settings in, a report out. They print nothing themselves.
+
+pub mod attestation;
+pub mod backup;
+pub mod check;
+pub mod contract;
+pub mod key;
+pub mod quickstart;
+pub mod run;
+pub mod serve;
+pub mod token;
+pub mod workflow;
+
+use crate::{args, client::Client, settings::Connection};
+
+/// A variable of the environment, when it is there and text.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The gateway that the arguments, the environment and the configuration name.
+pub fn connect(args: &args::Connection) -> anyhow::Result<Client> {
+    Ok(Client::new(Connection::resolve(args, &variable)?)?)
+}

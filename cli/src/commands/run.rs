@@ -1,0 +1,70 @@
+//! `sluice run …`
+
+use contracts::api::{RunInfo, RunState};
+
+use super::connect;
+use crate::{
+    args,
+    exit::Exit,
+    report::{Report, table},
+};
+
+/// Runs the command.
+pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Result<Report> {
+    let client = connect(connection)?;
+    match args {
+        args::Run::List { project, workflow, limit } => {
+            let named = project.as_ref().zip(workflow.as_ref());
+            let named = named.map(|(project, workflow)| format!("{project}/{workflow}"));
+            let list = client.runs(named.as_deref(), *limit).await?;
+            let rows = list.iter().map(|run| {
+                [
+                    run.id.clone(),
+                    format!("{}/{}", run.project, run.workflow),
+                    state_name(run.state).to_owned(),
+                    run.received_at.unwrap_or(run.started_at).to_string(),
+                    blocking(run),
+                ]
+            });
+            let text = table::table(["run", "workflow", "state", "when", "what blocked"], rows);
+            Report::new(Exit::Yes, &list, text)
+        }
+        args::Run::Describe { id } => {
+            let run = client.run(id).await?;
+            Report::new(Exit::Yes, &run, describe(&run))
+        }
+    }
+}
+
+/// A run as a card, with what was found.
+pub fn describe(run: &RunInfo) -> String {
+    let mut text = table::card([
+        ("run", run.id.clone()),
+        ("workflow", format!("{}/{}", run.project, run.workflow)),
+        ("state", state_name(run.state).to_owned()),
+        ("started", run.started_at.to_string()),
+        ("received", run.received_at.map(|at| at.to_string()).unwrap_or_default()),
+        ("attestation", run.attestation.map(|id| id.to_string()).unwrap_or_default()),
+        ("contract revision", run.revision.map(|number| number.to_string()).unwrap_or_default()),
+    ]);
+    if !run.findings.is_empty() {
+        text.push('\n');
+        text.push_str(&table::findings(&run.findings));
+    }
+    text
+}
+
+/// The state as a word.
+pub fn state_name(state: RunState) -> &'static str {
+    match state {
+        RunState::Started => "started",
+        RunState::Accepted => "accepted",
+        RunState::Rejected => "rejected",
+    }
+}
+
+fn blocking(run: &RunInfo) -> String {
+    let messages: Vec<&str> =
+        run.findings.iter().filter(|finding| finding.blocks()).map(|finding| finding.message.as_str()).collect();
+    messages.join("\n")
+}

@@ -1,0 +1,147 @@
+//! Images: from what a person wrote to a digest.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use anyhow::{Context, anyhow};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use contracts::{Digest, Reference, Tag, Target};
+use oci_client::{
+    Client,
+    client::{ClientConfig, ClientProtocol},
+    secrets::RegistryAuth,
+};
+use serde::Deserialize;
+
+use crate::{args, files};
+
+const CONFIG_BYTES: usize = 1024 * 1024;
+const PASSWORD_BYTES: usize = 64 * 1024;
+
+/// An image with its digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// What was written.
+    pub reference: Reference,
+    /// The tag, when one was written and is what the digest was found by.
+    pub tag: Option<Tag>,
+    /// The digest.
+    pub digest: Digest,
+}
+
+/// The digest that a reference names, or that its registry answers for its tag at this moment.
+pub async fn resolve(
+    text: &str,
+    args: &args::Registry,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<Resolved> {
+    let reference: Reference = text.parse()?;
+    match reference.target.clone() {
+        Target::Digest(digest) => Ok(Resolved { reference, tag: None, digest }),
+        Target::Tag(tag) => {
+            let digest = ask(&reference, &tag, args, variable)
+                .await
+                .with_context(|| format!("the digest of `{reference}` could not be found out"))?;
+            Ok(Resolved { reference, tag: Some(tag), digest })
+        }
+    }
+}
+
+async fn ask(
+    reference: &Reference,
+    tag: &Tag,
+    args: &args::Registry,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<Digest> {
+    let host = reference.repository.host();
+    let plain = is_loopback(host) || args.insecure_registry_http.iter().any(|named| named.eq_ignore_ascii_case(host));
+    let protocol = if plain { ClientProtocol::HttpsExcept(vec![host.to_owned()]) } else { ClientProtocol::Https };
+    let client = Client::try_from(ClientConfig { protocol, ..ClientConfig::default() })?;
+    let image =
+        oci_client::Reference::with_tag(host.to_owned(), reference.repository.path().to_owned(), tag.to_string());
+    let auth = credentials(host, args, variable)?;
+    let digest = client.fetch_manifest_digest(&image, &auth).await.map_err(|error| anyhow!("{error}"))?;
+    Ok(digest.parse()?)
+}
+
+/// The user of the arguments, else what `docker login` left for this host, else nobody.
+fn credentials(
+    host: &str,
+    args: &args::Registry,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<RegistryAuth> {
+    if let Some(user) = &args.registry_username {
+        let password = match &args.registry_password_file {
+            Some(path) => files::read_text(path, PASSWORD_BYTES)?.trim_end_matches(['\n', '\r']).to_owned(),
+            None => variable("SLUICE_REGISTRY_PASSWORD")
+                .context("--registry-username needs --registry-password-file or SLUICE_REGISTRY_PASSWORD")?,
+        };
+        return Ok(RegistryAuth::Basic(user.clone(), password));
+    }
+    let folder = match variable("DOCKER_CONFIG").filter(|text| !text.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => match variable("HOME").filter(|text| !text.is_empty()) {
+            Some(home) => PathBuf::from(home).join(".docker"),
+            None => return Ok(RegistryAuth::Anonymous),
+        },
+    };
+    let path = folder.join("config.json");
+    if !path.is_file() {
+        return Ok(RegistryAuth::Anonymous);
+    }
+    let bytes = files::read(&path, CONFIG_BYTES)?;
+    Ok(stored(&bytes, host).map_or(RegistryAuth::Anonymous, |(user, password)| RegistryAuth::Basic(user, password)))
+}
+
+#[derive(Deserialize)]
+struct DockerConfig {
+    #[serde(default)]
+    auths: BTreeMap<String, DockerAuth>,
+}
+
+#[derive(Deserialize)]
+struct DockerAuth {
+    #[serde(default)]
+    auth: Option<String>,
+}
+
+/// User and password for exactly this host in a Docker configuration. Credential helpers are not asked.
+fn stored(config: &[u8], host: &str) -> Option<(String, String)> {
+    let config: DockerConfig = serde_json::from_slice(config).ok()?;
+    let keys: &[&str] = if host == "docker.io" { &["https://index.docker.io/v1/", "docker.io"] } else { &[host] };
+    let auth = keys.iter().find_map(|key| config.auths.get(*key)?.auth.as_deref())?;
+    let text = String::from_utf8(STANDARD.decode(auth).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_for_their_host_alone() {
+        let config = br#"{"auths":{"registry.acme.dev":{"auth":"am86c2VjOnJldA=="},"https://index.docker.io/v1/":{}}}"#;
+        assert_eq!(stored(config, "registry.acme.dev"), Some(("jo".into(), "sec:ret".into())));
+        for other in ["acme.dev", "registry.acme.dev:5000", "docker.io", ""] {
+            assert_eq!(stored(config, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_spoken_to_in_plain() {
+        for (host, plain) in [
+            ("127.0.0.1:5010", true),
+            ("localhost", true),
+            ("localhost.acme.dev", false),
+            ("127.0.0.1.acme.dev:5000", false),
+            ("registry.acme.dev", false),
+        ] {
+            assert_eq!(is_loopback(host), plain, "{host}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a command found, and the only place that prints. Results go to standard output, talk to standard error.
+
+pub mod diagnostics;
+pub mod table;
+
+use std::io::{self, IsTerminal, Write};
+
+use contracts::Finding;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{args::Format, client::ClientError, exit::Exit};
+
+/// What a command found.
+#[derive(Debug)]
+pub struct Report {
+    /// How the program ends.
+    pub exit: Exit,
+    /// The result for programs.
+    data: Value,
+    /// The result for people.
+    text: String,
+    /// Talk.
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// A result in both forms. Text from outside must have gone through [`plain`].
+    pub fn new(exit: Exit, data: &impl Serialize, text: impl Into<String>) -> anyhow::Result<Self> {
+        Ok(Self { exit, data: serde_json::to_value(data)?, text: text.into(), notes: Vec::new() })
+    }
+
+    /// With something said beside it.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// With the warnings beside it, each on a line.
+    #[must_use]
+    pub fn warnings(self, findings: &[Finding]) -> Self {
+        findings.iter().fold(self, |report, finding| {
+            let place = finding.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
+            report.note(plain(&format!("warning: {place}{} ({})", finding.message, finding.code)))
+        })
+    }
+
+    /// Prints it.
+    pub fn print(&self, format: Format) {
+        for note in &self.notes {
+            say(note);
+        }
+        match format {
+            Format::Human => line(self.text.trim_end_matches('\n')),
+            Format::Json => line(&format!("{:#}", self.data)),
+        }
+    }
+}
+
+/// Prints a line of a result.
+pub fn line(text: &str) {
+    if !text.is_empty() {
+        // A closed pipe is the reader's choice.
+        let _ = writeln!(io::stdout().lock(), "{text}");
+    }
+}
+
+/// Prints a line of talk.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Prints why a command failed.
+pub fn failure(error: &anyhow::Error) {
+    let mut told = String::new();
+    for cause in error.chain() {
+        let cause = plain(&cause.to_string());
+        // Wrappers repeat what they wrap.
+        if told.ends_with(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    say(&format!("error: {told}"));
+    if let Some(ClientError::Refused { findings, .. }) = error.downcast_ref::<ClientError>()
+        && !findings.is_empty()
+    {
+        say(&table::findings(findings));
+    }
+}
+
+/// Whether results may be coloured.
+pub fn coloured() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Text from outside without what would steer a terminal: control characters other than line feed and tab, and
+/// marks that turn the direction of writing.
+pub fn plain(text: &str) -> String {
+    let steers = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn nothing_from_outside_steers_the_terminal() {
+        assert_eq!(plain("a\x1b[2Jb\r\u{202e}c\u{9b}"), "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}");
+        assert_eq!(plain("größe\n\tok"), "größe\n\tok");
+    }
+}
