@@ -1,0 +1,210 @@
+//! The real program, without a gateway: exit code, standard output and standard error of the commands that need none.
+
+mod program;
+
+use contracts::{SigningKey, Statement, Subject, digest::Digest};
+use serde_json::{Value, json};
+
+use program::Folder;
+
+const CONTRACT: &str = "\
+apiVersion: chainloop.dev/v1
+kind: Contract
+metadata:
+  name: shop-release
+spec:
+  materials:
+    - name: image
+      type: CONTAINER_IMAGE
+      output: true
+    - name: sbom
+      type: SBOM_CYCLONEDX_JSON
+  policies:
+    materials:
+      - ref: file://policies/named.yaml
+        gate: true
+  signers:
+    any:
+      - publicKey: file://build.pub
+";
+
+const POLICY: &str = r#"
+apiVersion: chainloop.dev/v1
+kind: Policy
+metadata: {name: named}
+spec:
+  policies:
+    - kind: SBOM_CYCLONEDX_JSON
+      embedded: |
+        package main
+
+        import rego.v1
+
+        result := {"skipped": false, "violations": violations, "skip_reason": "", "ignore": false}
+
+        violations contains msg if {
+          some component in input.components
+          not component.name
+          msg := "a component has no name"
+        }
+"#;
+
+fn with_contract() -> Folder {
+    let folder = Folder::new();
+    folder.write("contract.yaml", CONTRACT);
+    folder.write("policies/named.yaml", POLICY);
+    folder.write("build.pub", &SigningKey::generate_p256().unwrap().public().to_pem());
+    folder
+}
+
+#[test]
+fn lint_tells_every_mistake_at_once_where_it_is() {
+    let folder = with_contract();
+    let broken = CONTRACT
+        .replace("materials:\n    - name: image", "materails: []\n  materials:\n    - name: image")
+        .replace("CONTAINER_IMAGE", "CONTAINER_IMAG")
+        .replace("named.yaml", "gone.yaml");
+    folder.write("contract.yaml", &broken);
+    insta::assert_snapshot!(folder.sluice(&["contract", "lint", "contract.yaml"]));
+
+    let shown = folder.sluice(&["contract", "lint", "contract.yaml", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let mut codes: Vec<_> =
+        answer["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["document-invalid-value", "document-reference", "document-unknown-key"]);
+    assert_eq!((shown.exit, shown.stderr.as_str()), (1, ""));
+}
+
+#[test]
+fn a_good_contract_has_no_mistakes_and_compiles_to_the_rules_that_are_printed() {
+    let folder = with_contract();
+    let lint = folder.sluice(&["contract", "lint", "contract.yaml"]);
+    assert_eq!((lint.exit, lint.stderr.as_str()), (0, ""), "{lint}");
+    assert!(lint.stdout.starts_with("contract.yaml: no mistakes, "), "{lint}");
+
+    let json = folder.sluice(&["contract", "compile", "contract.yaml", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+    let rules = answer["rules"].as_array().unwrap();
+    assert_eq!(json.exit, 0);
+    let human = folder.sluice(&["contract", "compile", "contract.yaml"]);
+    assert_eq!(human.exit, 0);
+    for rule in rules {
+        assert!(human.stdout.contains(rule["id"].as_str().unwrap()), "{} in\n{human}", rule["id"]);
+        let first = rule["source"].as_str().unwrap().lines().next().unwrap();
+        assert!(human.stdout.contains(first), "{first} in\n{human}");
+    }
+    for engine in ["CEL", "REGO"] {
+        let of = rules.iter().filter(|rule| rule["engine"].as_str().unwrap().eq_ignore_ascii_case(engine)).count();
+        assert!(of > 0, "no rule in {engine}: {}", json.stdout);
+    }
+    // What does not compile is not applied, and is told without a gateway.
+    folder
+        .write("policies/named.yaml", &POLICY.replace("violations contains msg if {", "violations contains msg if ("));
+    for command in [["contract", "compile", "contract.yaml"], ["contract", "apply", "contract.yaml"]] {
+        let refused = folder.sluice(&command);
+        assert_eq!(refused.exit, 1, "{refused}");
+        assert!(refused.stdout.contains("policy-compile"), "{refused}");
+    }
+}
+
+#[test]
+fn keys_are_written_once_encrypted_and_for_their_owner() {
+    let folder = Folder::new();
+    let unset = folder.sluice(&["key", "generate", "--output", "build"]);
+    assert_eq!(unset.exit, 2);
+    assert!(unset.stderr.contains("SLUICE_KEY_PASSWORD"), "{unset}");
+    assert!(!folder.path("build.key").exists());
+
+    let password = [("SLUICE_KEY_PASSWORD", "hunter2")];
+    for (prefix, scheme) in [("build", "ecdsa-p256"), ("ed", "ed25519")] {
+        let made = folder.sluice_with(&["key", "generate", "--output", prefix, "--scheme", scheme], &password);
+        assert_eq!((made.exit, made.stderr.as_str()), (0, ""), "{made}");
+        let private = folder.read(&format!("{prefix}.key"));
+        let key = SigningKey::from_pem(&private, Some(b"hunter2")).unwrap();
+        assert!(SigningKey::from_pem(&private, Some(b"hunter3")).is_err());
+        assert_eq!(key.public().to_pem().trim(), folder.read(&format!("{prefix}.pub")).trim());
+        assert!(made.stdout.contains(&key.public().id().to_string()), "{made}");
+        assert!(!made.stdout.contains("PRIVATE"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |name: &str| folder.path(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("build.key"), mode("build.pub")), (0o600, 0o644));
+    }
+    let before = folder.read("build.key");
+    let again = folder.sluice_with(&["key", "generate", "--output", "build"], &password);
+    assert_eq!(again.exit, 2);
+    assert!(again.stderr.contains("never replaced"), "{again}");
+    assert_eq!(folder.read("build.key"), before);
+}
+
+#[test]
+fn verify_says_no_to_every_other_key_byte_and_digest() {
+    let folder = Folder::new();
+    let image = Digest::of(b"image");
+    let key = SigningKey::generate_p256().unwrap();
+    let subject = Subject::sha256("registry.shop.example/app", image);
+    let bundle = key.sign(&Statement::new(vec![subject], "https://example.com/p", json!({}))).unwrap();
+    folder.write("key.pub", &key.public().to_pem());
+    folder.write("other.pub", &SigningKey::generate_ed25519().unwrap().public().to_pem());
+    let text = String::from_utf8(bundle.bytes().to_vec()).unwrap();
+    folder.write("bundle.json", &text);
+    let payload_at = text.find("payload\":").unwrap() + 20;
+    let mut altered = text.clone().into_bytes();
+    altered[payload_at] = if altered[payload_at] == b'A' { b'B' } else { b'A' };
+    folder.write("altered.json", &String::from_utf8(altered).unwrap());
+    folder.write("garbage.json", "{}");
+
+    let (image, other) = (image.to_string(), Digest::of(b"other").to_string());
+    for (arguments, exit) in [
+        (&["bundle.json", "--key", "key.pub"][..], 0),
+        (&["bundle.json", "--key", "other.pub", "--key", "key.pub"], 0),
+        (&["bundle.json", "--key", "key.pub", "--digest", &image], 0),
+        (&["bundle.json", "--key", "key.pub", "--digest", &other], 1),
+        (&["bundle.json", "--key", "other.pub"], 1),
+        (&["altered.json", "--key", "key.pub"], 1),
+        (&["garbage.json", "--key", "key.pub"], 1),
+        (&["gone.json", "--key", "key.pub"], 2),
+        (&["bundle.json", "--key", "bundle.json"], 2),
+        (&["bundle.json"], 2),
+    ] {
+        let told = folder.sluice(&[&["attestation", "verify"], arguments].concat());
+        assert_eq!(told.exit, exit, "{arguments:?}\n{told}");
+        assert_eq!(told.stdout.is_empty(), exit == 2, "{told}");
+    }
+    let json = folder.sluice(&["attestation", "verify", "bundle.json", "--key", "key.pub", "--output", "json"]);
+    let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(answer["genuine"], json!(true));
+    assert_eq!(answer["attestation"], json!(bundle.id()));
+}
+
+#[test]
+fn what_cannot_be_told_ends_with_2_and_says_why_on_standard_error_alone() {
+    let folder = Folder::new();
+    for (arguments, environment, why) in [
+        (&["contract", "lint", "gone.yaml"][..], &[][..], "`gone.yaml` cannot be read"),
+        (&["contract", "lint", "."], &[], "it is a folder"),
+        (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "http://127.0.0.1:1")], "does not answer"),
+        (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "sluice.acme.dev")], "write https://host"),
+        (
+            &["check", "r.dev/a:v1"],
+            &[("SLUICE_GATEWAY", "http://sluice.example"), ("SLUICE_TOKEN", "s3cret")],
+            "anyone on the way could read the token",
+        ),
+        (&["check", "r.dev/A:v1"], &[], "is not a repository name"),
+        (&["attestation", "status"], &[], "start with `sluice attestation init`"),
+        (&["attestation", "push", "--key", "k"], &[], "start with `sluice attestation init`"),
+        (&["attestation", "add", "--value", "x"], &[], "start with `sluice attestation init`"),
+        (&["workflow", "list", "--token-file", "gone"], &[], "`gone` cannot be read"),
+        (&["workflow", "list", "--client-config", "gone.toml"], &[], "`gone.toml` cannot be read"),
+        (&["serve", "--config", "gone.toml"], &[], "gone.toml"),
+        (&["frobnicate"], &[], "unrecognized subcommand"),
+    ] {
+        let told = folder.sluice_with(arguments, environment);
+        assert_eq!((told.exit, told.stdout.as_str()), (2, ""), "{arguments:?}\n{told}");
+        assert!(told.stderr.contains(why), "{arguments:?}: {why} in\n{told}");
+        assert!(!told.stderr.contains("s3cret"), "{told}");
+    }
+}
