@@ -52,7 +52,7 @@ pub async fn run(
     let pushed = client.push_attestation(&session.run.project, &session.run.workflow, bundle).await;
     let received = match pushed {
         Ok(received) => received,
-        Err(error) => return refused(error),
+        Err(error) => return refused(bench, session, error),
     };
     conclude(bench, session, &received)
 }
@@ -155,20 +155,26 @@ async fn upload_one(client: &Client, added: &Collected, digest: &Digest, path: &
     sent.with_context(|| format!("`{}` could not be uploaded", added.material.name))
 }
 
-/// The gateway did not take it as an attestation of this run. 422 is about the attestation; all else is about the
-/// request, and can be repeated.
-fn refused(error: ClientError) -> anyhow::Result<Report> {
-    match error {
-        ClientError::Refused { status: 422, code, message, findings } => {
-            let data = serde_json::json!({"error": {"code": code, "message": message, "findings": findings}});
-            let mut text = format!("refused: {message} ({code})");
-            if !findings.is_empty() {
-                text = format!("{}\n{}", plain(&text), table::findings(&findings));
-            }
-            Report::new(Exit::Blocked, &data, text)
+/// The gateway did not take it as an attestation of this run. With reasons, or as unprocessable, it is about the
+/// attestation: another one has to be made. All else is about the request, and the same one can be sent again.
+fn refused(bench: &Workbench, mut session: Session, error: ClientError) -> anyhow::Result<Report> {
+    let (status, code, message, findings) = match error {
+        ClientError::Refused { status, code, message, findings } if status == 422 || !findings.is_empty() => {
+            (status, code, message, findings)
         }
-        other => Err(other.into()),
+        other => return Err(other.into()),
+    };
+    // A run that is used stays used; otherwise the next push signs anew.
+    session.signed = session.signed.filter(|_| status == 409).map(|signed| Signed { received: true, ..signed });
+    bench.save(&session)?;
+
+    let data = serde_json::json!({"error": {"code": code, "message": message, "findings": findings}});
+    let mut text = plain(&format!("refused: {message} ({code})"));
+    if !findings.is_empty() {
+        text.push('\n');
+        text.push_str(&table::findings(&findings));
     }
+    Report::new(Exit::Blocked, &data, text)
 }
 
 fn conclude(bench: &Workbench, mut session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
