@@ -9,12 +9,13 @@ use contracts::{
     limits,
     revision::{self, Revision},
 };
-use policies::{RuleSet, compile};
+use policies::{Engine, RuleSet, compile};
 use serde_json::json;
 
 use super::connect;
 use crate::{
     args,
+    client::ClientError,
     exit::Exit,
     files,
     report::{self, Report, diagnostics, plain, table},
@@ -119,7 +120,11 @@ fn print_rules(opened: &Opened) -> anyhow::Result<Report> {
     for rule in rules {
         let gate = if rule.gate { "blocks" } else { "warns" };
         let source = rule.source.trim_end().replace('\n', "\n    ");
-        let heading = format!("{}  {:?}  {gate}  {}\n", rule.id, rule.engine, rule.origin);
+        let engine = match rule.engine {
+            Engine::Cel => "CEL",
+            Engine::Rego => "Rego",
+        };
+        let heading = format!("{}  {engine}  {gate}  {}\n", rule.id, rule.origin);
         text.push_str(&plain(&format!("{heading}    {source}\n\n")));
     }
     text.push_str(&format!("{} rules, {}", rules.len(), opened.rules.digest()));
@@ -136,7 +141,14 @@ async fn apply(
     let Some(name) = name.or(opened.revision.contract().name.as_deref()) else {
         bail!("the contract has no `metadata.name`: name it with --name");
     };
-    let applied = connect(connection)?.apply_contract(name, opened.revision.files(), dry_run).await?;
+    let applied = match connect(connection)?.apply_contract(name, opened.revision.files(), dry_run).await {
+        Ok(applied) => applied,
+        // The gateway may know more mistakes than this program does.
+        Err(ClientError::Refused { findings, .. }) if findings.iter().any(Finding::blocks) => {
+            return show(&opened.file, &findings, &opened.sources);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let report = Report::new(Exit::Yes, &applied, plain(&applied_text(&applied, dry_run)))?;
     Ok(report.warnings(&applied.findings))
 }
