@@ -1,4 +1,5 @@
 //! The real program, without a gateway: exit code, standard output and standard error of the commands that need none.
+#![cfg(test)]
 
 mod program;
 
