@@ -30,7 +30,7 @@ pub struct Settings {
     pub admin_token_file: PathBuf,
     /// The name of the first organization of an empty state.
     pub organization: Name,
-    /// How clients reach the gateway, for links in messages; without it, links name the listener.
+    /// How clients reach the gateway, for links in messages; without it there are none.
     pub external_url: Option<String>,
     /// Whether plain HTTP may be spoken on addresses other than loopback.
     pub plain_http: bool,
@@ -385,6 +385,15 @@ mod tests {
         insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"line 2: unknown field `plain-http`, expected one of `listen`, `state`, `evidence`, `admin_token_file`, `organization`, `external_url`, `plain_http`, `tls`, `trusted_root`, `discovery_interval`, `metrics_anonymous`, `max_connections`, `drain`, `log`, `upstreams`");
         insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"line 2: unknown variant `xml`, expected `human` or `json`");
         insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @r#"line 1: invalid basic string, expected `"`"#);
+    }
+
+    #[test]
+    fn upstreams_are_read_with_their_paths_beside_the_file() {
+        let text = "[[upstreams]]\nhost = \"registry.acme.dev\"\nlayout = \"images\"\n";
+        let read = Settings::parse("sluice.toml", text, Path::new("/etc/sluice")).unwrap();
+        assert_eq!(read.upstreams[0].layout.as_deref(), Some(Path::new("/etc/sluice/images")));
+        let secret = "[[upstreams]]\nhost = \"registry.acme.dev\"\npassword = \"x\"\n";
+        assert!(mistakes(secret).concat().starts_with("line 3: unknown field `password`"));
     }
 
     #[test]
