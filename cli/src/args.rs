@@ -33,7 +33,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "URL", env = "SLUICE_GATEWAY")]
     pub gateway: Option<String>,
     /// The token; other users of this machine can see it here, so rather use --token-file or SLUICE_TOKEN
-    #[arg(long, global = true, value_name = "TOKEN", conflicts_with = "token_file")]
+    #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<String>,
     /// A file with the token
     #[arg(long, global = true, value_name = "FILE", env = "SLUICE_TOKEN_FILE")]
@@ -421,7 +421,6 @@ mod tests {
             "attestation verify b.json --key k --identity s",
             "attestation add --value f --annotation a",
             "attestation add --value f --kind SARFI",
-            "check a --token t --token-file f",
             "token create --name n --role owner",
         ] {
             let words = std::iter::once("sluice").chain(line.split(' '));

@@ -144,6 +144,8 @@ mod tests {
         assert_eq!(token(&resolve(&base, &environment[..1]).unwrap()).as_deref(), Some("chainloop"));
         let flag = args::Connection { token: Some("flag".into()), ..base };
         assert_eq!(token(&resolve(&flag, &environment).unwrap()).as_deref(), Some("flag"));
+        let both = args::Connection { token_file: Some(folder.path().join("t")), ..flag };
+        assert_eq!(token(&resolve(&both, &environment).unwrap()).as_deref(), Some("flag"));
 
         let nothing = resolve(&args::Connection::default(), &[]).unwrap();
         assert_eq!(nothing.gateway.as_str(), "http://127.0.0.1:8080/");

@@ -136,7 +136,7 @@ fn name_what_it_is(kind: MaterialType, bytes: &[u8], error: MaterialError) -> Ma
     match recognise(bytes, "") {
         Some(other) if other != kind && error.code == Code::MaterialMalformed => MaterialError {
             code: Code::MaterialType,
-            message: format!("it is a `{other}`, and a `{kind}` is asked for"),
+            message: format!("it is of type `{other}`, and `{kind}` is asked for"),
         },
         _ => error,
     }

@@ -92,7 +92,10 @@ fn choose(session: &Session, contract: &Contract, args: &args::AttestationAdd) -
     };
     match candidates.as_slice() {
         [only] => Ok((*only).into()),
-        [] => bail!("nothing that the contract still asks for fits `{}`: {}", args.value, asked(&open)),
+        [] => {
+            let no_file = if Path::new(&args.value).is_file() { "" } else { ", which is no file," };
+            bail!("nothing that the contract still asks for fits `{}`{no_file}: {}", args.value, asked(&open))
+        }
         several => {
             let names: Vec<&str> = several.iter().map(|slot| slot.name.as_str()).collect();
             bail!("`{}` fits several materials of the contract: say --name {}", args.value, names.join(" or --name "))
