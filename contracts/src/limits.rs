@@ -39,6 +39,8 @@ pub const REVISION_BYTES: usize = 4 * 1024 * 1024;
 pub const REVISION_FILES: usize = 256;
 /// A material that a policy reads as a document.
 pub const MATERIAL_DOCUMENT_BYTES: usize = 32 * 1024 * 1024;
+/// The materials of one run that policies read as documents, together.
+pub const MATERIALS_BYTES: usize = 128 * 1024 * 1024;
 /// A material that is only stored (an artifact).
 pub const EVIDENCE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// A value given in place (a `STRING`, or small evidence inside the statement).

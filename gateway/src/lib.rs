@@ -10,11 +10,15 @@ pub mod gate;
 pub mod http;
 pub mod intake;
 pub mod logs;
+mod materials;
 pub mod metrics;
 pub mod names;
 pub mod rules;
 mod server;
 pub mod store;
+#[cfg(test)]
+mod trial;
+pub mod trust;
 pub mod upstream;
 pub mod workers;
 

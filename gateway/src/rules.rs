@@ -2,17 +2,161 @@
 //!
 //! This module must not evaluate anything.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use bytes::Bytes;
+use contracts::{
+    Code, Diagnostics, Digest, Enforcement, Finding, Hasher, Repository, TrustRoot,
+    api::{OrganizationSettings, RevisionFiles, Unmatched},
+    revision::Revision,
+};
+use moka::sync::Cache;
+use policies::RuleSet;
 
-use crate::{gate::GateError, store::Store, workers::Workers};
+use crate::{
+    gate::GateError,
+    names::{Name, WorkflowName},
+    store::{RevisionRecord, Store},
+    trust::{Trust, Verifications},
+    workers::Workers,
+};
+
+/// Compiled revisions that are remembered.
+const COMPILED: u64 = 1024;
+
+/// A revision, compiled, with who may speak for it.
+#[derive(Debug)]
+pub struct Compiled {
+    revision: Revision,
+    rules: RuleSet,
+    trust: Option<Trust>,
+}
+
+impl Compiled {
+    /// Reads and compiles a revision. `settings` say who signs where the contract does not. A contract that nobody
+    /// may sign for is not refused here: signers can go missing after it was applied, when the organization's
+    /// default ones are removed. It allows nothing.
+    ///
+    /// # Errors
+    /// Every mistake in the documents.
+    pub fn new(files: &RevisionFiles, settings: &OrganizationSettings, roots: &TrustRoot) -> Result<Self, Diagnostics> {
+        let (revision, _) = Revision::from_files(files)?;
+        let rules = policies::compile(&revision)?;
+        let trust = Trust::of(&revision, settings, roots).map_err(|reason| {
+            let origin = revision.contract().signers.as_ref().map_or(&revision.contract().origin, |s| &s.origin);
+            Diagnostics(vec![Finding::error(Code::DocumentInvalidValue, reason).at(origin.clone())])
+        })?;
+        Ok(Self { revision, rules, trust })
+    }
+
+    /// That the contract names nobody who may sign, and neither does the organization.
+    #[must_use]
+    pub fn nobody_may_sign(&self) -> Finding {
+        Finding::error(
+            Code::SignersMissing,
+            "neither the contract nor the organization says who may sign, so nothing can count as evidence",
+        )
+        .at(self.revision.contract().origin.clone())
+        .mend("add `signers` to the contract, or give the organization default signers")
+    }
+
+    /// The documents.
+    #[must_use]
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Who may speak for the contract; `None`: nobody.
+    #[must_use]
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// Whether the contract answers for pulls of this repository.
+    #[must_use]
+    pub fn answers_for(&self, repository: &Repository) -> bool {
+        let admission = self.revision.contract().admission.as_ref();
+        admission.is_some_and(|a| a.repositories.iter().any(|pattern| pattern.value.matches(repository)))
+    }
+
+    /// Whether its deny blocks a pull.
+    #[must_use]
+    pub fn enforcement(&self) -> Enforcement {
+        self.revision.contract().admission.as_ref().map(|a| a.enforcement).unwrap_or_default()
+    }
+}
+
+/// A contract at its current revision.
+#[derive(Debug, Clone)]
+pub struct CurrentContract {
+    /// Its name.
+    pub name: Name,
+    /// The revision's number.
+    pub revision: u32,
+    /// What it says.
+    pub compiled: Arc<Compiled>,
+}
+
+/// All that an organization has said, as of one moment.
+#[derive(Debug)]
+pub struct OrganizationRules {
+    /// The store's number, read before anything else was.
+    pub changed: u64,
+    /// What happens to images that no contract answers for.
+    pub unmatched: Unmatched,
+    /// The contracts, by name.
+    pub contracts: BTreeMap<Name, Arc<CurrentContract>>,
+    /// Which contract each workflow is bound to.
+    pub workflows: BTreeMap<WorkflowName, Name>,
+}
+
+impl OrganizationRules {
+    /// The contracts that answer for a repository, by name.
+    #[must_use]
+    pub fn answering(&self, repository: &Repository) -> Vec<Arc<CurrentContract>> {
+        self.contracts.values().filter(|c| c.compiled.answers_for(repository)).cloned().collect()
+    }
+
+    /// Whether a workflow is bound to a contract.
+    #[must_use]
+    pub fn bound(&self, workflow: &WorkflowName, contract: &Name) -> bool {
+        self.workflows.get(workflow) == Some(contract)
+    }
+}
 
 /// Compiled contracts of all organizations. What it gives is never older than the last acknowledged change.
 pub struct Rules {
     store: Arc<dyn Store>,
     workers: Workers,
-    trusted_root: Option<Bytes>,
+    /// The authorities that certificates are checked against; no keys.
+    roots: TrustRoot,
+    verifications: Arc<Verifications>,
+    /// By revision and default signers.
+    compiled: Cache<Digest, Arc<Compiled>>,
+    organizations: RwLock<BTreeMap<Name, Arc<Organization>>>,
+}
+
+#[derive(Default)]
+struct Organization {
+    current: RwLock<Option<Arc<OrganizationRules>>>,
+    /// One caller loads; the others wait for it.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Organization {
+    fn as_of(&self, changed: u64) -> Option<Arc<OrganizationRules>> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.as_ref().filter(|rules| rules.changed == changed).cloned()
+    }
 }
 
 impl Rules {
@@ -21,8 +165,93 @@ impl Rules {
     /// # Errors
     /// [`GateError::Trust`] when the trusted root cannot be used.
     pub fn new(store: Arc<dyn Store>, workers: Workers, trusted_root: Option<Bytes>) -> Result<Self, GateError> {
-        let rules = Self { store, workers, trusted_root };
-        let _ = (&rules.store, &rules.workers, &rules.trusted_root);
+        let roots = TrustRoot::new(Vec::new(), trusted_root.as_deref())
+            .map_err(|e| GateError::Trust { reason: e.to_string() })?;
+        Ok(Self {
+            store,
+            workers,
+            roots,
+            verifications: Arc::default(),
+            compiled: Cache::new(COMPILED),
+            organizations: RwLock::default(),
+        })
+    }
+
+    /// What an organization's contracts, workflows and settings say now.
+    ///
+    /// # Errors
+    /// When they cannot be read, or a stored contract cannot be used by this version.
+    pub async fn current(&self, organization: &Name) -> Result<Arc<OrganizationRules>, GateError> {
+        let slot = self.slot(organization);
+        if let Some(rules) = slot.as_of(self.store.rules_changed(organization)) {
+            return Ok(rules);
+        }
+        let _loading = slot.loading.lock().await;
+        // Read before anything else is: a change while loading makes what is loaded old at once.
+        let changed = self.store.rules_changed(organization);
+        if let Some(rules) = slot.as_of(changed) {
+            return Ok(rules);
+        }
+        let rules = Arc::new(self.load(organization, changed).await?);
+        *slot.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&rules));
         Ok(rules)
     }
+
+    /// What was verified already, for all who verify.
+    #[must_use]
+    pub fn verifications(&self) -> &Arc<Verifications> {
+        &self.verifications
+    }
+
+    fn slot(&self, organization: &Name) -> Arc<Organization> {
+        let known = self.organizations.read().unwrap_or_else(PoisonError::into_inner).get(organization).cloned();
+        known.unwrap_or_else(|| {
+            let mut all = self.organizations.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(organization.clone()).or_default())
+        })
+    }
+
+    async fn load(&self, organization: &Name, changed: u64) -> Result<OrganizationRules, GateError> {
+        let settings = self.store.settings(organization).await?;
+        let workflows = self.store.workflows(organization).await?;
+        let mut contracts = BTreeMap::new();
+        for (name, record) in self.store.contracts(organization).await? {
+            let (number, compiled) = (record.number, self.compile(record, &settings).await?);
+            let contract = CurrentContract { name: name.clone(), revision: number, compiled };
+            contracts.insert(name, Arc::new(contract));
+        }
+        let workflows = workflows.into_iter().map(|w| (w.name, w.contract)).collect();
+        Ok(OrganizationRules { changed, unmatched: settings.unmatched, contracts, workflows })
+    }
+
+    async fn compile(
+        &self,
+        record: RevisionRecord,
+        settings: &OrganizationSettings,
+    ) -> Result<Arc<Compiled>, GateError> {
+        let key = compiled_key(&record, settings);
+        if let Some(compiled) = self.compiled.get(&key) {
+            return Ok(compiled);
+        }
+        let RevisionRecord { contract, number, files, .. } = record;
+        let (settings, roots) = (settings.clone(), self.roots.clone());
+        let work = move || Compiled::new(&files, &settings, &roots);
+        let compiled = self.workers.run(work).await?.map_err(|reason| GateError::Contract {
+            contract: contract.to_string(),
+            revision: number,
+            reason,
+        })?;
+        let compiled = Arc::new(compiled);
+        self.compiled.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+fn compiled_key(record: &RevisionRecord, settings: &OrganizationSettings) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update_framed(record.digest.as_bytes());
+    for pem in &settings.default_signers {
+        hasher.update_framed(pem.as_bytes());
+    }
+    hasher.finish()
 }

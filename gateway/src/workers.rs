@@ -5,7 +5,7 @@
 
 use std::{num::NonZeroUsize, sync::Arc};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The threads. Clones share them.
 #[derive(Debug, Clone)]
@@ -41,14 +41,37 @@ impl Workers {
     /// # Errors
     /// When the work panicked or the process is ending.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
-        let interrupted = |reason: String| WorkError { reason };
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|e| interrupted(e.to_string()))?;
+        self.place().await?.run(work).await
+    }
+
+    /// Waits for a place. Whoever holds one must not wait for another.
+    ///
+    /// # Errors
+    /// When the process is ending.
+    pub async fn place(&self) -> Result<Place, WorkError> {
+        let held = Arc::clone(&self.places).acquire_owned().await;
+        Ok(Place { held: held.map_err(|e| WorkError { reason: e.to_string() })? })
+    }
+}
+
+/// A place for one piece of work; dropped, it is free again.
+#[derive(Debug)]
+pub struct Place {
+    held: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Runs the work, as [`Workers::run`] does.
+    ///
+    /// # Errors
+    /// When the work panicked or the process is ending.
+    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
         let running = tokio::task::spawn_blocking(move || {
             let done = work();
-            drop(place);
+            drop(self.held);
             done
         });
-        running.await.map_err(|e| interrupted(e.to_string()))
+        running.await.map_err(|e| WorkError { reason: e.to_string() })
     }
 }
 

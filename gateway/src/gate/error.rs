@@ -61,3 +61,9 @@ impl From<WorkError> for GateError {
         Self::Evaluation { reason: error.to_string() }
     }
 }
+
+impl From<policies::EvaluateError> for GateError {
+    fn from(error: policies::EvaluateError) -> Self {
+        Self::Evaluation { reason: error.to_string() }
+    }
+}

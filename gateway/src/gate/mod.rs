@@ -1,22 +1,45 @@
 //! The gate: decides about a [`PinnedRef`] and hands out the [`Permit`] without which nothing is served.
 //!
+//! A decision is a pure function of the image, the rules, the verified evidence, who is trusted, and `now`. What
+//! is remembered of it is never used once one of these has changed.
+//!
 //! This module must not contain HTTP, or anything that reads a clock.
 
+mod decide;
+mod discovery;
 mod error;
+mod gathered;
+mod grants;
+mod judge;
+mod memory;
+pub(crate) mod mend;
 mod permit;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use contracts::{Digest, PinnedRef};
+use contracts::{Decision, Digest, PinnedRef};
+use futures::FutureExt;
 use jiff::Timestamp;
 
 pub use error::GateError;
 pub use permit::{Outcome, Permit, Remembered};
 
+use self::{
+    decide::Core,
+    grants::Grants,
+    memory::{Flights, Numbers, Place},
+};
 use crate::{
     evidence::EvidenceFolder, metrics::Metrics, names::Name, rules::Rules, store::Store, upstream::Upstream,
     workers::Workers,
 };
+
+/// How often a caller waits for an answer that others asked for before it asks on its own.
+const JOINS: usize = 3;
+/// Images that are asked the gate about for one child, when none of them was allowed lately.
+const ROOTS_ASKED: usize = 32;
 
 /// Finds the upstream that an organization uses for a registry host, if there is one (`Upstreams::locate`).
 pub type Locate = Arc<dyn Fn(&Name, &str) -> Option<Arc<dyn Upstream>> + Send + Sync>;
@@ -42,14 +65,17 @@ pub struct Parts {
 
 /// Decides. One for the whole gateway.
 pub struct Gate {
-    parts: Parts,
+    core: Arc<Core>,
+    flights: Arc<Flights>,
+    grants: Grants,
 }
 
 impl Gate {
     /// A gate that remembers nothing yet but what the store does.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts }
+        let grants = Grants::new(Arc::clone(&parts.store));
+        Self { core: Arc::new(Core::new(parts)), flights: Arc::default(), grants }
     }
 
     /// Decides about an image for an organization. The same question gets a remembered answer for as long as
@@ -58,8 +84,28 @@ impl Gate {
     /// # Errors
     /// When it cannot be decided now. Nothing is remembered then.
     pub async fn decide(&self, organization: &Name, pinned: &PinnedRef, now: Timestamp) -> Result<Outcome, GateError> {
-        let _ = (organization, pinned, now, &self.parts.metrics);
-        Err(GateError::Evaluation { reason: "the gate is not built yet".to_owned() })
+        for _ in 0..JOINS {
+            let numbers = Numbers::now(self.core.store(), organization, &pinned.digest);
+            if let Some(made) = self.core.memory.get(organization, pinned).filter(|made| made.holds(numbers, now)) {
+                tell(&made.outcome, organization, true);
+                return Ok(made.outcome.clone());
+            }
+            let place = Place { organization: organization.clone(), pinned: pinned.clone() };
+            let waiting =
+                self.flights.join(&place, numbers, || Arc::clone(&self.core).answer(place.clone(), now).boxed());
+            let made = waiting.answer.await.inspect_err(|error| {
+                tracing::warn!(%organization, image = %pinned, %error, "could not decide about an image");
+            })?;
+            // Begun for another caller a moment ago, it may be over for this one.
+            if waiting.own || made.lasts(now) {
+                tell(&made.outcome, organization, !waiting.own);
+                return Ok(made.outcome.clone());
+            }
+        }
+        let place = Place { organization: organization.clone(), pinned: pinned.clone() };
+        let made = Arc::clone(&self.core).answer(place, now).await?;
+        tell(&made.outcome, organization, false);
+        Ok(made.outcome.clone())
     }
 
     /// The permit for a child manifest or blob, through an image that it was found reachable from and that is
@@ -73,8 +119,28 @@ impl Gate {
         child: &PinnedRef,
         now: Timestamp,
     ) -> Result<Option<Permit>, GateError> {
-        let _ = (organization, child, now);
-        Err(GateError::Evaluation { reason: "the gate is not built yet".to_owned() })
+        let image = |digest: Digest| PinnedRef { repository: child.repository.clone(), digest };
+        let last = self.grants.last(organization, child);
+        if let Some(root) = last
+            && let Ok(Outcome::Permit(permit)) = self.decide(organization, &image(root), now).await
+        {
+            return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
+        }
+        let mut roots = self.grants.roots(organization, child).await?;
+        // Those that are allowed by what is remembered come first: a layer can be part of very many images.
+        roots.sort_by_cached_key(|root| !self.core.allows_from_memory(organization, &image(*root), now));
+        let mut could_not = None;
+        for root in roots.into_iter().take(ROOTS_ASKED) {
+            match self.decide(organization, &image(root), now).await {
+                Ok(Outcome::Permit(permit)) => {
+                    self.grants.permitted(organization, child, root);
+                    return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
+                }
+                Ok(Outcome::Deny(_)) => {}
+                Err(error) => could_not = Some(error),
+            }
+        }
+        could_not.map_or(Ok(None), Err)
     }
 
     /// Remembers what a manifest that is about to be served refers to, so that it may be served too while the
@@ -83,7 +149,37 @@ impl Gate {
     /// # Errors
     /// When it cannot be remembered: the manifest must not be served then.
     pub async fn grant(&self, permit: &Permit, children: &[Digest]) -> Result<(), GateError> {
-        let _ = (permit, children);
-        Err(GateError::Evaluation { reason: "the gate is not built yet".to_owned() })
+        let repository = &permit.pinned().repository;
+        Ok(self.grants.put(permit.organization(), repository, permit.root(), children).await?)
+    }
+}
+
+/// The one event of a decision.
+fn tell(outcome: &Outcome, organization: &Name, remembered: bool) {
+    let made = outcome.verdict();
+    let verdict = &made.verdict;
+    let codes = || {
+        let codes: Vec<&str> = verdict.findings.iter().filter(|f| f.blocks()).map(|f| f.code.as_str()).collect();
+        codes.join(" ")
+    };
+    match (verdict.decision, verdict.enforced) {
+        (Decision::Allow, true) if remembered => {
+            tracing::debug!(%organization, image = %verdict.subject, verdict = %made.key, remembered, "allowed an image");
+        }
+        (Decision::Allow, true) => {
+            tracing::info!(%organization, image = %verdict.subject, verdict = %made.key, remembered, "allowed an image");
+        }
+        (Decision::Allow, false) => {
+            tracing::warn!(
+                %organization, image = %verdict.subject, verdict = %made.key, remembered,
+                findings = verdict.findings.len(), "let an image through unenforced"
+            );
+        }
+        (Decision::Deny, _) => {
+            tracing::info!(
+                %organization, image = %verdict.subject, verdict = %made.key, remembered, codes = codes(),
+                "denied an image"
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, Finding, Repository, Verdict,
-    api::{OrganizationSettings, RevisionFiles, Role, RunState},
+    api::{OrganizationSettings, RevisionFiles, Role, RunInfo, RunState},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -90,6 +90,22 @@ pub struct RunRecord {
     pub revision: Option<u32>,
     /// What was found.
     pub findings: Vec<Finding>,
+}
+
+impl From<RunRecord> for RunInfo {
+    fn from(record: RunRecord) -> Self {
+        Self {
+            id: record.id,
+            project: record.workflow.project.to_string(),
+            workflow: record.workflow.workflow.to_string(),
+            state: record.state,
+            started_at: record.started_at,
+            received_at: record.received_at,
+            attestation: record.attestation,
+            revision: record.revision,
+            findings: record.findings,
+        }
+    }
 }
 
 /// How an attestation came here.

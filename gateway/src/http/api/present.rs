@@ -16,17 +16,7 @@ pub(super) fn token(record: TokenRecord) -> TokenInfo {
 }
 
 pub(super) fn run(record: RunRecord) -> RunInfo {
-    RunInfo {
-        id: record.id,
-        project: record.workflow.project.to_string(),
-        workflow: record.workflow.workflow.to_string(),
-        state: record.state,
-        started_at: record.started_at,
-        received_at: record.received_at,
-        attestation: record.attestation,
-        revision: record.revision,
-        findings: record.findings,
-    }
+    record.into()
 }
 
 pub(super) fn workflow(record: WorkflowRecord, last_run: Option<RunRecord>) -> WorkflowInfo {

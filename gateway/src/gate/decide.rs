@@ -1,0 +1,256 @@
+//! One decision from its beginning to its end: what is at hand is judged, the registry is asked when that does not
+//! satisfy, and the answers of all contracts make one verdict.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use contracts::{
+    Code, ContractAnswer, Decision, Dependency, Enforcement, Finding, PinnedRef, Severity, Verdict, api::Unmatched,
+    limits,
+};
+use jiff::Timestamp;
+
+use super::{
+    GateError, Outcome, Parts, Remembered,
+    discovery::{AFTER_DENY, Look, Looks},
+    gathered::{Gathered, unmatched_key},
+    judge::Judgement,
+    memory::{Made, Memory, Numbers, Place},
+};
+use crate::{
+    names::Name,
+    rules::{CurrentContract, OrganizationRules},
+    store::Store,
+    trust::Verifications,
+};
+
+/// What every decision shares.
+pub(super) struct Core {
+    pub(super) parts: Parts,
+    pub(super) memory: Memory,
+    pub(super) looks: Looks,
+    pub(super) verifications: Arc<Verifications>,
+}
+
+/// What is asked, and when.
+pub(super) struct Question {
+    pub(super) place: Place,
+    pub(super) now: Timestamp,
+    pub(super) rules: Arc<OrganizationRules>,
+}
+
+/// A verdict, and what lies beside it.
+struct Decided {
+    verdict: Arc<Remembered>,
+    /// How many pushed attestations were at hand.
+    pushed: usize,
+    /// Whether the registry's attestations played a part.
+    beside: bool,
+    /// Whether something that is not in its key may change it any moment.
+    perishable: bool,
+    /// Whether it was computed by evaluating rules just now, so that the store is worth telling.
+    evaluated: bool,
+}
+
+impl Decided {
+    fn satisfied(&self) -> bool {
+        let verdict = &self.verdict.verdict;
+        verdict.decision == Decision::Allow && verdict.enforced
+    }
+}
+
+impl Core {
+    pub(super) fn new(parts: Parts) -> Self {
+        let (looks, verifications) = (Looks::new(parts.discovery_interval), Arc::clone(parts.rules.verifications()));
+        Self { parts, memory: Memory::default(), looks, verifications }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.parts.store.as_ref()
+    }
+
+    pub(super) fn allows_from_memory(&self, organization: &Name, pinned: &PinnedRef, now: Timestamp) -> bool {
+        let numbers = Numbers::now(self.store(), organization, &pinned.digest);
+        let made = self.memory.get(organization, pinned);
+        made.is_some_and(|made| made.holds(numbers, now) && matches!(made.outcome, Outcome::Permit(_)))
+    }
+
+    /// Computes an answer within the time that one decision may take, and remembers it.
+    pub(super) async fn answer(self: Arc<Self>, place: Place, now: Timestamp) -> Result<Arc<Made>, GateError> {
+        let answered = tokio::time::timeout(limits::DECISION_TIME, self.decide(&place, now)).await;
+        let seconds = limits::DECISION_TIME.as_secs();
+        let made = Arc::new(answered.map_err(|_| GateError::TooLong { seconds })??);
+        self.memory.put(place, Arc::clone(&made));
+        Ok(made)
+    }
+
+    async fn decide(&self, place: &Place, now: Timestamp) -> Result<Made, GateError> {
+        let rules = self.parts.rules.current(&place.organization).await?;
+        let contracts = rules.answering(&place.pinned.repository);
+        let question = Question { place: place.clone(), now, rules };
+        let mut numbers = self.numbers(&question);
+        if contracts.is_empty() {
+            return Ok(made(place, Arc::new(unmatched(&question)), numbers, None));
+        }
+        let mut look = self.looks.current(place, question.rules.changed, now);
+        let mut decided = self.decide_with(&question, &contracts, look.as_deref()).await?;
+        if !decided.satisfied()
+            && look.is_none()
+            && let Some(upstream) = (self.parts.locate)(&place.organization, place.pinned.repository.host())
+        {
+            let room = limits::ATTESTATIONS_PER_SUBJECT.saturating_sub(decided.pushed);
+            match self.look(&question, &contracts, upstream.as_ref(), room).await {
+                Ok(new) => {
+                    // What was found is in the store now, which raised its number.
+                    numbers = self.numbers(&question);
+                    decided = self.decide_with(&question, &contracts, Some(&new)).await?;
+                    look = Some(Arc::new(new));
+                }
+                // Whatever the registry has, nothing that is enforced stands in the way. Not to be remembered.
+                Err(_) if decided.verdict.verdict.decision == Decision::Allow => {
+                    return Ok(made(place, decided.verdict, numbers, Some(now)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let mut until = decided.verdict.verdict.valid_until;
+        if let Some(look) = look.filter(|_| decided.beside || !decided.satisfied()) {
+            until = earlier(until, Some(self.looks.keep(place, &look, decided.satisfied()).until()));
+        }
+        if decided.perishable {
+            until = earlier(until, now.checked_add(AFTER_DENY).ok());
+        }
+        if decided.evaluated && !decided.perishable {
+            self.tell_store(place, &decided.verdict);
+        }
+        Ok(made(place, decided.verdict, numbers, until))
+    }
+
+    /// The store's numbers, to be read before the evidence is. That of the rules was read before they were.
+    fn numbers(&self, question: &Question) -> Numbers {
+        let Place { organization, pinned } = &question.place;
+        let rules = question.rules.changed;
+        Numbers { rules, evidence: self.store().evidence_changed(organization, &pinned.digest) }
+    }
+
+    /// Decides with what the store has, and what the look found if there was one.
+    async fn decide_with(
+        &self,
+        question: &Question,
+        contracts: &[Arc<CurrentContract>],
+        look: Option<&Look>,
+    ) -> Result<Decided, GateError> {
+        let Place { organization, pinned } = &question.place;
+        let gathered = Gathered::read(self.store(), organization, pinned.digest, look).await?;
+        let pushed = gathered.pushed.len();
+        let key = gathered.key(organization, pinned, &question.rules, contracts);
+        if let Some(verdict) = self.store().verdict(organization, key).await?
+            && usable(&verdict, question)
+        {
+            let verdict = Arc::new(Remembered { key, verdict });
+            return Ok(Decided { verdict, pushed, beside: look.is_some(), perishable: false, evaluated: false });
+        }
+        let mut judgements = Vec::with_capacity(contracts.len());
+        for contract in contracts {
+            judgements.push(self.judge(question, contract, &gathered).await?);
+        }
+        let beside = judgements.iter().any(|j| j.beside);
+        let perishable = judgements.iter().any(|j| j.perishable);
+        let evaluated = judgements.iter().any(|j| !j.attestations.is_empty());
+        let verdict = Arc::new(Remembered { key, verdict: combine(question, judgements) });
+        Ok(Decided { verdict, pushed, beside, perishable, evaluated })
+    }
+
+    /// Lets the store remember a verdict, without anybody waiting for it.
+    fn tell_store(&self, place: &Place, made: &Arc<Remembered>) {
+        let (store, organization, made) = (Arc::clone(&self.parts.store), place.organization.clone(), Arc::clone(made));
+        tokio::spawn(async move {
+            if let Err(error) = store.put_verdict(&organization, made.key, made.verdict.clone()).await {
+                tracing::debug!(%organization, %error, "a verdict was not kept");
+            }
+        });
+    }
+}
+
+fn made(place: &Place, verdict: Arc<Remembered>, numbers: Numbers, until: Option<Timestamp>) -> Made {
+    Made { outcome: Outcome::new(place.organization.clone(), verdict), numbers, until }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (only, None) | (None, only) => only,
+    }
+}
+
+/// Whether a verdict from the store is one of this question's and still stands.
+fn usable(verdict: &Verdict, question: &Question) -> bool {
+    verdict.subject == question.place.pinned
+        && verdict.valid_until.is_none_or(|until| question.now < until)
+        && (verdict.decision == Decision::Allow || verdict.findings.iter().any(Finding::blocks))
+}
+
+/// All contracts must allow; what a contract only warns about does not block, but the answer is not enforced then.
+fn combine(question: &Question, judgements: Vec<Judgement>) -> Verdict {
+    let denied = |j: &Judgement| j.decision == Decision::Deny;
+    let blocked = judgements.iter().any(|j| denied(j) && j.enforcement() == Enforcement::Enforce);
+    let enforced = !judgements.iter().any(|j| denied(j) && j.enforcement() == Enforcement::Warn);
+    let (mut contracts, mut findings) = (Vec::with_capacity(judgements.len()), Vec::new());
+    let (mut valid_until, mut depends_on) = (None, BTreeSet::new());
+    for judgement in judgements {
+        let Judgement { contract, decision, .. } = &judgement;
+        let enforcement = judgement.enforcement();
+        contracts.push(ContractAnswer {
+            contract: contract.name.to_string(),
+            revision: contract.revision,
+            digest: contract.compiled.revision().digest(),
+            enforcement,
+            decision: *decision,
+        });
+        depends_on.insert(Dependency::RuleSet(contract.compiled.rules().digest()));
+        depends_on.extend(contract.compiled.trust().map(|trust| Dependency::TrustRoot(trust.digest())));
+        depends_on.extend(judgement.attestations.iter().copied().map(Dependency::Attestation));
+        valid_until = earlier(valid_until, judgement.valid_until);
+        findings.extend(judgement.findings.into_iter().map(|finding| match enforcement {
+            Enforcement::Enforce => finding,
+            Enforcement::Warn => Finding { severity: Severity::Warning, ..finding },
+        }));
+    }
+    // What blocks is read first.
+    findings.sort_by_key(|finding| !finding.blocks());
+    Verdict {
+        decision: if blocked { Decision::Deny } else { Decision::Allow },
+        enforced: blocked || enforced,
+        subject: question.place.pinned.clone(),
+        contracts,
+        findings,
+        depends_on: depends_on.into_iter().collect(),
+        evaluated_at: question.now,
+        valid_until,
+    }
+}
+
+/// The verdict about an image that no contract answers for.
+fn unmatched(question: &Question) -> Remembered {
+    let Place { organization, pinned } = &question.place;
+    let setting = question.rules.unmatched;
+    let message = format!("no contract of `{organization}` answers for `{}`", pinned.repository);
+    let finding = match setting {
+        Unmatched::Deny => Finding::error(Code::NoContract, message),
+        Unmatched::Allow => Finding::warning(Code::NoContract, message),
+    };
+    let mend = format!(
+        "add a pattern that matches `{}` to `admission.repositories` of a contract and apply it, or pull from a repository that a contract answers for",
+        pinned.repository
+    );
+    let verdict = Verdict {
+        decision: if setting == Unmatched::Allow { Decision::Allow } else { Decision::Deny },
+        enforced: setting == Unmatched::Deny,
+        subject: pinned.clone(),
+        contracts: Vec::new(),
+        findings: vec![finding.mend(mend)],
+        depends_on: Vec::new(),
+        evaluated_at: question.now,
+        valid_until: None,
+    };
+    Remembered { key: unmatched_key(organization, pinned, setting), verdict }
+}

@@ -1,0 +1,163 @@
+//! Looking for attestations beside an image in its registry.
+//!
+//! What does not verify is ignored and counted; what does is copied into the own store, where its first receipt
+//! is kept. A look is taken as current for seconds after a deny and for the configured interval after an allow,
+//! which bounds how late a withdrawal is noticed. A look that failed is not one.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use contracts::{Bundle, Digest, limits};
+use jiff::{SignedDuration, Timestamp};
+use moka::sync::Cache;
+
+use super::{
+    GateError,
+    decide::{Core, Question},
+    memory::Place,
+};
+use crate::{
+    rules::CurrentContract,
+    store::{AttestationRecord, Source},
+    trust::Verifications,
+    upstream::{Found, Upstream, UpstreamError},
+};
+
+/// How long a look is current after a deny: the wait between attaching an attestation and being let through.
+pub(super) const AFTER_DENY: SignedDuration = SignedDuration::from_secs(5);
+/// Looks that are remembered.
+const LOOKS: u64 = 50_000;
+
+/// What a registry had beside an image.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    /// The attestations that verified, in the order of the registry.
+    pub(super) ids: Vec<Digest>,
+    /// Whether there were no more than were examined.
+    pub(super) complete: bool,
+    /// How many did not verify.
+    pub(super) ignored: usize,
+    /// The store's number of the rules whose signers they were verified against.
+    rules: u64,
+    at: Timestamp,
+    until: Timestamp,
+}
+
+impl Look {
+    /// Until when it is current.
+    pub(super) fn until(&self) -> Timestamp {
+        self.until
+    }
+}
+
+pub(super) struct Looks {
+    memory: Cache<Place, Arc<Look>>,
+    after_allow: SignedDuration,
+}
+
+impl Looks {
+    pub(super) fn new(after_allow: Duration) -> Self {
+        let after_allow = SignedDuration::try_from(after_allow).unwrap_or(AFTER_DENY);
+        Self { memory: Cache::new(LOOKS), after_allow }
+    }
+
+    /// The last look, while it is current.
+    pub(super) fn current(&self, place: &Place, rules: u64, now: Timestamp) -> Option<Arc<Look>> {
+        self.memory.get(place).filter(|look| look.rules == rules && look.at <= now && now < look.until)
+    }
+
+    /// Keeps a look for as long as what was decided with it lets it be current.
+    pub(super) fn keep(&self, place: &Place, look: &Look, allowed: bool) -> Arc<Look> {
+        let lasts = if allowed { self.after_allow } else { AFTER_DENY.min(self.after_allow) };
+        let until = look.at.saturating_add(lasts).unwrap_or(look.at);
+        let look = Arc::new(Look { until, ..look.clone() });
+        self.memory.insert(place.clone(), Arc::clone(&look));
+        look
+    }
+}
+
+impl Core {
+    /// Asks the registry what it has beside the image, at most `room` attestations, and keeps what verifies.
+    pub(super) async fn look(
+        &self,
+        question: &Question,
+        contracts: &[Arc<CurrentContract>],
+        upstream: &dyn Upstream,
+        room: usize,
+    ) -> Result<Look, GateError> {
+        let Question { place, now, rules } = question;
+        let room = room.min(limits::ATTESTATIONS_PER_SUBJECT);
+        let found = match room {
+            0 => Found { bundles: Vec::new(), complete: false },
+            _ => match upstream.discover(&place.pinned, room).await {
+                Ok(found) => found,
+                Err(UpstreamError::NotFound { .. }) => Found { bundles: Vec::new(), complete: true },
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let complete = found.complete && found.bundles.len() <= room;
+        let (mut ids, mut unknown, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for bytes in found.bundles.into_iter().take(room) {
+            let id = Digest::of(&bytes);
+            if !seen.insert(id) {
+                continue;
+            }
+            match self.parts.store.attestation(&place.organization, id).await? {
+                Some(_) => ids.push(id),
+                None => unknown.push(bytes),
+            }
+        }
+        let examined = unknown.len();
+        let verified = self.verify_found(question, contracts, unknown).await?;
+        let ignored = examined.saturating_sub(verified.len());
+        if ignored > 0 {
+            self.parts.metrics.ignored(ignored);
+            tracing::debug!(
+                organization = %place.organization, image = %place.pinned, ignored,
+                "ignored attestations beside an image that do not verify"
+            );
+        }
+        ids.extend(verified.iter().map(|record| record.id));
+        if !verified.is_empty() {
+            self.parts.store.discovered(&place.organization, verified).await?;
+        }
+        Ok(Look { ids, complete, ignored, rules: rules.changed, at: *now, until: *now })
+    }
+
+    /// Those that name the image and speak for one of the contracts, as records.
+    async fn verify_found(
+        &self,
+        question: &Question,
+        contracts: &[Arc<CurrentContract>],
+        found: Vec<Bytes>,
+    ) -> Result<Vec<AttestationRecord>, GateError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (contracts, verifications) = (contracts.to_vec(), Arc::clone(&self.verifications));
+        let (pinned, now) = (question.place.pinned.clone(), question.now);
+        let work = move || {
+            let source = Source::Discovered { repository: pinned.repository.clone() };
+            let records = found.into_iter().filter_map(|bytes| {
+                let (id, subjects) = genuine(&bytes, &contracts, &verifications, pinned.digest, now)?;
+                Some(AttestationRecord { id, bundle: bytes, subjects, received_at: now, source: source.clone() })
+            });
+            records.collect()
+        };
+        Ok(self.parts.workers.run(work).await?)
+    }
+}
+
+fn genuine(
+    bytes: &[u8],
+    contracts: &[Arc<CurrentContract>],
+    verifications: &Verifications,
+    subject: Digest,
+    now: Timestamp,
+) -> Option<(Digest, Vec<Digest>)> {
+    let bundle = Bundle::parse(bytes).ok()?;
+    let mut trusts = contracts.iter().filter_map(|contract| contract.compiled.trust());
+    let verified = trusts.find_map(|trust| verifications.of_bundle(trust, &bundle, now).ok())?;
+    let subjects = verified.statement.image_digests().into_iter().collect();
+    verified.statement.names_sha256(&subject).then(|| (bundle.id(), subjects))
+}

@@ -1,0 +1,147 @@
+//! What is at hand about an image: the runs that were pushed for it, and what its registry has beside it.
+
+use contracts::{Digest, Hasher, PinnedRef, api::Unmatched, limits};
+use jiff::Timestamp;
+
+use super::discovery::Look;
+use crate::{
+    names::{Name, WorkflowName},
+    rules::{CurrentContract, OrganizationRules},
+    store::{AttestationRecord, RunRecord, Source, Store, StoreError},
+};
+
+/// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v1";
+
+/// An attestation that was pushed for a run.
+#[derive(Debug, Clone)]
+pub(super) struct Pushed {
+    pub(super) record: AttestationRecord,
+    pub(super) workflow: WorkflowName,
+    pub(super) contract: Name,
+    pub(super) accepted: bool,
+    /// The run as it stands, when the store has it still.
+    pub(super) run: Option<RunRecord>,
+    /// When it was pushed: its first receipt can be earlier, when it had been seen upstream before.
+    pub(super) at: Timestamp,
+}
+
+/// The evidence about one image, as of one moment.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    /// What was pushed, newest receipt first.
+    pub(super) pushed: Vec<Pushed>,
+    /// What the registry has beside the image and the gateway verified, as of the last look.
+    pub(super) beside: Vec<AttestationRecord>,
+    /// Whether the registry was looked at.
+    pub(super) looked: bool,
+    /// Whether that is all there is.
+    pub(super) complete: bool,
+    /// How many attestations the registry had that nobody trusted signed.
+    pub(super) ignored: usize,
+}
+
+impl Gathered {
+    /// Reads what the store has about a subject, and what it has of the last look.
+    pub(super) async fn read(
+        store: &dyn Store,
+        organization: &Name,
+        subject: Digest,
+        look: Option<&Look>,
+    ) -> Result<Self, StoreError> {
+        let most = limits::ATTESTATIONS_PER_SUBJECT;
+        let mut own = store.attestations_about(organization, subject, most.saturating_add(1)).await?;
+        let mut complete = own.len() <= most && look.is_none_or(|look| look.complete);
+        own.truncate(most);
+        let mut pushed = Vec::new();
+        for record in own {
+            if let Source::Pushed { workflow, run, contract, accepted, .. } = record.source.clone() {
+                let run = store.run(organization, &run).await?;
+                let at = run.as_ref().and_then(|run| run.received_at).unwrap_or(record.received_at);
+                pushed.push(Pushed { record, workflow, contract, accepted, run, at });
+            }
+        }
+        let mut beside = Vec::new();
+        for id in look.iter().flat_map(|look| &look.ids) {
+            // One that was pushed since counts as pushed: when it was rejected, it stays so.
+            if let Some(record) = store.attestation(organization, *id).await?
+                && matches!(record.source, Source::Discovered { .. })
+            {
+                beside.push(record);
+            }
+        }
+        let room = most.saturating_sub(pushed.len());
+        complete &= beside.len() <= room;
+        beside.truncate(room);
+        Ok(Self { pushed, beside, looked: look.is_some(), complete, ignored: look.map_or(0, |look| look.ignored) })
+    }
+
+    /// The key of the verdict: a digest over all that it is computed from but `now`.
+    pub(super) fn key(
+        &self,
+        organization: &Name,
+        pinned: &PinnedRef,
+        rules: &OrganizationRules,
+        contracts: &[std::sync::Arc<CurrentContract>],
+    ) -> Digest {
+        let mut key = begun(organization, pinned);
+        for contract in contracts {
+            key.update_framed(contract.name.as_str().as_bytes());
+            key.update_framed(&contract.revision.to_be_bytes());
+            key.update_framed(contract.compiled.revision().digest().as_bytes());
+            key.update_framed(contract.compiled.rules().digest().as_bytes());
+            key.update_framed(format!("{:?}", contract.compiled.enforcement()).as_bytes());
+            match contract.compiled.trust() {
+                Some(trust) => key.update_framed(trust.digest().as_bytes()),
+                None => key.update_framed(b"nobody"),
+            }
+        }
+        key.update_framed(b"evidence");
+        key.update_framed(&[u8::from(self.looked), u8::from(self.complete)]);
+        key.update_framed(&self.ignored.to_be_bytes());
+        for pushed in &self.pushed {
+            record(&mut key, &pushed.record, pushed.at);
+            key.update_framed(pushed.workflow.to_string().as_bytes());
+            key.update_framed(pushed.contract.as_str().as_bytes());
+            let bound = rules.bound(&pushed.workflow, &pushed.contract);
+            key.update_framed(&[u8::from(pushed.accepted), u8::from(bound)]);
+        }
+        key.update_framed(b"beside");
+        for beside in &self.beside {
+            record(&mut key, beside, beside.received_at);
+        }
+        // What is beside an image can be a run of any of these.
+        for (workflow, contract) in rules.workflows.iter().filter(|_| !self.beside.is_empty()) {
+            key.update_framed(workflow.to_string().as_bytes());
+            key.update_framed(contract.as_str().as_bytes());
+        }
+        key.finish()
+    }
+}
+
+/// The key where no contract answers.
+pub(super) fn unmatched_key(organization: &Name, pinned: &PinnedRef, unmatched: Unmatched) -> Digest {
+    let mut key = begun(organization, pinned);
+    key.update_framed(match unmatched {
+        Unmatched::Deny => b"unmatched: deny",
+        Unmatched::Allow => b"unmatched: allow",
+    });
+    key.finish()
+}
+
+fn begun(organization: &Name, pinned: &PinnedRef) -> Hasher {
+    let mut key = Hasher::default();
+    key.update_framed(GATE_VERSION);
+    key.update_framed(policies::ENGINE_VERSION.as_bytes());
+    key.update_framed(organization.as_str().as_bytes());
+    key.update_framed(pinned.repository.host().as_bytes());
+    key.update_framed(pinned.repository.path().as_bytes());
+    key.update_framed(pinned.digest.as_bytes());
+    key
+}
+
+fn record(key: &mut Hasher, record: &AttestationRecord, at: Timestamp) {
+    key.update_framed(record.id.as_bytes());
+    key.update_framed(&record.received_at.as_nanosecond().to_be_bytes());
+    key.update_framed(&at.as_nanosecond().to_be_bytes());
+}

@@ -1,0 +1,415 @@
+//! One contract's answer about one image: which attestations count for it, and whether they satisfy it.
+//!
+//! The newest run of each workflow decides for that workflow; one that satisfies is enough. Without any pushed run,
+//! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use contracts::{
+    Code, Decision, Digest, Enforcement, EvidencePlace, Finding, Severity, Verification, Verified,
+    crafting::{self, CraftedRun},
+};
+use jiff::Timestamp;
+use policies::{Attested, Evaluation, Evidence, Phase};
+
+use super::{
+    decide::{Core, Question},
+    error::GateError,
+    gathered::{Gathered, Pushed},
+    mend,
+};
+use crate::{
+    materials::{self, RunEvidence},
+    names::WorkflowName,
+    rules::{Compiled, CurrentContract},
+    store::AttestationRecord,
+    trust::Verifications,
+};
+
+/// Predicates of verdicts about images. What another gateway decided is no evidence here.
+const VERDICT_PREDICATES: &str = "https://slsa.dev/verification_summary/";
+
+/// A contract's answer.
+pub(super) struct Judgement {
+    pub(super) contract: Arc<CurrentContract>,
+    pub(super) decision: Decision,
+    /// With one that blocks on a deny, with none on an allow.
+    pub(super) findings: Vec<Finding>,
+    pub(super) valid_until: Option<Timestamp>,
+    /// What was evaluated.
+    pub(super) attestations: BTreeSet<Digest>,
+    /// Whether the registry's attestations played a part.
+    pub(super) beside: bool,
+    /// Whether bytes were missing that may be uploaded any moment.
+    pub(super) perishable: bool,
+}
+
+impl Judgement {
+    pub(super) fn enforcement(&self) -> Enforcement {
+        self.contract.compiled.enforcement()
+    }
+}
+
+/// A run's attestation that could count.
+struct Candidate<'g> {
+    record: &'g AttestationRecord,
+    workflow: WorkflowName,
+    at: Timestamp,
+    kind: Kind<'g>,
+}
+
+enum Kind<'g> {
+    /// Pushed; not verified again yet.
+    Pushed(&'g Pushed),
+    /// Found beside the image and verified.
+    Beside(Arc<Verified<Verification>>, Box<CraftedRun>),
+}
+
+/// What the registry has beside the image that speaks for a contract.
+#[derive(Default)]
+struct Beside<'g> {
+    runs: Vec<Candidate<'g>>,
+    foreign: Vec<(&'g AttestationRecord, Arc<Verified<Verification>>)>,
+    /// How many were signed by others than the contract's signers.
+    untrusted: usize,
+}
+
+type Read = (Arc<Verified<Verification>>, Option<CraftedRun>);
+
+/// The answer as it grows.
+struct Judging<'q> {
+    core: &'q Core,
+    question: &'q Question,
+    contract: &'q Arc<CurrentContract>,
+    judgement: Judgement,
+}
+
+impl Core {
+    /// Asks one contract about an image.
+    ///
+    /// # Errors
+    /// When it could not be told; never because of what the evidence says.
+    pub(super) async fn judge(
+        &self,
+        question: &Question,
+        contract: &Arc<CurrentContract>,
+        gathered: &Gathered,
+    ) -> Result<Judgement, GateError> {
+        let judgement = Judgement {
+            contract: Arc::clone(contract),
+            decision: Decision::Deny,
+            findings: Vec::new(),
+            valid_until: None,
+            attestations: BTreeSet::new(),
+            beside: false,
+            perishable: false,
+        };
+        let mut judging = Judging { core: self, question, contract, judgement };
+        let answer = match contract.compiled.trust() {
+            None => Err(vec![contract.compiled.nobody_may_sign()]),
+            Some(_) => judging.answer(gathered).await?,
+        };
+        Ok(judging.finish(answer, gathered.complete))
+    }
+}
+
+/// The warnings of an allow, or the findings of a deny.
+type Answer = Result<Vec<Finding>, Vec<Finding>>;
+
+impl Judging<'_> {
+    async fn answer(&mut self, gathered: &Gathered) -> Result<Answer, GateError> {
+        let pushed = self.newest_pushed(gathered);
+        let mut denied = None;
+        for run in &pushed {
+            match self.workflow(run).await? {
+                Ok(warnings) => return Ok(Ok(warnings)),
+                Err(findings) => denied = denied.or(Some(findings)),
+            }
+        }
+        let mut beside = self.beside(gathered).await?;
+        self.judgement.beside = gathered.looked;
+        for run in newest(std::mem::take(&mut beside.runs)) {
+            match self.workflow(&run).await? {
+                Ok(warnings) => return Ok(Ok(warnings)),
+                Err(findings) => denied = denied.or(Some(findings)),
+            }
+        }
+        // A run that was pushed and failed is not outvoted by what lies in the registry.
+        if pushed.is_empty() && !beside.foreign.is_empty() {
+            return self.foreign(&beside.foreign).await;
+        }
+        Ok(Err(denied.unwrap_or_else(|| vec![self.nothing(&beside, gathered)])))
+    }
+
+    /// The newest pushed run of each workflow that is bound to the contract, the newest of all first. Several of
+    /// one workflow when they came at the same instant.
+    fn newest_pushed<'g>(&self, gathered: &'g Gathered) -> Vec<Vec<Candidate<'g>>> {
+        let name = &self.contract.name;
+        let counts = |p: &&Pushed| p.contract == *name && self.question.rules.bound(&p.workflow, name);
+        let candidates = gathered.pushed.iter().filter(counts).map(|pushed| Candidate {
+            record: &pushed.record,
+            workflow: pushed.workflow.clone(),
+            at: pushed.at,
+            kind: Kind::Pushed(pushed),
+        });
+        newest(candidates.collect())
+    }
+
+    /// What lies beside the image and speaks for the contract.
+    async fn beside<'g>(&self, gathered: &'g Gathered) -> Result<Beside<'g>, GateError> {
+        let mut beside = Beside::default();
+        if gathered.beside.is_empty() {
+            return Ok(beside);
+        }
+        for (record, read) in gathered.beside.iter().zip(self.verify(gathered.beside.iter().collect()).await?) {
+            match read {
+                Ok((verified, Some(run))) => {
+                    if let Some(workflow) = self.run_beside(record, &run, gathered).await? {
+                        let at = verified.signed_at.unwrap_or(record.received_at);
+                        beside.runs.push(Candidate {
+                            record,
+                            workflow,
+                            at,
+                            kind: Kind::Beside(verified, Box::new(run)),
+                        });
+                    }
+                }
+                Ok((verified, None)) if !verified.statement.predicate_type.starts_with(VERDICT_PREDICATES) => {
+                    beside.foreign.push((record, verified));
+                }
+                Ok((_, None)) => {}
+                Err(_) => beside.untrusted += 1,
+            }
+        }
+        Ok(beside)
+    }
+
+    /// The workflow for whose run an attestation from the registry can stand: one that is bound to the contract, of
+    /// which nothing was pushed about the image, and whose run is not taken by another attestation.
+    async fn run_beside(
+        &self,
+        record: &AttestationRecord,
+        run: &CraftedRun,
+        gathered: &Gathered,
+    ) -> Result<Option<WorkflowName>, GateError> {
+        let Ok(workflow) = format!("{}/{}", run.project, run.workflow).parse::<WorkflowName>() else { return Ok(None) };
+        let named = run.organization == self.question.place.organization.as_str()
+            && run.contract_name.as_deref().is_none_or(|name| name == self.contract.name.as_str());
+        let counts = named
+            && self.question.rules.bound(&workflow, &self.contract.name)
+            && !gathered.pushed.iter().any(|pushed| pushed.workflow == workflow);
+        if !counts {
+            return Ok(None);
+        }
+        let known = self.core.store().run(&self.question.place.organization, &run.run_id).await?;
+        let taken = known
+            .is_some_and(|known| known.workflow != workflow || known.attestation.is_some_and(|id| id != record.id));
+        Ok((!taken).then_some(workflow))
+    }
+
+    /// Verifies that records speak for the contract about the image, and reads them.
+    async fn verify(&self, records: Vec<&AttestationRecord>) -> Result<Vec<Result<Read, Box<Finding>>>, GateError> {
+        let records: Vec<_> = records.into_iter().map(|record| (record.id, record.bundle.clone())).collect();
+        let (contract, verifications) = (Arc::clone(self.contract), Arc::clone(&self.core.verifications));
+        let (subject, now) = (self.question.place.pinned.digest, self.question.now);
+        let work = move || {
+            let all = records.iter().map(|(id, bytes)| {
+                let place = EvidencePlace { attestation: Some(*id), material: None };
+                let read = read(&contract.compiled, &verifications, (*id, bytes), &subject, now);
+                read.map_err(|finding| Box::new(finding.in_evidence(place)))
+            });
+            all.collect()
+        };
+        Ok(self.core.parts.workers.run(work).await?)
+    }
+
+    /// Judges the newest attestations of one workflow, all of which must satisfy.
+    async fn workflow(&mut self, newest: &[Candidate<'_>]) -> Result<Answer, GateError> {
+        let mut warnings = Vec::new();
+        for candidate in newest {
+            let answer = match &candidate.kind {
+                Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
+                Kind::Pushed(pushed) if !pushed.accepted => Err(rejected(pushed)),
+                Kind::Pushed(_) => match self.verify(vec![candidate.record]).await?.pop() {
+                    Some(Ok((verified, Some(run)))) => self.run(candidate, verified, run).await?,
+                    Some(Err(finding)) => Err(vec![*finding]),
+                    Some(Ok((_, None))) | None => Err(vec![Finding::error(
+                        Code::StatementMismatch,
+                        format!("the attestation {} of a run is not one of a crafted run", candidate.record.id),
+                    )]),
+                },
+            };
+            match answer {
+                Ok(more) => warnings.extend(more),
+                Err(findings) => return Ok(Err(findings)),
+            }
+        }
+        Ok(if newest.is_empty() { Err(Vec::new()) } else { Ok(warnings) })
+    }
+
+    /// Evaluates the rules over one run.
+    async fn run(
+        &mut self,
+        candidate: &Candidate<'_>,
+        verified: Arc<Verified<Verification>>,
+        run: CraftedRun,
+    ) -> Result<Answer, GateError> {
+        let organization = &self.question.place.organization;
+        let told = (run.organization.as_str(), run.project.as_str(), run.workflow.as_str());
+        let workflow = &candidate.workflow;
+        let is = (organization.as_str(), workflow.project.as_str(), workflow.workflow.as_str());
+        let contract = run.contract_name.as_deref().unwrap_or(self.contract.name.as_str());
+        if told != is || contract != self.contract.name.as_str() {
+            let message = format!(
+                "the attestation speaks of `{}/{}/{}` and contract `{contract}`, not of `{organization}/{workflow}` and `{}`",
+                told.0, told.1, told.2, self.contract.name
+            );
+            return Ok(Err(vec![Finding::error(Code::StatementMismatch, message)]));
+        }
+        let compiled = Arc::clone(&self.contract.compiled);
+        // The place is taken before the bytes are read, so that waiting decisions hold none.
+        let place = self.core.parts.workers.place().await?;
+        let evidence = &self.core.parts.evidence;
+        let fetched = materials::fetch(evidence, organization, &run, compiled.revision().contract()).await?;
+        self.judgement.perishable |= fetched.incomplete();
+        let received_at = candidate.record.received_at;
+        let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
+        let work = move || {
+            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched };
+            materials::evaluate(compiled.rules(), of, Some(&pinned), Phase::Admission, now)
+        };
+        let evaluation = place.run(work).await??;
+        self.judgement.attestations.insert(candidate.record.id);
+        Ok(self.take(evaluation, Some(candidate.record.id)))
+    }
+
+    /// Evaluates the rules over other tools' attestations together.
+    async fn foreign(
+        &mut self,
+        attestations: &[(&AttestationRecord, Arc<Verified<Verification>>)],
+    ) -> Result<Answer, GateError> {
+        self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.id));
+        let attestations: Vec<_> =
+            attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.received_at)).collect();
+        let compiled = Arc::clone(&self.contract.compiled);
+        let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
+        let work = move || {
+            let attested = attestations.iter().map(|(verified, received_at)| Attested::new(verified, *received_at));
+            let evidence = Evidence::of_foreign(attested.collect(), compiled.rules());
+            policies::evaluate(compiled.rules(), &evidence, Some(&pinned), Phase::Admission, now)
+        };
+        let evaluation = self.core.parts.workers.run(work).await??;
+        Ok(self.take(evaluation, None))
+    }
+
+    /// Takes an evaluation into the answer.
+    fn take(&mut self, evaluation: Evaluation, attestation: Option<Digest>) -> Answer {
+        let Evaluation { decision, mut findings, valid_until, .. } = evaluation;
+        let until = &mut self.judgement.valid_until;
+        *until = match (*until, valid_until) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (one, other) => one.or(other),
+        };
+        for finding in &mut findings {
+            let place = finding.evidence.get_or_insert_default();
+            place.attestation = place.attestation.or(attestation);
+        }
+        if decision == Decision::Allow { Ok(findings) } else { Err(findings) }
+    }
+
+    /// Why there is nothing to judge.
+    fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Finding {
+        let digest = self.question.place.pinned.digest;
+        let name = &self.contract.name;
+        let strangers = beside.untrusted.saturating_add(gathered.ignored);
+        if strangers > 0 {
+            let message = format!(
+                "none of the {strangers} attestations beside the image {digest} is signed by those whom the contract `{name}` trusts"
+            );
+            return Finding::error(Code::SignerNotAllowed, message);
+        }
+        let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
+        let message = if elsewhere.is_empty() {
+            format!("there is no attestation of the image {digest}")
+        } else {
+            let elsewhere: Vec<&str> = elsewhere.into_iter().collect();
+            format!(
+                "the image {digest} has attestations for other contracts only ({}), and none for `{name}`",
+                elsewhere.join(", ")
+            )
+        };
+        Finding::error(Code::NoEvidence, message)
+    }
+
+    fn finish(self, answer: Answer, complete: bool) -> Judgement {
+        let Self { question, contract, mut judgement, .. } = self;
+        judgement.decision = if answer.is_ok() { Decision::Allow } else { Decision::Deny };
+        judgement.findings = match answer {
+            Ok(warnings) => {
+                warnings.into_iter().map(|finding| Finding { severity: Severity::Warning, ..finding }).collect()
+            }
+            Err(mut findings) => {
+                if !findings.iter().any(Finding::blocks) {
+                    let message = format!("the contract `{}` is not satisfied", contract.name);
+                    findings.push(Finding::error(Code::RuleError, message));
+                }
+                if !complete {
+                    findings.push(mend::limit_reached());
+                }
+                findings
+            }
+        };
+        for finding in &mut judgement.findings {
+            mend::complete(finding, &question.rules, contract);
+        }
+        judgement
+    }
+}
+
+/// Verifies that stored bytes speak for a contract about an image, and reads what they say of a run.
+fn read(
+    compiled: &Compiled,
+    verifications: &Verifications,
+    (id, bytes): (Digest, &[u8]),
+    subject: &Digest,
+    now: Timestamp,
+) -> Result<Read, Box<Finding>> {
+    let trust = compiled.trust().ok_or_else(|| compiled.nobody_may_sign())?;
+    let verified = verifications.of_bytes(trust, id, bytes, now).map_err(|untrusted| untrusted.finding())?;
+    if !verified.statement.names_sha256(subject) {
+        let message = format!("the attestation does not name the image {subject}");
+        return Err(Box::new(Finding::error(Code::StatementMismatch, message)));
+    }
+    let run = crafting::read(&verified.statement).map_err(|e| Finding::error(e.code(), e.to_string()))?;
+    Ok((verified, run))
+}
+
+/// The newest of each workflow; several when they are of the same instant. The newest workflow is first.
+fn newest(candidates: Vec<Candidate<'_>>) -> Vec<Vec<Candidate<'_>>> {
+    let mut by_workflow: BTreeMap<WorkflowName, Vec<Candidate<'_>>> = BTreeMap::new();
+    for candidate in candidates {
+        let newest = by_workflow.entry(candidate.workflow.clone()).or_default();
+        match newest.first().map(|other| candidate.at.cmp(&other.at)) {
+            Some(std::cmp::Ordering::Less) => {}
+            Some(std::cmp::Ordering::Equal) => newest.push(candidate),
+            Some(std::cmp::Ordering::Greater) | None => *newest = vec![candidate],
+        }
+    }
+    let mut runs: Vec<_> = by_workflow.into_values().collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.at)));
+    runs
+}
+
+/// What a rejected run says, with what was found when it was rejected.
+fn rejected(pushed: &Pushed) -> Vec<Finding> {
+    let id = pushed.run.as_ref().map_or("?", |run| run.id.as_str());
+    let message = format!("run `{id}` of `{}`, the newest about this image, broke its contract", pushed.workflow);
+    let place = EvidencePlace { attestation: Some(pushed.record.id), material: None };
+    let mut findings = vec![Finding::error(Code::RunRejected, message).in_evidence(place)];
+    let found = pushed.run.iter().flat_map(|run| &run.findings).filter(|finding| finding.blocks());
+    findings.extend(found.cloned());
+    findings
+}

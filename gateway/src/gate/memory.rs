@@ -1,0 +1,187 @@
+//! Verdicts that are remembered in memory, and those that are being computed.
+//!
+//! A remembered verdict is used while the store's numbers are those that were read before it was computed, and
+//! until the first instant at which something that it was computed from may stop being true. Nothing here decides.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use contracts::{Digest, PinnedRef, limits};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use jiff::Timestamp;
+use moka::{Equivalent, sync::Cache};
+
+use super::{GateError, Outcome};
+use crate::{names::Name, store::Store};
+
+/// Memory for verdicts, in bytes as they are guessed.
+const VERDICT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The store's numbers that a verdict hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Numbers {
+    pub(super) rules: u64,
+    pub(super) evidence: u64,
+}
+
+impl Numbers {
+    pub(super) fn now(store: &dyn Store, organization: &Name, subject: &Digest) -> Self {
+        Self { rules: store.rules_changed(organization), evidence: store.evidence_changed(organization, subject) }
+    }
+}
+
+/// A verdict as it is remembered in memory.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) outcome: Outcome,
+    /// As they were before anything that it was computed from was read.
+    pub(super) numbers: Numbers,
+    /// From then on it is computed again.
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Made {
+    pub(super) fn holds(&self, numbers: Numbers, now: Timestamp) -> bool {
+        self.numbers == numbers && self.lasts(now)
+    }
+
+    /// Whether time alone leaves it standing.
+    pub(super) fn lasts(&self, now: Timestamp) -> bool {
+        let made = self.outcome.verdict().verdict.evaluated_at;
+        // A clock that was set back must not keep a verdict from the future alive.
+        self.until.is_none_or(|until| now < until)
+            && made.duration_since(now) <= jiff::SignedDuration::try_from(limits::CLOCK_SKEW).unwrap_or_default()
+    }
+
+    fn weight(&self) -> u32 {
+        let verdict = &self.outcome.verdict().verdict;
+        let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
+        u32::try_from(parts.saturating_mul(384).saturating_add(1024)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Which question a verdict answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) organization: Name,
+    pub(super) pinned: PinnedRef,
+}
+
+/// The same, borrowed: hashes like a [`Place`].
+#[derive(Hash)]
+struct PlaceRef<'a> {
+    organization: &'a Name,
+    pinned: &'a PinnedRef,
+}
+
+impl Equivalent<Place> for PlaceRef<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        *self.organization == place.organization && *self.pinned == place.pinned
+    }
+}
+
+pub(super) struct Memory {
+    verdicts: Cache<Place, Arc<Made>>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let weigher = |_: &Place, made: &Arc<Made>| made.weight();
+        Self { verdicts: Cache::builder().max_capacity(VERDICT_BYTES).weigher(weigher).build() }
+    }
+}
+
+impl Memory {
+    pub(super) fn get(&self, organization: &Name, pinned: &PinnedRef) -> Option<Arc<Made>> {
+        self.verdicts.get(&PlaceRef { organization, pinned })
+    }
+
+    pub(super) fn put(&self, place: Place, made: Arc<Made>) {
+        self.verdicts.insert(place, made);
+    }
+}
+
+type Answer = Result<Arc<Made>, GateError>;
+
+/// What is being computed, so that equal questions wait for one answer.
+#[derive(Default)]
+pub(super) struct Flights {
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    flights: HashMap<Place, Flight>,
+    started: u64,
+}
+
+struct Flight {
+    number: u64,
+    numbers: Numbers,
+    answer: Shared<BoxFuture<'static, Answer>>,
+}
+
+/// An answer to wait for.
+pub(super) struct Waiting {
+    pub(super) answer: Shared<BoxFuture<'static, Answer>>,
+    /// Whether it was begun for this very caller, with its `now`.
+    pub(super) own: bool,
+}
+
+impl Flights {
+    /// Joins the flight that was begun with these numbers, or begins one. What `begin` returns is run on a task of
+    /// its own: it goes on when callers no longer wait.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        place: &Place,
+        numbers: Numbers,
+        begin: impl FnOnce() -> BoxFuture<'static, Answer>,
+    ) -> Waiting {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // One begun before a change that was acknowledged since does not answer for what is now.
+        if let Some(flight) = open.flights.get(place).filter(|flight| flight.numbers == numbers) {
+            return Waiting { answer: flight.answer.clone(), own: false };
+        }
+        open.started = open.started.wrapping_add(1);
+        let number = open.started;
+        let landing = Landing { flights: Arc::clone(self), place: place.clone(), number };
+        let computing = begin();
+        let task = tokio::spawn(async move {
+            let _landing = landing;
+            computing.await
+        });
+        let answer = async move {
+            task.await.unwrap_or_else(|stopped| Err(GateError::Evaluation { reason: stopped.to_string() }))
+        };
+        let answer = answer.boxed().shared();
+        open.flights.insert(place.clone(), Flight { number, numbers, answer: answer.clone() });
+        Waiting { answer, own: true }
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).flights.len()
+    }
+}
+
+/// Takes a flight off the list when it ends, however it ends.
+struct Landing {
+    flights: Arc<Flights>,
+    place: Place,
+    number: u64,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut open = self.flights.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.flights.get(&self.place).is_some_and(|flight| flight.number == self.number) {
+            open.flights.remove(&self.place);
+        }
+    }
+}

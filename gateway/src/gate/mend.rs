@@ -1,0 +1,45 @@
+//! What a person can do about a finding that says nothing about it itself.
+
+use contracts::{Code, Finding, limits};
+
+use crate::rules::{CurrentContract, OrganizationRules};
+
+/// That there was more evidence than is examined.
+pub(super) fn limit_reached() -> Finding {
+    let most = limits::ATTESTATIONS_PER_SUBJECT;
+    let message = format!("there are more than {most} attestations of the image, and those examined do not satisfy");
+    Finding::error(Code::LimitReached, message)
+        .mend("push the attestation to the gateway, whose own are examined first, or remove others from the registry")
+}
+
+/// Gives a finding that blocks a mend, when it has none.
+pub(crate) fn complete(finding: &mut Finding, rules: &OrganizationRules, contract: &CurrentContract) {
+    if finding.blocks() && finding.mend.is_none() {
+        finding.mend = Some(mend(finding.code, rules, contract));
+    }
+}
+
+fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract) -> String {
+    let name = &contract.name;
+    let bound = rules.workflows.iter().filter(|(_, contract)| *contract == name);
+    let workflows: Vec<String> = bound.map(|(workflow, _)| format!("`{workflow}`")).take(3).collect();
+    let push = if workflows.is_empty() {
+        format!("bind a workflow to the contract `{name}` and push an attestation of the image for it")
+    } else {
+        format!("push an attestation of the image from the pipeline {}", workflows.join(" or "))
+    };
+    match code {
+        Code::NoEvidence => format!("{push}, or attach one that its signers signed to the image in the registry"),
+        Code::SignerNotAllowed | Code::SignatureInvalid => {
+            format!("sign with a key or identity that the contract `{name}` trusts, and then {push}")
+        }
+        Code::MaterialBytesAbsent | Code::MaterialDigestMismatch => {
+            "upload the material's bytes again (`sluice attestation add` does), and push".to_owned()
+        }
+        Code::EvidenceTooOld => format!("run the pipeline again: {push}"),
+        Code::RuleError | Code::RuleBudget | Code::RuleResultShape => {
+            format!("whoever maintains the contract `{name}` must mend the rule")
+        }
+        _ => format!("mend what the finding names, run the pipeline again, and {push}"),
+    }
+}

@@ -1,0 +1,181 @@
+//! What is remembered never outlives what it was computed from, and equal questions are computed once.
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::{Code, Digest, PinnedRef};
+use jiff::SignedDuration;
+use proptest::prelude::*;
+
+use crate::{
+    gate::{Outcome, discovery::AFTER_DENY},
+    store::Store,
+    trial::{INTERVAL, Trial, acme, codes, contract, craft, image, only, text},
+};
+
+#[tokio::test]
+async fn equal_questions_are_computed_once_and_outlive_the_first_caller() {
+    let trial = Trial::new().await;
+    let app = image("app");
+    trial.registry.attach(app.digest, trial.sign(&craft("r1", &app, vec![text("note", "n")], trial.now).statement()));
+    let held = trial.registry.open.acquire_many(1000).await.unwrap();
+    let ask = || {
+        let (gate, app, now) = (Arc::clone(&trial.gate), app.clone(), trial.now);
+        tokio::spawn(async move { gate.decide(&acme(), &app, now).await })
+    };
+    let first = ask();
+    while trial.registry.looks() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let others: Vec<_> = (0..20).map(|_| ask()).collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    drop(held);
+    for other in others {
+        assert!(matches!(other.await.unwrap(), Ok(Outcome::Permit(_))));
+    }
+    assert_eq!(trial.registry.looks(), 1);
+    assert_eq!(trial.gate.flights.count(), 0);
+}
+
+#[tokio::test]
+async fn a_change_is_not_answered_by_what_was_begun_before_it() {
+    let trial = Trial::new().await;
+    let app = image("app");
+    let held = trial.registry.open.acquire_many(1000).await.unwrap();
+    let before = {
+        let (gate, app, now) = (Arc::clone(&trial.gate), app.clone(), trial.now);
+        tokio::spawn(async move { gate.decide(&acme(), &app, now).await })
+    };
+    while trial.registry.looks() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    trial.push("r1", &app, true).await;
+    assert_eq!(trial.codes(&app).await, None, "while the older question still waits");
+    drop(held);
+    before.await.unwrap().unwrap();
+    assert_eq!(trial.codes(&app).await, None);
+}
+
+#[tokio::test]
+async fn the_store_remembers_across_a_restart_and_only_under_the_whole_key() {
+    let trial = Trial::new().await;
+    let app = image("app");
+    trial.push("r1", &app, true).await;
+    let first = trial.decide(&app).await.unwrap().verdict().clone();
+    let kept = async || trial.store.verdict(&acme(), first.key).await.unwrap();
+    while kept().await.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let later = trial.now.checked_add(SignedDuration::from_secs(1)).unwrap();
+    let second = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    assert_eq!(second, first, "taken from the store, and not evaluated again");
+
+    trial.push("r2", &image("other"), true).await;
+    let third = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    assert_eq!(third.key, first.key, "what is about other images does not matter");
+    trial.push("r3", &app, true).await;
+    let fourth = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    assert_ne!(fourth.key, first.key);
+}
+
+#[tokio::test]
+async fn what_is_reachable_closes_with_its_image() {
+    let mut trial = Trial::new().await;
+    let (app, other) = (image("app"), image("other"));
+    let layer = |seed: &str| PinnedRef { digest: Digest::of(seed.as_bytes()), ..app.clone() };
+    trial.push("r1", &app, true).await;
+    let Outcome::Permit(permit) = trial.decide(&app).await.unwrap() else { panic!("it is allowed") };
+    assert!(trial.gate.permit_child(&acme(), &layer("l1"), trial.now).await.unwrap().is_none());
+    trial.gate.grant(&permit, &[layer("l1").digest, layer("l2").digest]).await.unwrap();
+    for gate in [Arc::clone(&trial.gate), Arc::new(trial.another_gate())] {
+        let child = gate.permit_child(&acme(), &layer("l1"), trial.now).await.unwrap().unwrap();
+        assert_eq!((child.pinned(), child.root()), (&layer("l1"), app.digest));
+        assert!(gate.permit_child(&acme(), &layer("l3"), trial.now).await.unwrap().is_none());
+        let beta = "beta".parse().unwrap();
+        assert!(gate.permit_child(&beta, &layer("l1"), trial.now).await.unwrap().is_none(), "another tenant's");
+        let elsewhere = PinnedRef { repository: "registry.acme.dev/skynet/other".parse().unwrap(), ..layer("l1") };
+        assert!(gate.permit_child(&acme(), &elsewhere, trial.now).await.unwrap().is_none(), "another repository's");
+    }
+    trial.pass(SignedDuration::from_secs(1));
+    trial.push("r2", &app, false).await;
+    assert!(trial.gate.permit_child(&acme(), &layer("l1"), trial.now).await.unwrap().is_none());
+
+    // The same layer in an image that is allowed.
+    trial.push("r3", &other, true).await;
+    let Outcome::Permit(permit) = trial.decide(&other).await.unwrap() else { panic!("it is allowed") };
+    trial.gate.grant(&permit, &[layer("l1").digest]).await.unwrap();
+    assert!(trial.gate.permit_child(&acme(), &layer("l1"), trial.now).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn bytes_that_are_missing_are_looked_for_again() {
+    let mut trial = Trial::new().await;
+    let app = image("app");
+    let bill = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: release}\nspec:\n  materials:\n    - {name: image, type: CONTAINER_IMAGE, output: true}\n    - {name: report, type: EVIDENCE}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n";
+    trial.apply("release", bill).await;
+    let report = crate::trial::file("report", contracts::MaterialType::Evidence, b"{\"ok\":true}");
+    let statement = craft("r1", &app, vec![report], trial.now).statement();
+    trial.registry.attach(app.digest, trial.sign(&statement));
+    assert_eq!(trial.codes(&app).await, only(Code::MaterialBytesAbsent));
+    trial.upload(b"{\"ok\":true}").await;
+    trial.pass(AFTER_DENY);
+    assert_eq!(trial.codes(&app).await, None);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(bool),
+    Apply(usize),
+    Attach,
+    Pass(i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        any::<bool>().prop_map(Step::Push),
+        (0..3usize).prop_map(Step::Apply),
+        Just(Step::Attach),
+        (1..400i64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever happens, a gate that remembers answers as one that never saw anything before.
+    #[test]
+    fn remembered_and_computed_answers_are_equal(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut trial = Trial::new().await;
+            let app = image("app");
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Push(with_note) => {
+                        let others = if with_note { vec![text("note", "n")] } else { Vec::new() };
+                        let statement = craft(&format!("r{number}"), &app, others, trial.now).statement();
+                        trial.receive(trial.sign(&statement)).await.unwrap();
+                    }
+                    Step::Apply(which) => {
+                        let more = ["", "    maxAge: 5m\n", "    enforcement: warn\n"][which];
+                        trial.apply("release", &contract("release", more)).await;
+                    }
+                    Step::Attach => {
+                        let others = vec![text("note", "beside")];
+                        let statement = craft(&format!("b{number}"), &app, others, trial.now).statement();
+                        trial.registry.attach(app.digest, trial.sign(&statement));
+                        // Until the next look the two may differ, by design.
+                        trial.pass(INTERVAL);
+                    }
+                    Step::Pass(seconds) => trial.pass(SignedDuration::from_secs(seconds)),
+                }
+                let remembered = trial.verdict(&app).await;
+                let fresh = trial.another_gate().decide(&acme(), &app, trial.now).await.unwrap();
+                assert_eq!(codes(&remembered), codes(&fresh.verdict().verdict));
+                assert_eq!(trial.verdict(&app).await, remembered, "asked twice");
+            }
+        });
+    }
+}

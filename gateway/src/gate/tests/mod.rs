@@ -1,0 +1,5 @@
+//! The gate over the real store, with a registry that does what the test says.
+
+mod beside;
+mod memory;
+mod own;

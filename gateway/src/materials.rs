@@ -1,0 +1,173 @@
+//! The bytes of a run's materials, fetched from the evidence folder and hashed again, and the rules over them.
+//!
+//! What the statement says of its bytes being somewhere else counts for nothing: only the contract may say that
+//! they need not be here.
+
+use bytes::Bytes;
+use contracts::{
+    Code, Decision, Digest, EvidencePlace, Finding, Hasher, MaterialType, PinnedRef, Verification, Verified,
+    contract::Contract,
+    crafting::{CraftedRun, DeclaredMaterial},
+    limits,
+};
+use futures::StreamExt;
+use jiff::Timestamp;
+use policies::{Attested, EvaluateError, Evaluation, Evidence, MaterialEvidence, Phase, RuleSet};
+
+use crate::{
+    evidence::{EvidenceError, EvidenceFolder},
+    names::Name,
+};
+
+/// One material's bytes, or why there are none.
+enum Fetched {
+    /// Here they are.
+    Bytes(Bytes),
+    /// They are inside the statement.
+    Inline,
+    /// They are not needed, or were hashed where they lie: nothing reads them.
+    Reference,
+    /// They were never uploaded, or were lost.
+    Absent,
+    /// They are more than is read.
+    TooLarge(usize),
+}
+
+/// What was fetched for a run, in the order of its materials.
+pub(crate) struct Materials(Vec<Fetched>);
+
+/// Fetches the bytes of a run's materials.
+///
+/// # Errors
+/// When the disk fails. Bytes that are not there are no error.
+pub(crate) async fn fetch(
+    evidence: &EvidenceFolder,
+    organization: &Name,
+    run: &CraftedRun,
+    contract: &Contract,
+) -> Result<Materials, EvidenceError> {
+    let mut fetched = Vec::with_capacity(run.materials.len());
+    let mut left = limits::MATERIALS_BYTES;
+    for material in &run.materials {
+        let elsewhere = contract.material(&material.name).is_some_and(|clause| clause.skip_upload);
+        let one = if elsewhere || material.kind == MaterialType::ContainerImage {
+            Fetched::Reference
+        } else if material.inline.is_some() {
+            Fetched::Inline
+        } else if material.kind == MaterialType::Artifact {
+            hashed(evidence, organization, material.digest).await?
+        } else {
+            let max = left.min(limits::MATERIAL_DOCUMENT_BYTES);
+            read(evidence, organization, material.digest, max).await?
+        };
+        if let Fetched::Bytes(bytes) = &one {
+            left = left.saturating_sub(bytes.len());
+        }
+        fetched.push(one);
+    }
+    Ok(Materials(fetched))
+}
+
+async fn read(
+    evidence: &EvidenceFolder,
+    organization: &Name,
+    digest: Digest,
+    max: usize,
+) -> Result<Fetched, EvidenceError> {
+    match evidence.read(organization, digest, max as u64).await {
+        Ok(Some(bytes)) => Ok(Fetched::Bytes(bytes)),
+        Ok(None) | Err(EvidenceError::Damaged { .. }) => Ok(Fetched::Absent),
+        Err(EvidenceError::TooLarge { .. }) => Ok(Fetched::TooLarge(max)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hashes what no rule reads as a document, however large it is, without holding it.
+async fn hashed(evidence: &EvidenceFolder, organization: &Name, digest: Digest) -> Result<Fetched, EvidenceError> {
+    let Some(stored) = evidence.stored(organization, digest).await? else { return Ok(Fetched::Absent) };
+    let mut stream = std::pin::pin!(stored.into_stream());
+    let mut hasher = Hasher::default();
+    while let Some(piece) = stream.next().await {
+        hasher.update(&piece.map_err(|e| EvidenceError::Disk { doing: "read", reason: e.to_string() })?);
+    }
+    Ok(if hasher.finish() == digest { Fetched::Reference } else { Fetched::Absent })
+}
+
+impl Materials {
+    /// Whether bytes are missing that may still be uploaded: what is decided without them is not to be kept.
+    pub(crate) fn incomplete(&self) -> bool {
+        self.0.iter().any(|fetched| matches!(fetched, Fetched::Absent))
+    }
+
+    /// Reads each material as what its type says. What cannot be read is a finding, and stands in the way.
+    fn parse(self, run: &CraftedRun) -> (Vec<MaterialEvidence>, Vec<Finding>) {
+        let (mut materials, mut findings) = (Vec::with_capacity(self.0.len()), Vec::new());
+        for (declared, fetched) in run.materials.iter().zip(self.0) {
+            let read = match fetched {
+                Fetched::Bytes(bytes) => MaterialEvidence::from_bytes(declared, &bytes),
+                Fetched::Inline => {
+                    MaterialEvidence::from_bytes(declared, declared.inline.as_deref().unwrap_or_default())
+                }
+                Fetched::Reference => Ok(MaterialEvidence::reference(declared)),
+                Fetched::Absent => Ok(MaterialEvidence::absent(declared)),
+                Fetched::TooLarge(max) => Err(too_large(declared, max)),
+            };
+            match read {
+                Ok(material) => materials.push(material),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        (materials, findings)
+    }
+}
+
+/// An attestation of a run that is to be judged.
+pub(crate) struct RunEvidence<'r> {
+    /// The attestation.
+    pub(crate) verified: &'r Verified<Verification>,
+    /// When it was first received.
+    pub(crate) received_at: Timestamp,
+    /// What it says of its run.
+    pub(crate) run: &'r CraftedRun,
+    /// What was fetched for it.
+    pub(crate) materials: Materials,
+}
+
+/// Evaluates the rules over one run. A material that cannot be read denies, whatever the rules say.
+///
+/// # Errors
+/// When a rule could not be evaluated to its end for no fault of its own.
+pub(crate) fn evaluate(
+    rules: &RuleSet,
+    of: RunEvidence<'_>,
+    subject: Option<&PinnedRef>,
+    phase: Phase,
+    now: Timestamp,
+) -> Result<Evaluation, EvaluateError> {
+    let (materials, unreadable) = of.materials.parse(of.run);
+    let evidence = Evidence::of_run(Attested::new(of.verified, of.received_at), materials);
+    let mut evaluation = policies::evaluate(rules, &evidence, subject, phase, now)?;
+    if !unreadable.is_empty() {
+        evaluation.decision = Decision::Deny;
+        // That it is missing would only be said because it could not be read.
+        let about = |finding: &Finding| finding.evidence.as_ref().and_then(|place| place.material.clone());
+        let told: Vec<_> = unreadable.iter().filter_map(about).collect();
+        evaluation.findings.retain(|finding| {
+            !matches!(finding.code, Code::MaterialMissing | Code::MaterialBytesAbsent)
+                || about(finding).is_none_or(|name| !told.contains(&name))
+        });
+        evaluation.findings.extend(unreadable);
+    }
+    Ok(evaluation)
+}
+
+fn too_large(declared: &DeclaredMaterial, max: usize) -> Finding {
+    let place = EvidencePlace { attestation: None, material: Some(declared.name.clone()) };
+    let message = format!(
+        "the material `{}` has more than {max} bytes, the most that is still read of one run's materials",
+        declared.name
+    );
+    Finding::error(Code::LimitReached, message)
+        .in_evidence(place)
+        .mend("make the document smaller, or record it as an `ARTIFACT`, which is only hashed")
+}

@@ -1,0 +1,176 @@
+//! Whom signatures are checked against: each contract's signers, else the organization's default ones.
+//!
+//! This module must not check a signature itself: `contracts::verify` does.
+
+use std::sync::Arc;
+
+use contracts::{
+    AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerPolicy, TrustRoot, Verification, Verified,
+    VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
+};
+use jiff::Timestamp;
+use moka::sync::Cache;
+
+/// Memory for verified attestations, in bytes of their bundles.
+const VERIFIED_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Who may speak for one contract.
+#[derive(Debug)]
+pub struct Trust {
+    root: TrustRoot,
+    signers: SignerPolicy,
+    digest: Digest,
+}
+
+/// Why an attestation does not speak for a contract.
+#[derive(Debug, thiserror::Error)]
+pub enum Untrusted {
+    /// It is not a bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Its signatures do not verify.
+    #[error(transparent)]
+    Signature(#[from] VerifyError),
+    /// They do, but are not those of enough of the signers.
+    #[error("the attestation is signed by {signed}, and not by {threshold} of the signers that the contract names")]
+    Signers {
+        /// Who signed.
+        signed: String,
+        /// How many distinct signers it takes.
+        threshold: u32,
+    },
+}
+
+impl Untrusted {
+    /// The reason as a finding.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let code = match self {
+            Self::Bundle(_) => Code::AttestationMalformed,
+            Self::Signature(error) => error.code(),
+            Self::Signers { .. } => Code::SignerNotAllowed,
+        };
+        let mend = match code {
+            Code::SignerNotAllowed => {
+                "sign with a key or identity that the contract names under `signers` (without it: one of the organization's default signers)"
+            }
+            _ => "sign the attestation again and push what the signing tool wrote, unchanged",
+        };
+        Finding::error(code, self.to_string()).mend(mend)
+    }
+}
+
+impl Trust {
+    /// The signers of a revision, else the organization's default ones, vouched for by the authorities of `roots`.
+    /// `None`: neither names anybody, so nobody can speak for the contract.
+    ///
+    /// # Errors
+    /// When a default signer is not a key, or there are more keys than are tried.
+    pub fn of(revision: &Revision, settings: &OrganizationSettings, roots: &TrustRoot) -> Result<Option<Self>, String> {
+        let signers = match revision.signer_policy() {
+            Some(signers) => signers.clone(),
+            None => {
+                let mut keys = Vec::new();
+                for pem in &settings.default_signers {
+                    let key =
+                        PublicKey::from_pem(pem).map_err(|e| format!("a default signer of the organization: {e}"))?;
+                    keys.push(AllowedSigner::Key(key));
+                }
+                if keys.is_empty() {
+                    return Ok(None);
+                }
+                SignerPolicy::new(1, keys).map_err(|e| e.to_string())?
+            }
+        };
+        let root = roots.with_keys(signers.keys().cloned().collect()).map_err(|e| e.to_string())?;
+        let mut hasher = Hasher::default();
+        hasher.update_framed(root.digest().as_bytes());
+        hasher.update_framed(&signers.threshold().to_be_bytes());
+        for signer in signers.allowed() {
+            hasher.update_framed(signer.identity().to_string().as_bytes());
+        }
+        Ok(Some(Self { root, signers, digest: hasher.finish() }))
+    }
+
+    /// Over the keys, the roots, the signers and the threshold.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Verifies that an attestation speaks for the contract.
+    ///
+    /// # Errors
+    /// When its signatures do not verify, or are not those of enough of the signers.
+    pub fn verify(&self, bundle: &Bundle, now: Timestamp) -> Result<Verified<Verification>, Untrusted> {
+        let verified = self.root.verify(bundle, now)?;
+        self.allows(&verified)?;
+        Ok(verified)
+    }
+
+    fn allows(&self, verified: &Verified<Verification>) -> Result<(), Untrusted> {
+        if self.signers.satisfied_by(&verified.signers) {
+            return Ok(());
+        }
+        let signed: Vec<String> = verified.signers.iter().map(ToString::to_string).collect();
+        Err(Untrusted::Signers { signed: signed.join(", "), threshold: self.signers.threshold() })
+    }
+}
+
+/// Attestations that were verified, by bundle and trust. Only successes are remembered: they stay true, as what is
+/// proven of a signature does not change while the trust is the same.
+pub struct Verifications {
+    memory: Cache<(Digest, Digest), Known>,
+}
+
+#[derive(Clone)]
+struct Known {
+    bytes: u32,
+    verified: Arc<Verified<Verification>>,
+}
+
+impl Default for Verifications {
+    fn default() -> Self {
+        let weigher = |_: &(Digest, Digest), known: &Known| known.bytes.saturating_mul(4);
+        Self { memory: Cache::builder().max_capacity(VERIFIED_BYTES).weigher(weigher).build() }
+    }
+}
+
+impl Verifications {
+    /// Verifies that stored bytes speak for a contract.
+    ///
+    /// # Errors
+    /// When they are not a bundle, or do not speak for it.
+    pub fn of_bytes(
+        &self,
+        trust: &Trust,
+        id: Digest,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<Arc<Verified<Verification>>, Untrusted> {
+        match self.memory.get(&(id, trust.digest)) {
+            Some(known) => Ok(known.verified),
+            None => self.of_bundle(trust, &Bundle::parse(bytes)?, now),
+        }
+    }
+
+    /// Verifies that a bundle speaks for a contract.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn of_bundle(
+        &self,
+        trust: &Trust,
+        bundle: &Bundle,
+        now: Timestamp,
+    ) -> Result<Arc<Verified<Verification>>, Untrusted> {
+        let key = (bundle.id(), trust.digest);
+        if let Some(known) = self.memory.get(&key) {
+            return Ok(known.verified);
+        }
+        let verified = Arc::new(trust.verify(bundle, now)?);
+        let bytes = u32::try_from(bundle.bytes().len()).unwrap_or(u32::MAX);
+        self.memory.insert(key, Known { bytes, verified: Arc::clone(&verified) });
+        Ok(verified)
+    }
+}
