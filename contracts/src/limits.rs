@@ -60,8 +60,8 @@ pub const DECISION_TIME: Duration = Duration::from_secs(20);
 /// How far a proven signing time may lie ahead of our clock.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a tenth of it.
-pub const RULE_INSTRUCTIONS: usize = 10_000_000;
+/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a twentieth of it.
+pub const RULE_INSTRUCTIONS: usize = 30_000_000;
 /// What the functions that one Rego rule calls may produce altogether, in bytes.
 pub const RULE_PRODUCED_BYTES: usize = 64 * 1024 * 1024;
 /// What one function call of a Rego rule may read or produce as text, in bytes.

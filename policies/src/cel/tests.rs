@@ -92,6 +92,29 @@ fn mistakes_are_found_when_compiling() {
 }
 
 #[test]
+fn hostile_sources_are_refused_without_taking_the_process_along() {
+    let sources = [
+        format!("{}true", "!".repeat(2000)),
+        format!("{}1 == 1", "-".repeat(2000)),
+        format!("{}1{} == 1", "[".repeat(1000), "]".repeat(1000)),
+        format!("{}1", "{".repeat(2000)),
+        format!("attestation{} == 1", ".a".repeat(1000)),
+        format!("attestation{} == 1", "[0]".repeat(650)),
+        format!("true{}", " ? true : true".repeat(140)),
+        format!("attestation{}", ".all(x, true".repeat(160)),
+        format!("attestation{} == 1", ".f()".repeat(500)),
+        "true".to_owned() + &" || true".repeat(250),
+    ];
+    for source in sources {
+        match compile(&source, &origin()) {
+            Err(mistakes) => assert!(!mistakes.is_empty()),
+            // Pairs of `!` and `-` cancel out where they are read.
+            Ok(_) => assert!(source.starts_with(['t', '!', '-']), "{source}"),
+        }
+    }
+}
+
+#[test]
 fn looking_at_too_much_ends_soon() {
     let items = (0..3000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>().join(",");
     let document = format!("{{\"a\":[{items}]}}");

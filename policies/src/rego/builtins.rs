@@ -1,15 +1,26 @@
-//! The functions that policies may call, and what each may cost. The engine looks at no limit inside one call, so
-//! every function whose result could be much larger than what it was given is checked before it runs, and
-//! everything produced is counted. The engine also takes an error inside a rule for "this rule does not apply",
-//! which lets a violation go unseen; here every error of a function or of arithmetic ends the run.
+//! The functions that policies may call, bound to checked forms. The engine looks at no limit inside one call, so every
+//! function whose result could be much larger than what it was given is checked before it runs (`costs`), and everything
+//! produced is counted. The engine also takes an error inside a rule for "this rule does not apply", which lets a
+//! violation go unseen; here every error of a function or of arithmetic ends the run.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
-use contracts::limits::{RULE_NUMBER_BITS, RULE_PRODUCED_BYTES, RULE_RANGE, RULE_TEXT_BYTES};
+use contracts::limits::{RULE_NUMBER_BITS, RULE_PRODUCED_BYTES};
 use regorus::{
     LimitError, Value,
     rvm::{Instruction, Program, instructions::BuiltinCallParams, program::BuiltinInfo},
     unstable::{BUILTINS, BuiltinFcn},
+};
+
+use super::{
+    conflicts::AGREE,
+    costs::{
+        TOO_BIG, bits, formatted, joined, numeral, pairs, pattern, product, range, regex_replaced, rendered, replaced,
+        replaced_n, shift, text, trimmed, unchecked, zone,
+    },
 };
 
 /// Why a call ended the run.
@@ -27,12 +38,15 @@ thread_local! {
     static SPENT: Cell<usize> = const { Cell::new(0) };
     static STOPPED: RefCell<Option<Stopped>> = const { RefCell::new(None) };
     static NOW_NS: Cell<i64> = const { Cell::new(0) };
+    /// What each rule with several definitions was found to be, and for which arguments.
+    static FOUND: RefCell<BTreeMap<Value, (Value, Value)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Starts counting for a run on this thread. `now_ns` is what `time.now_ns()` answers.
 pub(super) fn begin(now_ns: i64) {
     SPENT.set(0);
     STOPPED.take();
+    FOUND.take();
     NOW_NS.set(now_ns);
 }
 
@@ -55,7 +69,10 @@ pub(super) fn is_allowed(name: &str) -> bool {
 /// Puts the bounded functions into a compiled program.
 pub(super) fn bind(program: &mut Program) -> Result<(), &'static str> {
     for (info, resolved) in program.builtin_info_table.iter().zip(&mut program.resolved_builtins) {
-        resolved.0 = bounded(&info.name).ok_or("it calls a function that is not on the list")?.0;
+        resolved.0 = match info.name.as_str() {
+            AGREE => |_, _, args, _| Ok(agree(args)?),
+            name => bounded(name).ok_or("it calls a function that is not on the list")?.0,
+        };
     }
     if program.resolved_builtins.len() != program.builtin_info_table.len() {
         return Err("its functions cannot be bounded");
@@ -63,13 +80,34 @@ pub(super) fn bind(program: &mut Program) -> Result<(), &'static str> {
     bind_arithmetic(program)
 }
 
+/// Compares the values of one rule, of one key of an object (`[name, "key", key]`), or of one call of a function
+/// (`[name, "call", arguments…]`; as nothing is recursive, a function is asked for one set of arguments at a time).
+fn agree(args: &[Value]) -> Result<Value, LimitError> {
+    let [key, value] = args else { return Err(stop(Stopped::Error("a rule has no value".to_owned()))) };
+    let (name, kind) = match key {
+        Value::Array(parts) => (parts.first().unwrap_or(key), parts.get(1)),
+        _ => (key, None),
+    };
+    let of_call = kind.is_some_and(|kind| *kind == Value::from("call"));
+    let place = if of_call { name } else { key };
+    let found = FOUND
+        .with_borrow(|found| found.get(place).filter(|(asked, _)| asked == key).map(|(_, before)| before == value));
+    match found {
+        Some(true) => Ok(value.clone()),
+        Some(false) => {
+            let name = name.as_string().map(ToString::to_string).unwrap_or_default();
+            Err(stop(Stopped::Error(format!("its rule `{name}` has two values at once"))))
+        }
+        None => {
+            FOUND.with_borrow_mut(|found| found.insert(place.clone(), (key.clone(), value.clone())));
+            if of_call { Ok(value.clone()) } else { spend(160).map(|()| value.clone()) }
+        }
+    }
+}
+
 /// Whether the program asks for the time.
 pub(super) fn reads_now(program: &Program) -> bool {
     program.builtin_info_table.iter().any(|info| info.name == "time.now_ns")
-}
-
-fn unchecked(_: &[Value]) -> Result<(), &'static str> {
-    Ok(())
 }
 
 macro_rules! bounded {
@@ -222,12 +260,13 @@ fn after(result: Value) -> Result<Value, LimitError> {
         Value::Object(fields) => fields.len().saturating_mul(96),
         _ => 8,
     };
-    let spent = SPENT.get().saturating_add(size);
+    spend(size).map(|()| result)
+}
+
+fn spend(bytes: usize) -> Result<(), LimitError> {
+    let spent = SPENT.get().saturating_add(bytes);
     SPENT.set(spent);
-    if spent > RULE_PRODUCED_BYTES {
-        return Err(stop(Stopped::Budget("it produces too much data")));
-    }
-    Ok(result)
+    if spent > RULE_PRODUCED_BYTES { Err(stop(Stopped::Budget("it produces too much data"))) } else { Ok(()) }
 }
 
 fn failed(name: &str, message: &str) -> LimitError {
@@ -235,199 +274,6 @@ fn failed(name: &str, message: &str) -> LimitError {
     let line = message.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let line = line.strip_prefix("error: ").unwrap_or(line);
     stop(Stopped::Error(format!("`{name}` failed: {}", line.chars().take(300).collect::<String>())))
-}
-
-/// What is given is neither long text nor a large pile of texts.
-fn text(args: &[Value]) -> Result<(), &'static str> {
-    let long = |value: &Value| matches!(value, Value::String(text) if text.len() > RULE_TEXT_BYTES);
-    if args.iter().any(long) { Err("it works on a text that is too long") } else { Ok(()) }
-}
-
-/// Each character of the text is looked for among those to trim.
-fn trimmed(args: &[Value]) -> Result<(), &'static str> {
-    text(args)?;
-    if length(args.get(1)) > 1024 { Err("it trims too many different characters") } else { Ok(()) }
-}
-
-/// Each of the first is tried with each of the second.
-fn pairs(args: &[Value]) -> Result<(), &'static str> {
-    let size = |value: &Value| match value {
-        Value::Array(items) => items.len(),
-        Value::Set(items) => items.len(),
-        _ => 1,
-    };
-    let pairs = args.iter().map(size).fold(1, usize::saturating_mul);
-    if pairs > 10_000_000 { Err("it compares too many pairs") } else { Ok(()) }
-}
-
-fn pattern(args: &[Value]) -> Result<(), &'static str> {
-    text(args)?;
-    match args.first() {
-        Some(Value::String(pattern)) if pattern.len() > 4096 => Err("it uses a pattern that is too long"),
-        _ => Ok(()),
-    }
-}
-
-/// Time zones are those of the time zone database; the machine's own would make answers differ between machines.
-fn zone(args: &[Value]) -> Result<(), &'static str> {
-    text(args)?;
-    let local = |value: &Value| matches!(value, Value::String(name) if name.eq_ignore_ascii_case("local"));
-    let names_local = |value: &Value| match value {
-        Value::Array(items) => items.iter().any(local),
-        other => local(other),
-    };
-    if args.iter().any(names_local) { Err("it asks for the machine's own time zone") } else { Ok(()) }
-}
-
-fn range(args: &[Value]) -> Result<(), &'static str> {
-    const TOO_LONG: &str = "it asks for a range of too many numbers";
-    let mut bounds = args.iter().take(2).map(|value| value.as_i64().ok());
-    match (bounds.next().flatten(), bounds.next().flatten()) {
-        (Some(from), Some(to)) if from.abs_diff(to) <= RULE_RANGE => Ok(()),
-        (Some(_), Some(_)) => Err(TOO_LONG),
-        // Not numbers: the function says so itself. Numbers out of range are too many in any case.
-        _ if args.iter().all(|value| matches!(value, Value::Number(_))) => Err(TOO_LONG),
-        _ => Ok(()),
-    }
-}
-
-fn bits(value: &Value) -> u64 {
-    match value {
-        Value::Number(number) if number.as_i64().is_some() || number.as_u64().is_some() => 64,
-        Value::Number(number) if number.is_integer() => number.as_big().map_or(1100, |big| big.bits()),
-        _ => 64,
-    }
-}
-
-const TOO_BIG: &str = "it computes a number that is too large";
-
-fn shift(args: &[Value]) -> Result<(), &'static str> {
-    let by = args.get(1).and_then(|value| value.as_i64().ok()).unwrap_or(i64::MAX);
-    let size = args.first().map_or(0, bits);
-    if by < 0 || size.saturating_add(by.unsigned_abs()) > RULE_NUMBER_BITS { Err(TOO_BIG) } else { Ok(()) }
-}
-
-fn product(args: &[Value]) -> Result<(), &'static str> {
-    let size = |items: &mut dyn Iterator<Item = &Value>| items.map(bits).fold(0, u64::saturating_add);
-    let size = match args.first() {
-        Some(Value::Array(items)) => size(&mut items.iter()),
-        Some(Value::Set(items)) => size(&mut items.iter()),
-        _ => 0,
-    };
-    if size > RULE_NUMBER_BITS { Err(TOO_BIG) } else { Ok(()) }
-}
-
-/// A number as text: its exponent would otherwise buy any number of digits.
-fn numeral(args: &[Value]) -> Result<(), &'static str> {
-    let Some(Value::String(text)) = args.first() else { return Ok(()) };
-    let exponent = text.rsplit_once(['e', 'E']).map_or("", |(_, exponent)| exponent);
-    let digits = exponent.bytes().filter(u8::is_ascii_digit).count();
-    if text.len() > 400 || digits > 3 { Err(TOO_BIG) } else { Ok(()) }
-}
-
-const TOO_LONG: &str = "it makes a text that is too long";
-
-fn at_most(bytes: usize) -> Result<(), &'static str> {
-    if bytes > RULE_TEXT_BYTES { Err(TOO_LONG) } else { Ok(()) }
-}
-
-fn length(value: Option<&Value>) -> usize {
-    match value {
-        Some(Value::String(text)) => text.len(),
-        _ => 0,
-    }
-}
-
-fn joined(args: &[Value]) -> Result<(), &'static str> {
-    let separator = length(args.first());
-    let total = |items: &mut dyn Iterator<Item = &Value>| {
-        items.map(|item| length(Some(item)).saturating_add(separator)).fold(0, usize::saturating_add)
-    };
-    at_most(match args.get(1) {
-        Some(Value::Array(items)) => total(&mut items.iter()),
-        Some(Value::Set(items)) => total(&mut items.iter()),
-        _ => 0,
-    })
-}
-
-fn grown(text: usize, old: usize, new: usize) -> usize {
-    let times = text.checked_div(old).unwrap_or(text).saturating_add(1);
-    text.saturating_add(times.saturating_mul(new))
-}
-
-fn replaced(args: &[Value]) -> Result<(), &'static str> {
-    at_most(grown(length(args.first()), length(args.get(1)), length(args.get(2))))
-}
-
-fn replaced_n(args: &[Value]) -> Result<(), &'static str> {
-    let Some(Value::Object(patterns)) = args.first() else { return Ok(()) };
-    let size = |text, (old, new): (&Value, &Value)| grown(text, length(Some(old)), length(Some(new)));
-    at_most(patterns.iter().fold(length(args.get(1)), size))
-}
-
-/// Every match may be put in once for each `$` of the replacement.
-fn regex_replaced(args: &[Value]) -> Result<(), &'static str> {
-    let [text, expression, Value::String(new), ..] = args else { return Ok(()) };
-    pattern(std::slice::from_ref(expression))?;
-    let text = length(Some(text));
-    let references = new.bytes().filter(|byte| *byte == b'$').count();
-    at_most(grown(text, 1, new.len()).saturating_add(text.saturating_mul(references)))
-}
-
-/// A rendered value is at most so many texts and nodes.
-fn rendered(args: &[Value]) -> Result<(), &'static str> {
-    let mut left = RULE_TEXT_BYTES;
-    for arg in args {
-        left = measured(arg, left, 0)?;
-    }
-    Ok(())
-}
-
-/// What is left of `left` after rendering: values share their parts, so a small one may be long when written out.
-fn measured(value: &Value, left: usize, depth: usize) -> Result<usize, &'static str> {
-    if depth > 200 {
-        return Err("it renders a value that is nested too deeply");
-    }
-    let spend = |left: usize, bytes: usize| left.checked_sub(bytes).ok_or(TOO_LONG);
-    let mut left = spend(left, 4)?;
-    match value {
-        Value::String(text) => left = spend(left, text.len())?,
-        Value::Number(_) => left = spend(left, usize::try_from(bits(value) / 3).unwrap_or(usize::MAX))?,
-        Value::Array(items) => {
-            for item in items.iter() {
-                left = measured(item, left, depth + 1)?;
-            }
-        }
-        Value::Set(items) => {
-            for item in items.iter() {
-                left = measured(item, left, depth + 1)?;
-            }
-        }
-        Value::Object(fields) => {
-            for (key, field) in fields.iter() {
-                left = measured(field, measured(key, left, depth + 1)?, depth + 1)?;
-            }
-        }
-        _ => {}
-    }
-    Ok(left)
-}
-
-/// A width or precision in a format buys as much text as it says.
-fn formatted(args: &[Value]) -> Result<(), &'static str> {
-    if let Some(Value::String(format)) = args.first() {
-        let digits = |run: &str| run.len() > 3;
-        let wide = format.split('%').skip(1).any(|verb| {
-            let verb: &str = verb.split(|c: char| c.is_alphabetic()).next().unwrap_or_default();
-            verb.contains('*') || verb.split(|c: char| !c.is_ascii_digit()).any(digits)
-        });
-        if wide {
-            return Err("it formats a text that is too wide");
-        }
-        let verbs = format.bytes().filter(|byte| *byte == b'%').count();
-        at_most(format.len().saturating_add(verbs.saturating_mul(1000)))?;
-    }
-    rendered(args)
 }
 
 /// The engine's own arithmetic is neither bounded nor does its error end a run, so it becomes calls of these.

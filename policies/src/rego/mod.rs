@@ -4,6 +4,8 @@
 mod answer;
 mod boilerplate;
 mod builtins;
+mod conflicts;
+mod costs;
 mod scope;
 
 use std::{
@@ -128,7 +130,12 @@ fn compile_as(source: &str, v0: bool, origin: &Origin) -> Result<Script, Vec<Fin
     }
     let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
     let added = boilerplate::missing(&names, syntax);
-    let edited = edit(source, found.edits);
+    let mut edited = edit(source, found.edits);
+    // Again, as names may have changed.
+    let mut engine = parse_as(&edited, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
+    if let Some(module) = engine.get_modules().first() {
+        edited = edit(&edited, conflicts::edits(module, &edited));
+    }
     if edited != source || !added.is_empty() {
         let whole = format!("{edited}\n{added}");
         engine = parse_as(&whole, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
@@ -243,8 +250,9 @@ fn run_error(error: &VmError) -> RunError {
 }
 
 fn edit(source: &str, mut edits: Vec<Edit>) -> String {
-    edits.sort_by_key(|edit| edit.start);
-    edits.dedup_by_key(|edit| edit.start);
+    // What is put in at a place comes before what replaces it.
+    edits.sort_by_key(|edit| (edit.start, edit.end));
+    edits.dedup();
     let mut edited = String::with_capacity(source.len());
     let mut at = 0;
     for edit in edits {

@@ -23,7 +23,7 @@ pub(super) enum MistakeKind {
 }
 
 /// Replace the bytes `start..end` of the source.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     pub(super) start: usize,
     pub(super) end: usize,
@@ -431,7 +431,7 @@ fn root(expr: &Expr) -> Option<&str> {
 }
 
 /// `a.b.c`, when the chain has fixed components only.
-fn path(expr: &Expr) -> Option<String> {
+pub(super) fn path(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Var { span, .. } => Some(span.text().to_owned()),
         Expr::RefDot { refr, field, .. } => Some(format!("{}.{}", path(refr)?, field.0.text())),
@@ -465,7 +465,7 @@ fn is_constant(expr: &Expr) -> bool {
 }
 
 /// The direct parts of an expression that brings no names of its own.
-fn parts(expr: &Expr) -> Vec<&Expr> {
+pub(super) fn parts(expr: &Expr) -> Vec<&Expr> {
     match expr {
         Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().map(AsRef::as_ref).collect(),
         Expr::Object { fields, .. } => {

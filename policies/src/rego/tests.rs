@@ -179,6 +179,45 @@ fn an_error_ends_the_run_wherever_it_happens() {
 }
 
 #[test]
+fn a_rule_with_two_values_is_an_error() {
+    let input = r#"{"a":true,"b":true,"list":[1,2]}"#;
+    for body in [
+        "s := \"high\" if input.a\ns := \"low\" if input.b\nviolations contains \"x\" if s == \"high\"",
+        "s if input.a\ns := false if input.b\nviolations contains \"x\" if s",
+        "f(x) := 1 if x == 1\nf(_) := 2 if input.b\nviolations contains \"x\" if f(1) == 1",
+        "f([x, _]) := x\nf([_, y]) := y\nviolations contains \"x\" if f(input.list) == 1",
+        "s := \"high\" if input.a\nelse := \"none\"\ns := \"low\" if input.b\nviolations contains \"x\" if s == \"high\"",
+        "s := x if {\n\tsome x in input.list\n}\nviolations contains \"x\" if s == 1",
+        "s[k] := v if {\n\tk := \"k\"\n\tsome v in input.list\n}\nviolations contains \"x\" if s.k == 1",
+        "s.k := 1 if input.a\ns.k := 2 if input.b\nviolations contains \"x\" if s.k == 1",
+    ] {
+        let outcome = run(&policy(body), input);
+        assert!(matches!(outcome, Err(RunError::Error(_))), "{body}: {outcome:?}");
+    }
+    let old = "package main\ns = \"high\" { input.a }\ns = \"low\" { input.b }\nviolations[msg] { msg := s }";
+    assert!(matches!(run(old, input), Err(RunError::Error(_))));
+}
+
+#[test]
+fn definitions_that_agree_or_exclude_each_other_are_fine() {
+    for body in [
+        "s := \"x\" if input.a\ns := \"x\" if input.b\nviolations contains s",
+        "s if input.a\ns if input.b\nviolations contains \"x\" if s",
+        "s := \"y\" if input.c\ns := concat(\"\", [\"x\"]) if input.b\nviolations contains s",
+        "default s := \"y\"\ns := (\"x\") if input.b\ns := \"x\" if input.a\nviolations contains s",
+        "s := \"y\" if input.c\nelse := \"x\" if input.a\nelse := \"z\"\ns := \"q\" if input.c\nviolations contains s",
+        "f(1) := \"x\"\nf(2) := \"y\"\nviolations contains f(1) if f(2) == \"y\"",
+        "f(x) if x == 1\nf(x) if { x == 2 }\nviolations contains \"x\" if { f(1); f(2); not f(3) }",
+        "f(x, _) := y if { y := x; input.a }\nf(x, [_, _]) := x\nviolations contains f(\"x\", [1, 2])",
+        "s[k] := v if some k, v in {\"a\": \"x\", \"b\": \"y\"}\nviolations contains s.a if s.b == \"y\"",
+        "license := \"none\"\nf(license) := \"x\" if license == 1\nf(license) := \"y\" if license == 2\nviolations contains f(1) if f(2) == \"y\"",
+        "s := input.b in [true]\ns := true in [input.a] if input.a\nviolations contains \"x\" if s",
+    ] {
+        assert_eq!(messages(&policy(body), r#"{"a":true,"b":true}"#), ["x"], "{body}");
+    }
+}
+
+#[test]
 fn null_is_something() {
     assert_eq!(messages(&policy("violations contains \"x\" if input.a"), r#"{"a":null}"#), ["x"]);
     assert_eq!(messages(&policy("violations contains \"x\" if input.a > 7"), r#"{"a":"high"}"#), ["x"]);
