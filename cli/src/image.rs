@@ -144,4 +144,40 @@ mod tests {
             assert_eq!(is_loopback(host), plain, "{host}");
         }
     }
+
+    /// A registry that knows one tag, over plain HTTP on this machine.
+    async fn registry(digest: Digest) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 4096];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                let answer = match request.split(' ').nth(1) {
+                    Some("/v2/") => "200 OK\r\n".to_owned(),
+                    Some("/v2/shop/app/manifests/v1") => format!("200 OK\r\nDocker-Content-Digest: {digest}\r\n"),
+                    _ => "404 Not Found\r\n".to_owned(),
+                };
+                let whole = format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(whole.as_bytes()).await.unwrap();
+            }
+        });
+        host
+    }
+
+    #[tokio::test]
+    async fn a_tag_is_resolved_once_and_a_digest_is_taken_as_it_is() {
+        let digest = Digest::of(b"manifest");
+        let host = registry(digest).await;
+        let args = args::Registry::default();
+        let tagged = resolve(&format!("{host}/shop/app:v1"), &args, &|_| None).await.unwrap();
+        assert_eq!((tagged.digest, tagged.tag.map(|tag| tag.to_string())), (digest, Some("v1".to_owned())));
+        assert!(resolve(&format!("{host}/shop/app:v2"), &args, &|_| None).await.is_err());
+
+        let other = Digest::of(b"other");
+        let pinned = resolve(&format!("registry.invalid/shop/app:v1@{other}"), &args, &|_| None).await.unwrap();
+        assert_eq!((pinned.digest, pinned.tag), (other, None));
+    }
 }
