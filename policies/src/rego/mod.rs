@@ -6,6 +6,7 @@ mod boilerplate;
 mod builtins;
 mod conflicts;
 mod costs;
+mod defined;
 mod scope;
 
 use std::{
@@ -167,7 +168,9 @@ fn link(mut engine: Engine) -> Result<Script, String> {
     if program.has_host_await {
         return Err("the policy cannot be run: it waits for the host".to_owned());
     }
-    builtins::bind(&mut program).map_err(|why| format!("the policy cannot be run: {why}"))?;
+    builtins::bind(&mut program)
+        .and_then(|()| defined::guard(&mut program))
+        .map_err(|why| format!("the policy cannot be run: {why}"))?;
     Ok(Script { program: Arc::new(program), entry, reads_now, machines: Mutex::default() })
 }
 

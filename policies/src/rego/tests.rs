@@ -218,6 +218,38 @@ fn definitions_that_agree_or_exclude_each_other_are_fine() {
 }
 
 #[test]
+fn what_is_undefined_is_nothing() {
+    let input = r#"{"x":[{"y":2},3]}"#;
+    for (body, expected) in [
+        ("v := 1 if { c := input.nothing }", "-"),
+        ("v := 1 if c := input.nothing", "-"),
+        ("v := c if { some e in input.x; c := e.y }", "2"),
+        ("v := e.y if { some e in input.x }", "2"),
+        ("v := input.nothing if true\nelse := 7", "7"),
+        ("v[k] := e.y if { some k, e in input.x }", "{\"0\":2}"),
+        ("v contains e.y if { some e in input.x }", "[2]"),
+        ("v := [c | c := input.x[_].y]", "[2]"),
+        ("v := [e.y | some e in input.x]", "[2]"),
+        ("v := {k: e.y | some k, e in input.x}", "{\"0\":2}"),
+        ("v := {k: input.nothing | some k in [\"a\"]}", "{}"),
+        ("v := count([c | c := input.x[_].z])", "0"),
+        ("v := 1 if { every e in input.x { c := e.y } }", "-"),
+        ("v := 1 if { every e in input.x { c := [e] } }", "1"),
+        ("v := 1 if { not f(input.x) }\nf(x) if { c := x.nothing }", "1"),
+        ("v := [f(1), f(3)]\nf(x) := y if { x > 1; y := x + 1 }\nelse := y if { y := -1 }", "[-1,4]"),
+        ("v := [[a, b] | some a in [1, 2]; some b in [3, 4]; c := a + b; c > 4]", "[[1,4],[2,3],[2,4]]"),
+        ("v := [y | some x in [[1, 2], [3]]; y := [z | some z in x; z > 1]]", "[[2],[3]]"),
+        ("v := 1 if { every x in [1, 2] { some y in [1, 2]; z := y; z == x } }", "1"),
+        ("v := 1 if { every x in [1, 5] { some y in [1, 2]; z := y; z == x } }", "-"),
+        ("v := x if { x := false }", "false"),
+        ("v := x if { x := null }", "null"),
+    ] {
+        let found = messages(&policy(&format!("{body}\nviolations contains json.marshal(v)")), input);
+        assert_eq!(found.first().map_or("-", String::as_str), expected, "{body}");
+    }
+}
+
+#[test]
 fn null_is_something() {
     assert_eq!(messages(&policy("violations contains \"x\" if input.a"), r#"{"a":null}"#), ["x"]);
     assert_eq!(messages(&policy("violations contains \"x\" if input.a > 7"), r#"{"a":"high"}"#), ["x"]);
