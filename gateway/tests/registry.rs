@@ -154,10 +154,16 @@ async fn a_denied_image_gives_a_reason_and_no_bytes() {
         let path = format!("registry.test/skynet/app/manifests/{reference}");
         let answer = site.get(&path).await;
         assert_eq!(answer.status(), 403);
-        let body: Value = answer.json().await.unwrap();
+        let bytes = answer.bytes().await.unwrap();
+        let body: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(body["errors"][0]["code"], "DENIED");
         let message = body["errors"][0]["message"].as_str().unwrap();
         assert!(message.contains("(verdict sha256:") && message.contains(&image.digest().to_string()), "{message}");
+
+        // A client that takes the denial for the manifest asks for it as a blob, and is told the same.
+        let again = site.get(&format!("registry.test/skynet/app/blobs/{}", Digest::of(&bytes))).await;
+        assert_eq!(again.status(), 403);
+        assert_eq!(again.json::<Value>().await.unwrap()["errors"][0]["message"], message);
 
         let answer = site.head(&path).await;
         assert_eq!(answer.status(), 200);

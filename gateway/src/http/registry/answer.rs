@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 
 use axum::{
-    Json,
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -43,7 +42,7 @@ pub(super) fn etag(digest: Digest) -> String {
 }
 
 /// An error of the distribution API.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OciError {
     status: StatusCode,
     code: &'static str,
@@ -125,6 +124,20 @@ impl OciError {
         Self { detail: Some(Box::new(detail)), ..Self::denied(message) }
     }
 
+    /// Without what is beside the message.
+    pub(super) fn brief(&self) -> Self {
+        Self { detail: None, ..self.clone() }
+    }
+
+    /// The body that is sent.
+    pub(super) fn body(&self) -> Vec<u8> {
+        let mut error = json!({"code": self.code, "message": self.message});
+        if let (Some(detail), Some(fields)) = (&self.detail, error.as_object_mut()) {
+            fields.insert("detail".to_owned(), Value::clone(detail));
+        }
+        json!({"errors": [error]}).to_string().into_bytes()
+    }
+
     /// What an upstream's failure is for a client; `unknown` is the code for what is not there.
     pub(super) fn upstream(error: &UpstreamError, unknown: &'static str) -> Self {
         let new = |status, code| Self::new(status, code, error.to_string());
@@ -153,11 +166,8 @@ impl IntoResponse for OciError {
         if self.status.is_server_error() {
             tracing::warn!(code = self.code, status = self.status.as_u16(), "pull failed: {}", self.message);
         }
-        let mut error = json!({"code": self.code, "message": self.message});
-        if let (Some(detail), Some(fields)) = (self.detail, error.as_object_mut()) {
-            fields.insert("detail".to_owned(), *detail);
-        }
-        let mut response = (self.status, Json(json!({"errors": [error]}))).into_response();
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let mut response = (self.status, kind, self.body()).into_response();
         let headers = response.headers_mut();
         let more = match self.status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Basic realm=\"sluice\"")),

@@ -7,11 +7,12 @@ mod address;
 mod answer;
 mod pull;
 mod range;
+mod told;
 
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
@@ -23,6 +24,7 @@ use self::{
     address::{Address, Asked, Part},
     answer::OciError,
     pull::Pull,
+    told::Told,
 };
 use crate::{
     app::App,
@@ -31,11 +33,21 @@ use crate::{
 
 /// The routes under `/v2/`.
 pub fn router() -> Router<App> {
-    Router::new().route("/v2", any(answer)).route("/v2/", any(answer)).route("/v2/{*rest}", any(answer))
+    Router::new()
+        .route("/v2", any(answer))
+        .route("/v2/", any(answer))
+        .route("/v2/{*rest}", any(answer))
+        .layer(Extension(Told::default()))
 }
 
-async fn answer(State(app): State<App>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let mut response = match serve(&app, &method, &uri, &headers).await {
+async fn answer(
+    State(app): State<App>,
+    Extension(told): Extension<Told>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let mut response = match serve(&app, told, &method, &uri, &headers).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
@@ -43,7 +55,7 @@ async fn answer(State(app): State<App>, method: Method, uri: Uri, headers: Heade
     response
 }
 
-async fn serve(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response, OciError> {
+async fn serve(app: &App, told: Told, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response, OciError> {
     if method != Method::GET && method != Method::HEAD {
         return Err(OciError::read_only());
     }
@@ -66,6 +78,7 @@ async fn serve(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> Re
         organization: caller.organization,
         repository,
         upstream,
+        told,
         head: method == Method::HEAD,
         now: clock::now(),
     };

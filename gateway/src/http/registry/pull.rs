@@ -12,7 +12,10 @@ use contracts::{Decision, Digest, PinnedRef, Repository, Tag, Target, limits::AT
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::answer::{DIGEST, OciError, denied_head, etag};
+use super::{
+    answer::{DIGEST, OciError, denied_head, etag},
+    told::Told,
+};
 use crate::{
     gate::{Gate, Outcome, Permit, Remembered},
     metrics::{Metrics, Way},
@@ -27,6 +30,7 @@ pub(super) struct Pull {
     pub(super) organization: Name,
     pub(super) repository: Repository,
     pub(super) upstream: Arc<dyn Upstream>,
+    pub(super) told: Told,
     pub(super) head: bool,
     pub(super) now: Timestamp,
 }
@@ -52,7 +56,10 @@ impl Pull {
     /// `…/blobs/DIGEST`
     pub(super) async fn blob(&self, digest: Digest, range: Option<ByteRange>) -> Result<Response, OciError> {
         let permit = self.gate.permit_child(&self.organization, &self.pinned(digest), self.now).await?;
-        let permit = permit.ok_or_else(|| OciError::no_grant(&self.repository, digest))?;
+        let permit = permit.ok_or_else(|| {
+            let again = self.told.again(&self.organization, digest);
+            again.unwrap_or_else(|| OciError::no_grant(&self.repository, digest))
+        })?;
         let mut headers = naming(digest);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -151,7 +158,12 @@ impl Pull {
     }
 
     fn deny(&self, verdict: &Remembered) -> Result<Response, OciError> {
-        if self.head { Ok(denied_head()) } else { Err(OciError::verdict(verdict)) }
+        if self.head {
+            return Ok(denied_head());
+        }
+        let denial = OciError::verdict(verdict);
+        self.told.tell(&self.organization, &denial);
+        Err(denial)
     }
 
     fn pinned(&self, digest: Digest) -> PinnedRef {
