@@ -34,6 +34,7 @@ pub struct Bundle {
     bytes: Arc<[u8]>,
     envelope: Envelope,
     material: Material,
+    key_hint: Option<String>,
 }
 
 /// How a bundle says its signature is to be checked.
@@ -64,7 +65,9 @@ impl Bundle {
         }
         let envelope = Envelope::from_value(value.get("dsseEnvelope").ok_or(BundleError::NoEnvelope)?)?;
         let material = Material::read(value.get("verificationMaterial").unwrap_or(&Value::Null))?;
-        Ok(Self { id: Digest::of(bytes), bytes: bytes.into(), envelope, material })
+        let hint = value.pointer("/verificationMaterial/publicKey/hint").and_then(Value::as_str);
+        let key_hint = hint.filter(|hint| !hint.is_empty()).map(str::to_owned);
+        Ok(Self { id: Digest::of(bytes), bytes: bytes.into(), envelope, material, key_hint })
     }
 
     /// Wraps a bare envelope as signed by a key. The hint is for people and
@@ -78,7 +81,14 @@ impl Bundle {
         })
         .to_string()
         .into_bytes();
-        Self { id: Digest::of(&bytes), bytes: bytes.into(), envelope: envelope.clone(), material: Material::Key }
+        let key_hint = key_hint.filter(|hint| !hint.is_empty()).map(str::to_owned);
+        Self {
+            id: Digest::of(&bytes),
+            bytes: bytes.into(),
+            envelope: envelope.clone(),
+            material: Material::Key,
+            key_hint,
+        }
     }
 
     /// The attestation's id: the SHA-256 digest of the bytes.
@@ -97,6 +107,13 @@ impl Bundle {
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
+    }
+
+    /// Which key is said to have signed, as the tool that signed wrote it. A claim of nobody: it helps people to see
+    /// what went wrong and must never choose whom to believe.
+    #[must_use]
+    pub fn key_hint(&self) -> Option<&str> {
+        self.key_hint.as_deref()
     }
 
     pub(crate) fn material(&self) -> &Material {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
     AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerPolicy, TrustRoot, Verification, Verified,
     VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
@@ -31,6 +32,9 @@ pub enum Untrusted {
     /// Its signatures do not verify.
     #[error(transparent)]
     Signature(#[from] VerifyError),
+    /// None is by one of the signers, and none claims to be.
+    #[error("the attestation is not signed by any of those whom the contract names: by another key, as it seems")]
+    Stranger,
     /// They do, but are not those of enough of the signers.
     #[error("the attestation is signed by {signed}, and not by {threshold} of the signers that the contract names")]
     Signers {
@@ -48,7 +52,7 @@ impl Untrusted {
         let code = match self {
             Self::Bundle(_) => Code::AttestationMalformed,
             Self::Signature(error) => error.code(),
-            Self::Signers { .. } => Code::SignerNotAllowed,
+            Self::Stranger | Self::Signers { .. } => Code::SignerNotAllowed,
         };
         let mend = match code {
             Code::SignerNotAllowed => {
@@ -103,9 +107,27 @@ impl Trust {
     /// # Errors
     /// When its signatures do not verify, or are not those of enough of the signers.
     pub fn verify(&self, bundle: &Bundle, now: Timestamp) -> Result<Verified<Verification>, Untrusted> {
-        let verified = self.root.verify(bundle, now)?;
+        let verified = self.root.verify(bundle, now).map_err(|error| match error {
+            // Whether another key signed or the content was changed cannot be told, but for what the bundle claims.
+            VerifyError::NoKeyMatches { .. } if !self.claimed(bundle) => Untrusted::Stranger,
+            VerifyError::NoAuthority if self.signers.keys().count() == self.signers.allowed().count() => {
+                Untrusted::Stranger
+            }
+            other => other.into(),
+        })?;
         self.allows(&verified)?;
         Ok(verified)
+    }
+
+    /// Whether the bundle says that one of the contract's keys signed it.
+    fn claimed(&self, bundle: &Bundle) -> bool {
+        let signatures = bundle.envelope().signatures.iter().filter_map(|signature| signature.keyid.as_deref());
+        let claims: Vec<&str> = bundle.key_hint().into_iter().chain(signatures).collect();
+        self.signers.keys().any(|key| {
+            let id = key.id();
+            let names = [id.to_string(), id.hex(), STANDARD.encode(id.as_bytes())];
+            names.iter().any(|name| claims.contains(&name.as_str()))
+        })
     }
 
     fn allows(&self, verified: &Verified<Verification>) -> Result<(), Untrusted> {

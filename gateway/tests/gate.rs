@@ -205,7 +205,7 @@ async fn what_is_refused_at_intake_leaves_no_run() {
     let answer = site.push(&Minter::fresh().attest(&run, std::slice::from_ref(&image))).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     let body: ErrorBody = answer.json().await.unwrap();
-    assert_eq!(body.error.code, "signature-invalid");
+    assert_eq!(body.error.code, "signer-not-allowed");
 
     let note = Material::file("note", MaterialType::Evidence, "note.json", b"{}");
     let elsewhere = StartedRun { project: "other".to_owned(), ..run.clone() };

@@ -1,5 +1,6 @@
 //! What is taken, what is rejected, and what is refused.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use contracts::{
     Code, Decision, MaterialType, SigningKey,
@@ -74,11 +75,17 @@ async fn a_strangers_signature_leaves_an_audit_entry_and_nothing_else() {
     let stranger = SigningKey::generate_p256().unwrap();
     let bundle = stranger.sign(&good(&trial, "r1").statement()).unwrap();
     let refused = trial.receive(Bytes::copy_from_slice(bundle.bytes())).await.unwrap_err();
-    assert!(matches!(refused, IntakeError::Refused { .. }), "{refused}");
+    assert_eq!(refused.code(), Some(Code::SignerNotAllowed), "{refused}");
+    let genuine = String::from_utf8(trial.sign(&good(&trial, "r1").statement()).to_vec()).unwrap();
+    let payload = good(&trial, "r2").statement().to_json_bytes();
+    let mut changed: serde_json::Value = serde_json::from_str(&genuine).unwrap();
+    changed["dsseEnvelope"]["payload"] = STANDARD.encode(payload).into();
+    let refused = trial.receive(changed.to_string().into()).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::SignatureInvalid), "{refused}");
     assert!(trial.store.attestation(&acme(), bundle.id()).await.unwrap().is_none());
     assert!(trial.store.run(&acme(), "r1").await.unwrap().is_none());
     let log = trial.store.audit_log(&acme(), 1, 100).await.unwrap();
-    assert_eq!((log.len(), log.last().unwrap().event.as_str()), (before + 1, "attestation-refused"));
+    assert_eq!((log.len(), log.last().unwrap().event.as_str()), (before + 2, "attestation-refused"));
     assert_eq!(trial.receive(trial.sign(&good(&trial, "r1").statement())).await.unwrap().decision, Decision::Allow);
 }
 

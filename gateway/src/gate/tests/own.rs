@@ -44,7 +44,7 @@ async fn every_change_changes_the_very_next_answer() {
 
     trial.key = SigningKey::generate_p256().unwrap();
     trial.settings(Unmatched::Deny).await;
-    assert_eq!(trial.codes(&app).await, only(Code::SignatureInvalid), "other default signers");
+    assert_eq!(trial.codes(&app).await, only(Code::SignerNotAllowed), "other default signers");
 }
 
 #[tokio::test]
