@@ -1,0 +1,6 @@
+//! The real `sluice` binary serving: killed while it works, and among real registries, pullers and signers.
+#![cfg(test)]
+
+mod kill;
+mod real_clients;
+mod scene;
