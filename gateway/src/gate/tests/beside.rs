@@ -41,9 +41,11 @@ async fn what_verifies_counts_and_is_kept_and_what_does_not_is_ignored() {
     assert_eq!((kept[0].bundle.clone(), kept[0].received_at), (good, trial.now));
     assert!(matches!(kept[0].source, Source::Discovered { .. }));
 
-    let looks = trial.registry.looks();
+    assert!(trial.store.attestations_about(&acme(), image("other").digest, 10).await.unwrap().is_empty());
+
+    let (looks, made) = (trial.registry.looks(), trial.verdict(&app).await);
     trial.pass(INTERVAL - SignedDuration::from_secs(1));
-    assert_eq!((trial.codes(&app).await, trial.registry.looks()), (None, looks), "within the interval");
+    assert_eq!((trial.verdict(&app).await, trial.registry.looks()), (made, looks), "remembered within the interval");
     trial.registry.detach_all(app.digest);
     trial.pass(SignedDuration::from_secs(1));
     assert_eq!(trial.codes(&app).await, only(Code::NoEvidence), "withdrawn, and noticed after the interval");
@@ -114,6 +116,16 @@ async fn a_run_beside_the_image_counts_unless_the_gateway_knows_better() {
     trial.push("r9", &image("elsewhere"), true).await;
     trial.registry.attach(image("taken").digest, trial.sign(&taken));
     assert_eq!(trial.codes(&image("taken")).await, only(Code::NoEvidence));
+}
+
+#[tokio::test]
+async fn a_pushed_failure_is_not_mended_by_other_tools() {
+    let trial = with_bill().await;
+    let app = image("app");
+    trial.registry.attach(app.digest, trial.sign(&foreign(&app)));
+    assert_eq!(trial.codes(&app).await, None);
+    trial.push("r1", &app, false).await;
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ async fn a_change_is_not_answered_by_what_was_begun_before_it() {
 async fn the_store_remembers_across_a_restart_and_only_under_the_whole_key() {
     let trial = Trial::new().await;
     let app = image("app");
+    trial.apply("release", &contract("release", "    maxAge: 1h\n")).await;
     trial.push("r1", &app, true).await;
     let first = trial.decide(&app).await.unwrap().verdict().clone();
     let kept = async || trial.store.verdict(&acme(), first.key).await.unwrap();
@@ -70,6 +71,10 @@ async fn the_store_remembers_across_a_restart_and_only_under_the_whole_key() {
     let later = trial.now.checked_add(SignedDuration::from_secs(1)).unwrap();
     let second = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
     assert_eq!(second, first, "taken from the store, and not evaluated again");
+
+    let old = trial.now.checked_add(SignedDuration::from_secs(3601)).unwrap();
+    let expired = trial.another_gate().decide(&acme(), &app, old).await.unwrap();
+    assert_eq!(codes(&expired.verdict().verdict), only(Code::EvidenceTooOld), "what is kept ends as well");
 
     trial.push("r2", &image("other"), true).await;
     let third = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();

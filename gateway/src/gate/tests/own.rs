@@ -75,6 +75,22 @@ async fn a_run_speaks_for_its_image_and_its_contract_alone() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_judged_by_one_contract_counts_for_no_other_after_its_workflow_moves() {
+    let trial = Trial::new().await;
+    let app = image("app");
+    let nameless = contracts::crafting::Craft {
+        contract_name: String::new(),
+        ..craft("r1", &app, vec![text("note", "n")], trial.now)
+    };
+    trial.receive(trial.sign(&nameless.statement())).await.unwrap();
+    assert_eq!(trial.codes(&app).await, None);
+    trial.apply("audit", &contract("audit", "")).await;
+    trial.apply("release", &contract("release", "").replace("skynet/**", "elsewhere/**")).await;
+    trial.bind("skynet/build", "audit").await;
+    assert_eq!(trial.codes(&app).await, only(Code::NoEvidence));
+}
+
+#[tokio::test]
 async fn one_passing_workflow_is_enough_and_runs_of_one_instant_must_all_pass() {
     let trial = Trial::new().await;
     let app = image("app");
