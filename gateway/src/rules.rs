@@ -32,7 +32,8 @@ const COMPILED: u64 = 1024;
 pub struct Compiled {
     revision: Revision,
     rules: RuleSet,
-    trust: Option<Trust>,
+    /// Or why there is none.
+    trust: Result<Trust, String>,
 }
 
 impl Compiled {
@@ -45,22 +46,19 @@ impl Compiled {
     pub fn new(files: &RevisionFiles, settings: &OrganizationSettings, roots: &TrustRoot) -> Result<Self, Diagnostics> {
         let (revision, _) = Revision::from_files(files)?;
         let rules = policies::compile(&revision)?;
-        let trust = Trust::of(&revision, settings, roots).map_err(|reason| {
-            let origin = revision.contract().signers.as_ref().map_or(&revision.contract().origin, |s| &s.origin);
-            Diagnostics(vec![Finding::error(Code::DocumentInvalidValue, reason).at(origin.clone())])
-        })?;
+        // One contract whose signers cannot be used must not keep the others from being asked.
+        let trust = Trust::of(&revision, settings, roots)
+            .and_then(|trust| trust.ok_or_else(|| "neither the contract nor the organization names any".to_owned()));
         Ok(Self { revision, rules, trust })
     }
 
-    /// That the contract names nobody who may sign, and neither does the organization.
+    /// That nobody can sign for the contract, so that it allows nothing.
     #[must_use]
     pub fn nobody_may_sign(&self) -> Finding {
-        Finding::error(
-            Code::SignersMissing,
-            "neither the contract nor the organization says who may sign, so nothing can count as evidence",
-        )
-        .at(self.revision.contract().origin.clone())
-        .mend("add `signers` to the contract, or give the organization default signers")
+        let reason = self.trust.as_ref().err().map_or("", String::as_str);
+        Finding::error(Code::SignersMissing, format!("nobody can sign for the contract: {reason}"))
+            .at(self.revision.contract().origin.clone())
+            .mend("add `signers` to the contract, or give the organization default signers")
     }
 
     /// The documents.
@@ -78,7 +76,7 @@ impl Compiled {
     /// Who may speak for the contract; `None`: nobody.
     #[must_use]
     pub fn trust(&self) -> Option<&Trust> {
-        self.trust.as_ref()
+        self.trust.as_ref().ok()
     }
 
     /// Whether the contract answers for pulls of this repository.
