@@ -2,6 +2,7 @@
 
 mod check;
 mod document;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -117,12 +118,18 @@ fn compile_within(source: &str, origin: &Origin, generated: bool, salt: String) 
         });
         mistakes.collect::<Vec<_>>()
     })?;
-    let found = check::inspect(program.expression(), VARIABLES, generated);
+    let mut found = check::inspect(program.expression(), VARIABLES, generated);
+    let mut mend = None;
+    if found.mistakes.is_empty() {
+        found.mistakes = shape::mistakes(program.expression());
+        mend = Some("write a condition that can come out true, such as `age < duration('24h')`");
+    }
     if !found.mistakes.is_empty() {
         let mistakes = found.mistakes.into_iter().map(|mistake| {
             let offset = program.source_info().offset_for(mistake.node).map_or(0, |(start, _)| start);
             let (line, column) = position(source, usize::try_from(offset).unwrap_or(0));
-            Finding::error(Code::PolicyCompile, mistake.message).at(place(origin, line, column))
+            let finding = Finding::error(Code::PolicyCompile, mistake.message).at(place(origin, line, column));
+            mend.map_or_else(|| finding.clone(), |mend| finding.clone().mend(mend))
         });
         return Err(mistakes.collect());
     }

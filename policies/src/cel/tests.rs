@@ -52,7 +52,7 @@ fn documents_behave_like_cel_values() {
 
 #[test]
 fn what_is_not_true_or_false_is_an_error() {
-    assert!(matches!(run("1", "{}"), Err(RunError::Shape(_))));
+    assert!(matches!(run("attestation.n", "{\"n\":1}"), Err(RunError::Shape(_))));
     assert!(matches!(run("attestation", "{}"), Err(RunError::Shape(_))));
     for source in
         ["attestation.missing == 1", "1 / 0 == 1", "attestation.l[7] == 1", "attestation < 1", "subject.digest == ''"]
@@ -132,4 +132,50 @@ fn time_is_noticed() {
     assert!(compile("now > timestamp('2027-01-01T00:00:00Z')", &origin()).unwrap().reads_now());
     assert!(compile("age < duration('1h')", &origin()).unwrap().reads_now());
     assert!(!compile("attestation.now == 1", &origin()).unwrap().reads_now());
+}
+
+#[test]
+fn what_can_never_come_out_true_does_not_compile() {
+    for (source, part) in [
+        ("1 + 1", "comes out as a number"),
+        ("subject", "comes out as a map"),
+        ("age < 5", "duration('24h')"),
+        ("now > '2027-01-01'", "timestamp('"),
+        ("subject.nope == 1", "no `nope` here, only `repository`, `digest`"),
+        ("run['runer'] == 'GITHUB_ACTION'", "no `runer`"),
+        ("!has(run.runer)", "no `runer`"),
+        ("signers.issuer == 'x'", "exists"),
+        ("signers.exists(s, s.email == 'x')", "no `email`"),
+        ("materials.sbom.size > 3", "no `size`"),
+        ("true && age", "not a span of time"),
+        ("age + 1 < duration('1h')", "`+` does not take"),
+        ("run.annotations.level > 3", "a text is not compared"),
+        ("now.startsWith('2027')", "takes a text"),
+    ] {
+        let mistakes = compile(source, &origin()).err().unwrap_or_else(|| panic!("{source} compiles"));
+        assert!(mistakes[0].message.contains(part), "{source}: {}", mistakes[0].message);
+        assert!(mistakes[0].mend.is_some() && mistakes[0].origin.is_some(), "{source}");
+    }
+}
+
+#[test]
+fn what_evidence_may_make_true_compiles() {
+    for source in [
+        "attestation.subject.exists(s, s.name == 'git.head' && has(s.annotations.signature))",
+        "attestation.subject.exists_one(subject, subject.nope == 1)",
+        "attestation.n + 1 > 2 && attestation.flag",
+        "attestation.flag ? attestation.a : attestation.b < 3",
+        "materials.sbom.document.components.all(c, c.name.startsWith('a') || c.version > 3)",
+        "materials.all(name, materials[name].present) && materials.exists(m, materials[m].type == 'SARIF')",
+        "size(signers) >= 2 && signers.filter(s, s.issuer != '').size() > 0 && signers[0].key == ''",
+        "signers.map(s, s.identity).exists(i, i.endsWith('@acme.dev'))",
+        "run.annotations['channel'] == 'stable' && has(run.runner) && run.?runner.orValue('') != ''",
+        "now - signed_at < duration('24h') && signed_at + duration('1h') > now && now.getHours() < 18",
+        "int(run.annotations.level) > 3 && string(now).startsWith('2027') && subject.repository.contains('a')",
+        "'sbom' in materials && materials['sbom'].filename.endsWith('.json') && 'a' + 'b' == 'ab'",
+        "true",
+        "dyn(age) < 5",
+    ] {
+        assert!(compile(source, &origin()).is_ok(), "{source}: {:?}", compile(source, &origin()).err());
+    }
 }

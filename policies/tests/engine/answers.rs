@@ -187,7 +187,7 @@ fn admission_rules_are_asked_at_admission() {
         ("signers.all(s, s.key != '') && size(attestation.signers) == 1", allowed()),
         ("materials.sbom.document.components.size() > 100", denied(Code::RuleFailed)),
         ("attestation.nothing == 1", denied(Code::RuleError)),
-        ("size(signers)", denied(Code::RuleResultShape)),
+        ("attestation.predicate", denied(Code::RuleResultShape)),
     ] {
         let rules = rules(&spec(cel), &[]);
         assert_eq!(told(&ask(&rules, &evidence)), expected, "{cel}");
