@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod answers;
+mod documentation;
 mod library;
 mod mistakes;
 mod support;
