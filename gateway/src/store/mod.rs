@@ -159,6 +159,17 @@ pub enum Receipt {
     RunUsed,
 }
 
+/// What `revoke_token` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// The token is revoked, now or since before.
+    Revoked(Box<TokenRecord>),
+    /// There is no such token.
+    Unknown,
+    /// Nobody could administer the organization without it; nothing changed.
+    LastAdmin,
+}
+
 /// That a manifest, configuration or layer is reachable from an image, so that it may be served while the
 /// image may. Kept per organization and repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -225,8 +236,8 @@ pub trait Store: Send + Sync + 'static {
     fn add_token(&self, token: TokenRecord, by: By) -> Stored<'_, ()>;
     /// All tokens of an organization, oldest first.
     fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>>;
-    /// Revokes a token. `None`: there is no such token.
-    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Option<TokenRecord>>;
+    /// Revokes a token, unless no token of role `admin` would be left.
+    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Revocation>;
 
     /// Adds a revision unless the current one has the same digest; answers with the revision that is current
     /// after the call and whether it is new.

@@ -190,3 +190,30 @@ async fn a_token_bound_to_a_workflow_acts_on_it_alone() {
     let trial = "/api/v1/contracts/release?dry-run=true";
     assert!(site.send(&bound, Method::PUT, trial, &json!({})).await.starts_with("403"));
 }
+
+#[tokio::test]
+async fn the_last_admin_token_is_not_revoked() {
+    let site = site().await;
+    let list: Vec<contracts::api::TokenInfo> =
+        site.by(&site.admin, Method::GET, "/api/v1/tokens").send().await.unwrap().json().await.unwrap();
+    let revoke =
+        async |id: &str| site.send(&site.admin, Method::DELETE, &format!("/api/v1/tokens/{id}"), &json!({})).await;
+    // Admins of other organizations and other roles do not count.
+    site.organization("beta").await;
+    site.token("push", None).await;
+    assert_snapshot!(revoke(&list[0].id).await, @r#"
+    409 Conflict
+    {
+      "error": {
+        "code": "last-admin-token",
+        "message": "this is the organization's last admin token: make another one with `sluice token create` first"
+      }
+    }
+    "#);
+    let second = site.token("admin", None).await;
+    assert!(revoke(&second.token.id).await.starts_with("200"));
+    assert!(revoke(&list[0].id).await.starts_with("409"), "a revoked one does not count");
+    let third = site.token("admin", None).await;
+    assert!(revoke(&list[0].id).await.starts_with("200"));
+    assert!(site.get(&third.secret, "/api/v1/tokens").await.starts_with("200"));
+}

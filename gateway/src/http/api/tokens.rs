@@ -19,7 +19,7 @@ use crate::{
         secret::{Secret, random_id},
     },
     names::{Name, WorkflowName},
-    store::TokenRecord,
+    store::{Revocation, TokenRecord},
 };
 
 /// The longest name of a token, in characters.
@@ -68,7 +68,15 @@ pub(super) async fn revoke(
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
     let revoked = app.store.revoke_token(&caller.organization, &id, caller.by(clock::now())).await?;
-    let revoked = revoked.ok_or_else(|| ApiError::not_found("there is no such token"))?;
+    let revoked = match revoked {
+        Revocation::Revoked(revoked) => *revoked,
+        Revocation::Unknown => return Err(ApiError::not_found("there is no such token")),
+        Revocation::LastAdmin => {
+            let message =
+                "this is the organization's last admin token: make another one with `sluice token create` first";
+            return Err(ApiError::new(StatusCode::CONFLICT, "last-admin-token", message));
+        }
+    };
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %revoked.id, "a token was revoked");
     Ok(answer(StatusCode::OK, &present::token(revoked)))
 }

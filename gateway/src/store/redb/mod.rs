@@ -29,8 +29,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, By, Grant, Receipt, RevisionRecord, RunRecord, Store, StoreError, Stored,
-    TokenRecord, WorkflowRecord,
+    AttestationRecord, AuditEntry, By, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Store, StoreError,
+    Stored, TokenRecord, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -140,7 +140,7 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::tokens(tx, &organization))
     }
 
-    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Option<TokenRecord>> {
+    fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Revocation> {
         let (organization, id) = (organization.clone(), id.to_owned());
         self.write(move |tx| write::revoke_token(tx, &organization, &id, &by))
     }

@@ -192,7 +192,9 @@ async fn what_many_writers_were_told_is_there_after_opening_again() {
         .collect();
     let won = futures::future::join_all(writers).await.into_iter().filter(|w| *w.as_ref().unwrap()).count();
     assert_eq!(won, 200);
-    store.revoke_token(&name("acme"), "t", by(1)).await.unwrap();
+    assert_eq!(store.revoke_token(&name("acme"), "t", by(1)).await.unwrap(), Revocation::LastAdmin);
+    store.add_token(token("acme", "u"), by(1)).await.unwrap();
+    assert!(matches!(store.revoke_token(&name("acme"), "t", by(1)).await.unwrap(), Revocation::Revoked(_)));
     let settings = OrganizationSettings { unmatched: Unmatched::Allow, ..Default::default() };
     store.put_settings(&name("acme"), settings.clone(), by(2)).await.unwrap();
     assert!(matches!(RedbStore::open(&path), Err(StoreError::InUse { .. })));
@@ -205,7 +207,7 @@ async fn what_many_writers_were_told_is_there_after_opening_again() {
     let kept = store.token_by_secret(token("acme", "t").secret).await.unwrap().unwrap();
     assert_eq!(kept.revoked_at, Some(at(1)));
     let log = store.audit_log(&name("acme"), 1, 1000).await.unwrap();
-    assert_eq!((log.len(), log.last().unwrap().event.as_str()), (204, "settings-changed"));
+    assert_eq!((log.len(), log.last().unwrap().event.as_str()), (205, "settings-changed"));
     assert_eq!(store.audit_log(&name("acme"), 3, 2).await.unwrap(), log[2..4]);
 }
 

@@ -2,7 +2,7 @@
 
 use contracts::{
     Digest, Repository, Verdict,
-    api::{OrganizationSettings, RevisionFiles, RunState},
+    api::{OrganizationSettings, RevisionFiles, Role, RunState},
 };
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde_json::json;
@@ -13,14 +13,14 @@ use super::{
     read::{AttestationFacts, current_revision, found},
     tables::{
         ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, SUBJECTS,
-        TOKENS, VERDICTS, WORKFLOWS, encode, instant, unread, unwritten,
+        TOKENS, VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
     },
     writer::Done,
 };
 use crate::{
     names::Name,
     store::{
-        AttestationRecord, By, Grant, Receipt, RevisionRecord, RunRecord, Source, StoreError, TokenRecord,
+        AttestationRecord, By, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Source, StoreError, TokenRecord,
         WorkflowRecord,
     },
 };
@@ -79,24 +79,42 @@ pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord, by: &By) -> 
     Ok(Done { answer: (), effects: vec![Effect::Token(token.clone())] })
 }
 
-pub(super) fn revoke_token(
-    tx: &WriteTransaction,
-    organization: &Name,
-    id: &str,
-    by: &By,
-) -> Written<Option<TokenRecord>> {
+pub(super) fn revoke_token(tx: &WriteTransaction, organization: &Name, id: &str, by: &By) -> Written<Revocation> {
     let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
     let key = (organization.as_str(), id);
     let known: Option<TokenRecord> = found(table.get(key), "tokens")?;
-    let Some(known) = known else { return Ok(Done::unchanged(None)) };
+    let Some(known) = known else { return Ok(Done::unchanged(Revocation::Unknown)) };
     if known.revoked_at.is_some() {
-        return Ok(Done::unchanged(Some(known)));
+        return Ok(Done::unchanged(Revocation::Revoked(Box::new(known))));
+    }
+    if known.role == Role::Admin && !another_admin(&table, organization, id)? {
+        return Ok(Done::unchanged(Revocation::LastAdmin));
     }
     let revoked = TokenRecord { revoked_at: Some(by.at), ..known };
     table.insert(key, encode("tokens", &revoked)?.as_slice()).map_err(unwritten)?;
     let detail = json!({"by": by.who, "token": id, "name": revoked.name});
     audit::append(tx, organization, "token-revoked", detail, by.at)?;
-    Ok(Done { answer: Some(revoked.clone()), effects: vec![Effect::Token(revoked)] })
+    let answer = Revocation::Revoked(Box::new(revoked.clone()));
+    Ok(Done { answer, effects: vec![Effect::Token(revoked)] })
+}
+
+/// Whether the organization has a valid admin token beside this one.
+fn another_admin(
+    table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    organization: &Name,
+    id: &str,
+) -> Result<bool, StoreError> {
+    for row in table.range((organization.as_str(), "")..).map_err(unread)? {
+        let (key, value) = row.map_err(unread)?;
+        if key.value().0 != organization.as_str() {
+            break;
+        }
+        let token: TokenRecord = decode("tokens", value.value())?;
+        if token.id != id && token.role == Role::Admin && token.revoked_at.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) fn apply_revision(
