@@ -123,7 +123,7 @@ const ROUTES: &[(&str, &str, &[&str])] = &[
     ("POST", "/api/v1/runs", &["admin", "push"]),
     ("GET", "/api/v1/runs/none", &["admin", "push", "pull", "read"]),
     ("PUT", "/api/v1/evidence/none", &["admin", "push"]),
-    ("GET", "/api/v1/evidence/none", &["admin", "push", "pull", "read"]),
+    ("GET", "/api/v1/evidence/none", &["admin", "push", "read"]),
     ("POST", "/api/v1/attestations", &["admin", "push"]),
     ("GET", "/api/v1/attestations/none", &["admin", "push", "pull", "read"]),
     ("POST", "/api/v1/check", &["admin", "push", "pull"]),

@@ -84,3 +84,45 @@ async fn bytes_damaged_on_the_disk_never_end_well() {
     let got = site.by(&site.admin, Method::GET, &path).send().await.unwrap();
     assert!(got.bytes().await.is_err());
 }
+
+#[tokio::test]
+async fn who_sees_one_workflow_or_pulls_alone_reads_no_evidence() {
+    let site = site().await;
+    site.contract("release").await;
+    site.workflow("skynet", "release", "release").await;
+    let path = format!("/api/v1/evidence/{}", Digest::of(b"sbom"));
+    assert_eq!(site.by(&site.admin, Method::PUT, &path).body("sbom").send().await.unwrap().status(), 201);
+    let bound = Some("skynet/release");
+    let mut answers = Vec::new();
+    for (role, workflow) in [("push", None), ("read", None), ("push", bound), ("read", bound), ("pull", None)] {
+        let token = site.token(role, workflow).await.secret;
+        let get = site.by(&token, Method::GET, &path).send().await.unwrap();
+        let head = site.by(&token, Method::HEAD, &path).send().await.unwrap();
+        let length = head.headers().get("content-length").map(|v| v.to_str().unwrap().to_owned());
+        let length = length.filter(|_| head.status() == 200);
+        answers.push((role, workflow.is_some(), get.status().as_u16(), head.status().as_u16(), length));
+    }
+    let four = Some("4".to_owned());
+    assert_eq!(
+        answers,
+        [
+            ("push", false, 200, 200, four.clone()),
+            ("read", false, 200, 200, four),
+            ("push", true, 403, 200, None),
+            ("read", true, 403, 403, None),
+            ("pull", false, 403, 403, None),
+        ]
+    );
+    let token = site.token("push", bound).await.secret;
+    let missing = format!("/api/v1/evidence/{}", Digest::of(b"other"));
+    assert_eq!(site.by(&token, Method::HEAD, &missing).send().await.unwrap().status(), 404);
+    assert_snapshot!(site.get(&token, &path).await, @r#"
+    403 Forbidden
+    {
+      "error": {
+        "code": "forbidden",
+        "message": "your token may only act on the workflow `skynet/release`"
+      }
+    }
+    "#);
+}

@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use contracts::{api::Role, limits};
@@ -38,16 +38,34 @@ pub(super) async fn upload(
     }
 }
 
-/// Answers `HEAD` too.
+/// Answers `HEAD` too. Which workflow a material belongs to is not known of its bytes, so who may see one workflow
+/// alone, or pull images alone, may not read them. Before it uploads, a pipeline asks whether the bytes are there;
+/// a token that is bound to a workflow is told that and nothing else. It can so learn, as it could by uploading,
+/// that the organization has bytes whose digest it knows already, and neither their length nor whose they are.
 pub(super) async fn read(
     State(app): State<App>,
+    method: Method,
     caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
+    let pushing = method == Method::HEAD && caller.may(Role::Push);
+    if !pushing {
+        caller.needs_whole_organization()?;
+        if caller.role == Role::Pull {
+            return Err(ApiError::forbidden(
+                "a token of role `pull` may not read evidence: use one of role `read`, bound to no workflow",
+            ));
+        }
+    }
     let digest = digest(&text)?;
     let stored = app.evidence.stored(&caller.organization, digest).await?;
     let stored = stored.ok_or_else(|| ApiError::not_found(format!("there is no evidence `{digest}`")))?;
+    if caller.workflow.is_some() {
+        // A stream of unknown length: the server would tell that of a body it knows.
+        let unknown = futures::stream::empty::<Result<bytes::Bytes, std::convert::Infallible>>();
+        return Ok(Body::from_stream(unknown).into_response());
+    }
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, stored.length.to_string()),
