@@ -21,12 +21,14 @@ use crate::{
     names::{Name, WorkflowName},
     rules::{CurrentContract, OrganizationRules, Rules},
     store::{AttestationRecord, Receipt, RunRecord, Source, Store, StoreError},
-    trust::Verifications,
+    trust::{Trust, Verifications},
     workers::{WorkError, Workers},
 };
 
 /// Bundles up to this size are verified where the request runs: that takes less than handing them to a thread.
 const INLINE_BYTES: usize = 32 * 1024;
+/// Signatures times the keys that each may be tried with, up to which bundles are verified there.
+const INLINE_CHECKS: usize = 8;
 /// The longest id of a run.
 const RUN_ID_BYTES: usize = 128;
 
@@ -208,11 +210,14 @@ impl Intake {
     /// Verifies that the bundle speaks for the contract, and reads its statement.
     async fn read(&self, push: &Push<'_>, contract: &Arc<CurrentContract>) -> Result<Read, IntakeError> {
         if push.bundle.len() <= INLINE_BYTES {
-            return read(&push.bundle, contract, self.rules.verifications(), push.now);
+            let bundle = parsed(&push.bundle)?;
+            if light(&bundle, contract) {
+                return read(&bundle, contract, self.rules.verifications(), push.now);
+            }
         }
         let (bundle, contract, now) = (push.bundle.clone(), Arc::clone(contract), push.now);
         let verifications = Arc::clone(self.rules.verifications());
-        self.workers.run(move || read(&bundle, &contract, &verifications, now)).await?
+        self.workers.run(move || read(&parsed(&bundle)?, &contract, &verifications, now)).await?
     }
 
     async fn judge(
@@ -275,17 +280,29 @@ fn contract<'r>(rules: &'r OrganizationRules, push: &Push<'_>) -> Result<&'r Arc
     })
 }
 
+fn unreadable(message: String) -> IntakeError {
+    IntakeError::Unreadable { message }
+}
+
+fn parsed(bytes: &[u8]) -> Result<Bundle, IntakeError> {
+    Bundle::parse(bytes).map_err(|e| unreadable(e.to_string()))
+}
+
+/// Whether verifying takes less than handing the bundle to a thread.
+fn light(bundle: &Bundle, contract: &CurrentContract) -> bool {
+    let keys = contract.compiled.trust().map_or(0, Trust::keys).max(1);
+    bundle.envelope().signatures.len().saturating_mul(keys) <= INLINE_CHECKS
+}
+
 fn read(
-    bytes: &[u8],
+    bundle: &Bundle,
     contract: &CurrentContract,
     verifications: &Verifications,
     now: Timestamp,
 ) -> Result<Read, IntakeError> {
-    let unreadable = |message: String| IntakeError::Unreadable { message };
-    let bundle = Bundle::parse(bytes).map_err(|e| unreadable(e.to_string()))?;
     let refused = |finding| IntakeError::Refused { finding: Box::new(finding), attestation: bundle.id() };
     let trust = contract.compiled.trust().ok_or_else(|| refused(contract.compiled.nobody_may_sign()))?;
-    let verified = verifications.of_bundle(trust, &bundle, now).map_err(|untrusted| {
+    let verified = verifications.of_bundle(trust, bundle, now).map_err(|untrusted| {
         let finding = untrusted.finding();
         match finding.code {
             Code::AttestationMalformed => unreadable(finding.message),

@@ -102,6 +102,12 @@ impl Trust {
         self.digest
     }
 
+    /// How many keys a signature may be tried with.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.signers.keys().count()
+    }
+
     /// Verifies that an attestation speaks for the contract.
     ///
     /// # Errors

@@ -4,7 +4,12 @@
 //! is kept. A look is taken as current for seconds after a deny and for the configured interval after an allow,
 //! which bounds how late a withdrawal is noticed. A look that failed is not one.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use contracts::{Bundle, Digest, limits};
@@ -136,16 +141,31 @@ impl Core {
         }
         let (contracts, verifications) = (contracts.to_vec(), Arc::clone(&self.verifications));
         let (pinned, now) = (question.place.pinned.clone(), question.now);
-        let work = move || {
-            let source = Source::Discovered { repository: pinned.repository.clone() };
-            let records = found.into_iter().filter_map(|bytes| {
-                let (id, subjects) = genuine(&bytes, &contracts, &verifications, pinned.digest, now)?;
-                Some(AttestationRecord { id, bundle: bytes, subjects, received_at: now, source: source.clone() })
-            });
-            records.collect()
-        };
+        let work =
+            move || {
+                let source = Source::Discovered { repository: pinned.repository.clone() };
+                let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
+                let records = those_that_pass(found, check).into_iter().map(|(bundle, (id, subjects))| {
+                    AttestationRecord { id, bundle, subjects, received_at: now, source: source.clone() }
+                });
+                records.collect()
+            };
         Ok(self.parts.workers.run(work).await?)
     }
+}
+
+/// Those of which the check says something. One at which it panics does not verify; the others are not its hostages.
+fn those_that_pass<T>(found: Vec<Bytes>, check: impl Fn(&[u8]) -> Option<T>) -> Vec<(Bytes, T)> {
+    let checked = found.into_iter().filter_map(|bytes| {
+        // What the check shares are caches, which a panic leaves whole.
+        let said = panic::catch_unwind(AssertUnwindSafe(|| check(&bytes)));
+        let said = said.unwrap_or_else(|_| {
+            tracing::error!(attestation = %Digest::of(&bytes), "verifying an attestation beside an image panicked");
+            None
+        });
+        said.map(|said| (bytes, said))
+    });
+    checked.collect()
 }
 
 fn genuine(
@@ -160,4 +180,21 @@ fn genuine(
     let verified = trusts.find_map(|trust| verifications.of_bundle(trust, &bundle, now).ok())?;
     let subjects = verified.statement.image_digests().into_iter().collect();
     verified.statement.names_sha256(&subject).then(|| (bundle.id(), subjects))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_one_attestation_costs_that_one_alone() {
+        let found = ["good", "panics", "bad", "fine"].map(|text| Bytes::from_static(text.as_bytes())).to_vec();
+        let check = |bytes: &[u8]| match bytes {
+            b"panics" => panic!("a parser"),
+            b"bad" => None,
+            other => Some(other.len()),
+        };
+        let passed: Vec<_> = those_that_pass(found, check).into_iter().map(|(bytes, _)| bytes).collect();
+        assert_eq!(passed, ["good", "fine"].map(|text| Bytes::from_static(text.as_bytes())));
+    }
 }

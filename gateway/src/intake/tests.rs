@@ -127,3 +127,37 @@ async fn bytes_are_fetched_hashed_and_read_whatever_the_statement_says_of_them()
     let lost = file("logs", MaterialType::Artifact, b"lost");
     assert_eq!(codes(vec![sbom, lost]).await, [Code::MaterialBytesAbsent], "an artifact that is not there");
 }
+
+#[tokio::test]
+async fn many_signatures_times_keys_are_not_checked_where_requests_run() {
+    let trial = Trial::new().await;
+    let held = (trial.intake.workers.place().await.unwrap(), trial.intake.workers.place().await.unwrap());
+    let (bundle, acme) = (trial.sign(&good(&trial, "r1").statement()), acme());
+    let mut read = Vec::new();
+    for keys in [1, super::INLINE_CHECKS, super::INLINE_CHECKS + 1] {
+        let mut pems = vec![trial.key.public().to_pem()];
+        pems.extend((1..keys).map(|_| SigningKey::generate_p256().unwrap().public().to_pem()));
+        let settings = contracts::api::OrganizationSettings { default_signers: pems, ..Default::default() };
+        trial.store.put_settings(&acme, settings, trial.by()).await.unwrap();
+        // Compiling takes a place of its own; what is compiled is remembered.
+        let contract = {
+            let record = trial.store.contracts(&acme).await.unwrap().pop_first().unwrap().1;
+            let settings = trial.store.settings(&acme).await.unwrap();
+            let roots = contracts::TrustRoot::new(Vec::new(), None).unwrap();
+            let compiled = crate::rules::Compiled::new(&record.files, &settings, &roots).unwrap();
+            let (name, revision) = (record.contract, record.number);
+            std::sync::Arc::new(crate::rules::CurrentContract { name, revision, compiled: compiled.into() })
+        };
+        let push = super::Push {
+            organization: &acme,
+            workflow: workflow("skynet/build"),
+            id: contracts::Digest::of(&bundle),
+            bundle: bundle.clone(),
+            now: trial.now,
+        };
+        let inline = tokio::time::timeout(std::time::Duration::from_millis(300), trial.intake.read(&push, &contract));
+        read.push(inline.await.is_ok());
+    }
+    assert_eq!(read, [true, true, false], "with every place taken");
+    drop(held);
+}
