@@ -16,7 +16,7 @@ use gateway::{
 use jiff::SignedDuration;
 use reqwest::{Client, Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
-use testdata::{Attached, Authority, Blob, Image, Index, Minter};
+use testdata::{Attached, Authority, Blob, Image, Index, Material, Minter};
 
 use self::fake::Fake;
 
@@ -460,4 +460,45 @@ async fn only_the_named_authority_vouches_for_an_upstream() {
     let broken = UpstreamSettings { ca_file: Some(write("no.pem", "")), ..UpstreamSettings::new("registry.test") };
     assert!(Upstreams::new(&[broken]).is_err());
     registry.stop().await;
+}
+
+#[tokio::test]
+async fn no_index_opens_an_image_that_was_rejected_itself() {
+    let site = site().await;
+    let minter = Minter::fresh();
+    site.signed_by(&site.admin, &minter.public_pem()).await;
+    let admission = r#"{repositories: ["registry.test/skynet/**"]}"#;
+    site.contract(&site.admin, "skynet", "{name: sbom, type: SBOM_CYCLONEDX_JSON}", admission).await;
+    let index = Index::new("app");
+    site.fake.manifest("skynet/app", &index.index, None);
+    for (number, image) in index.images.iter().enumerate() {
+        site.fake.image("skynet/app", &format!("part-{number}"), image);
+    }
+    let bundle = minter.cosign_cyclonedx("registry.test/skynet/app", index.digest(), &testdata::cyclonedx(3));
+    site.fake.attach("skynet/app", &Attached::bundles(&index.index, &[bundle.bytes()]));
+    let status = async |reference: &str| {
+        site.get(&format!("registry.test/skynet/app/manifests/{reference}")).await.status().as_u16()
+    };
+    let (rejected, other) = (&index.images[0], &index.images[1]);
+    assert_eq!(status(&index.digest().to_string()).await, 200);
+    assert_eq!(status("part-0").await, 200, "what an allowed index lists may be pulled");
+
+    // Now a run about one part alone, without what the contract asks for.
+    let workflow = json!({"project": "skynet", "name": "release", "team": "core", "contract": "skynet"});
+    let put = site.api(&site.admin, Method::POST, "/api/v1/workflows").json(&workflow).send().await.unwrap();
+    assert_eq!(put.status(), 201);
+    let run = json!({"project": "skynet", "workflow": "release"});
+    let run = site.api(&site.admin, Method::POST, "/api/v1/runs").json(&run).send().await.unwrap();
+    let run = run.json::<contracts::api::StartedRun>().await.unwrap();
+    let image = Material::image("image", "registry.test/skynet/app", rejected.digest());
+    let push = site.api(&site.admin, Method::POST, "/api/v1/attestations?project=skynet&workflow=release");
+    let push = push.header("content-type", "application/vnd.dev.sigstore.bundle.v0.3+json");
+    let pushed = push.body(minter.attest(&run, &[image]).bytes().to_vec()).send().await.unwrap();
+    assert_eq!(pushed.status(), 422, "{}", pushed.text().await.unwrap());
+
+    for reference in ["part-0", &rejected.digest().to_string()] {
+        assert_eq!(status(reference).await, 403, "{reference}");
+    }
+    assert_eq!(status(&index.digest().to_string()).await, 200);
+    assert_eq!(status(&other.digest().to_string()).await, 200, "the other part has nothing of its own");
 }

@@ -4,10 +4,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use contracts::{
-    Code, ContractAnswer, Decision, Dependency, Enforcement, Finding, PinnedRef, Severity, Verdict, api::Unmatched,
-    limits,
+    Code, ContractAnswer, Decision, Dependency, Digest, Enforcement, Finding, PinnedRef, Severity, Verdict,
+    api::Unmatched, limits,
 };
 use jiff::Timestamp;
+use moka::sync::Cache;
 
 use super::{
     GateError, Outcome, Parts, Remembered,
@@ -23,12 +24,17 @@ use crate::{
     trust::Verifications,
 };
 
+/// Images of which it is remembered whether anything was pushed about them.
+const OWN: u64 = 100_000;
+
 /// What every decision shares.
 pub(super) struct Core {
     pub(super) parts: Parts,
     pub(super) memory: Memory,
     pub(super) looks: Looks,
     pub(super) verifications: Arc<Verifications>,
+    /// Whether anything was pushed about an image, as of a number of the store.
+    own: Cache<(Name, Digest), (u64, bool)>,
 }
 
 /// What is asked, and when.
@@ -61,7 +67,7 @@ impl Decided {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         let (looks, verifications) = (Looks::new(parts.discovery_interval), Arc::clone(parts.rules.verifications()));
-        Self { parts, memory: Memory::default(), looks, verifications }
+        Self { parts, memory: Memory::default(), looks, verifications, own: Cache::new(OWN) }
     }
 
     pub(super) fn store(&self) -> &dyn Store {
@@ -72,6 +78,19 @@ impl Core {
         let numbers = Numbers::now(self.store(), organization, &pinned.digest);
         let made = self.memory.get(organization, pinned);
         made.is_some_and(|made| made.holds(numbers, now) && matches!(made.outcome, Outcome::Permit(_)))
+    }
+
+    /// Whether anything was pushed about an image. Read from memory while nothing about it changed.
+    pub(super) async fn knows_runs_about(&self, organization: &Name, subject: Digest) -> Result<bool, GateError> {
+        // Before the evidence is read.
+        let changed = self.store().evidence_changed(organization, &subject);
+        let key = (organization.clone(), subject);
+        if let Some((_, known)) = self.own.get(&key).filter(|(as_of, _)| *as_of == changed) {
+            return Ok(known);
+        }
+        let known = !Gathered::read(self.store(), organization, subject, None).await?.pushed.is_empty();
+        self.own.insert(key, (changed, known));
+        Ok(known)
     }
 
     /// Computes an answer within the time that one decision may take, and remembers it.

@@ -19,7 +19,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use contracts::{Decision, Digest, PinnedRef};
+use contracts::{Code, Decision, Digest, PinnedRef};
 use futures::FutureExt;
 use jiff::Timestamp;
 
@@ -84,10 +84,20 @@ impl Gate {
     /// # Errors
     /// When it cannot be decided now. Nothing is remembered then.
     pub async fn decide(&self, organization: &Name, pinned: &PinnedRef, now: Timestamp) -> Result<Outcome, GateError> {
+        self.decide_for(organization, pinned, now, For::Manifest).await
+    }
+
+    async fn decide_for(
+        &self,
+        organization: &Name,
+        pinned: &PinnedRef,
+        now: Timestamp,
+        asked: For,
+    ) -> Result<Outcome, GateError> {
         for _ in 0..JOINS {
             let numbers = Numbers::now(self.core.store(), organization, &pinned.digest);
             if let Some(made) = self.core.memory.get(organization, pinned).filter(|made| made.holds(numbers, now)) {
-                tell(&made.outcome, organization, true);
+                tell(&made.outcome, organization, true, asked);
                 return Ok(made.outcome.clone());
             }
             let place = Place { organization: organization.clone(), pinned: pinned.clone() };
@@ -98,18 +108,42 @@ impl Gate {
             })?;
             // Begun for another caller a moment ago, it may be over for this one.
             if waiting.own || made.lasts(now) {
-                tell(&made.outcome, organization, !waiting.own);
+                tell(&made.outcome, organization, !waiting.own, asked);
                 return Ok(made.outcome.clone());
             }
         }
         let place = Place { organization: organization.clone(), pinned: pinned.clone() };
         let made = Arc::clone(&self.core).answer(place, now).await?;
-        tell(&made.outcome, organization, false);
+        tell(&made.outcome, organization, false, asked);
         Ok(made.outcome.clone())
     }
 
-    /// The permit for a child manifest or blob, through an image that it was found reachable from and that is
-    /// allowed now. `None`: there is no such image.
+    /// The verdict that an image has of its own, when that is a deny because the newest run that was pushed about it
+    /// was rejected. What is known of the image itself counts for more than that an index lists it. `None` for all
+    /// else; the registry is then not asked about it.
+    ///
+    /// # Errors
+    /// When something was pushed about it and it cannot be decided now.
+    pub async fn rejected_itself(
+        &self,
+        organization: &Name,
+        pinned: &PinnedRef,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Remembered>>, GateError> {
+        if !self.core.knows_runs_about(organization, pinned.digest).await? {
+            return Ok(None);
+        }
+        let rejected =
+            |verdict: &Remembered| verdict.verdict.findings.iter().any(|f| f.blocks() && f.code == Code::RunRejected);
+        match self.decide(organization, pinned, now).await? {
+            Outcome::Deny(verdict) if rejected(&verdict) => Ok(Some(verdict)),
+            Outcome::Deny(_) | Outcome::Permit(_) => Ok(None),
+        }
+    }
+
+    /// The permit for a child manifest, through an image that it was found reachable from and that is allowed now.
+    /// `None`: there is no such image. Whether the child was rejected itself is asked with
+    /// [`Gate::rejected_itself`].
     ///
     /// # Errors
     /// When no image permits it and about one of them it could not be decided.
@@ -119,10 +153,33 @@ impl Gate {
         child: &PinnedRef,
         now: Timestamp,
     ) -> Result<Option<Permit>, GateError> {
+        self.permit_through(organization, child, now, For::Manifest).await
+    }
+
+    /// The same for a blob. Nothing is logged about it above debug: its manifest was.
+    ///
+    /// # Errors
+    /// When no image permits it and about one of them it could not be decided.
+    pub async fn permit_blob(
+        &self,
+        organization: &Name,
+        blob: &PinnedRef,
+        now: Timestamp,
+    ) -> Result<Option<Permit>, GateError> {
+        self.permit_through(organization, blob, now, For::Blob).await
+    }
+
+    async fn permit_through(
+        &self,
+        organization: &Name,
+        child: &PinnedRef,
+        now: Timestamp,
+        asked: For,
+    ) -> Result<Option<Permit>, GateError> {
         let image = |digest: Digest| PinnedRef { repository: child.repository.clone(), digest };
         let last = self.grants.last(organization, child);
         if let Some(root) = last
-            && let Ok(Outcome::Permit(permit)) = self.decide(organization, &image(root), now).await
+            && let Ok(Outcome::Permit(permit)) = self.decide_for(organization, &image(root), now, asked).await
         {
             return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
         }
@@ -131,7 +188,7 @@ impl Gate {
         roots.sort_by_cached_key(|root| !self.core.allows_from_memory(organization, &image(*root), now));
         let mut could_not = None;
         for root in roots.into_iter().take(ROOTS_ASKED) {
-            match self.decide(organization, &image(root), now).await {
+            match self.decide_for(organization, &image(root), now, asked).await {
                 Ok(Outcome::Permit(permit)) => {
                     self.grants.permitted(organization, child, root);
                     return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
@@ -154,8 +211,16 @@ impl Gate {
     }
 }
 
+/// What a decision was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Manifest,
+    /// One of the many that follow on a manifest.
+    Blob,
+}
+
 /// The one event of a decision.
-fn tell(outcome: &Outcome, organization: &Name, remembered: bool) {
+fn tell(outcome: &Outcome, organization: &Name, remembered: bool, asked: For) {
     let made = outcome.verdict();
     let verdict = &made.verdict;
     let codes = || {
@@ -168,6 +233,12 @@ fn tell(outcome: &Outcome, organization: &Name, remembered: bool) {
         }
         (Decision::Allow, true) => {
             tracing::info!(%organization, image = %verdict.subject, verdict = %made.key, remembered, "allowed an image");
+        }
+        (Decision::Allow, false) if asked == For::Blob => {
+            tracing::debug!(
+                %organization, image = %verdict.subject, verdict = %made.key, remembered,
+                "let a part of an image through unenforced"
+            );
         }
         (Decision::Allow, false) => {
             tracing::warn!(

@@ -184,3 +184,42 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn what_is_unenforced_is_a_warning_for_manifests_and_not_for_each_blob() {
+    let trial = Trial::new().await;
+    trial.apply("release", &contract("release", "    enforcement: warn\n")).await;
+    let app = image("app");
+    let blob = PinnedRef { digest: Digest::of(b"l1"), ..app.clone() };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let to = Arc::new(log.reopen().unwrap());
+    let lines = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(to).finish();
+    let _logging = tracing::subscriber::set_default(lines);
+    // While there is only one, tracing asks the thread that comes by a log line first whether anybody listens: it
+    // can be another test's, where nobody does.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let warnings = || std::fs::read_to_string(log.path()).unwrap().matches("unenforced").count();
+
+    let Outcome::Permit(permit) = trial.decide(&app).await.unwrap() else { panic!("it is let through") };
+    trial.gate.grant(&permit, &[blob.digest]).await.unwrap();
+    assert_eq!(warnings(), 1);
+    for _ in 0..3 {
+        assert!(trial.gate.permit_blob(&acme(), &blob, trial.now).await.unwrap().is_some());
+    }
+    assert_eq!(warnings(), 1, "blobs");
+    assert!(trial.gate.permit_child(&acme(), &blob, trial.now).await.unwrap().is_some());
+    assert_eq!(warnings(), 2, "a manifest below it");
+}
+
+#[tokio::test]
+async fn only_a_rejected_run_of_its_own_closes_what_an_index_opens() {
+    let mut trial = Trial::new().await;
+    let app = image("app");
+    assert!(trial.gate.rejected_itself(&acme(), &app, trial.now).await.unwrap().is_none());
+    assert_eq!(trial.registry.looks(), 0, "nothing of its own: nobody is asked");
+    trial.push("r1", &app, false).await;
+    assert!(trial.gate.rejected_itself(&acme(), &app, trial.now).await.unwrap().is_some(), "at once");
+    trial.pass(SignedDuration::from_secs(1));
+    trial.push("r2", &app, true).await;
+    assert!(trial.gate.rejected_itself(&acme(), &app, trial.now).await.unwrap().is_none(), "the newest decides");
+}

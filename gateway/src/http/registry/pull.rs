@@ -55,7 +55,7 @@ impl Pull {
 
     /// `…/blobs/DIGEST`
     pub(super) async fn blob(&self, digest: Digest, range: Option<ByteRange>) -> Result<Response, OciError> {
-        let permit = self.gate.permit_child(&self.organization, &self.pinned(digest), self.now).await?;
+        let permit = self.gate.permit_blob(&self.organization, &self.pinned(digest), self.now).await?;
         let permit = permit.ok_or_else(|| {
             let again = self.told.again(&self.organization, digest);
             again.unwrap_or_else(|| OciError::no_grant(&self.repository, digest))
@@ -122,7 +122,8 @@ impl Pull {
     }
 
     /// May this be served: because an allowed image leads to it, or because it is allowed itself. The first is asked
-    /// first: the parts of an index need no decision, and no look at what is beside them, of their own.
+    /// first: the parts of an index need no decision, and no look at what is beside them, of their own. But no index
+    /// opens what was rejected itself.
     async fn admit(&self, digest: Digest) -> Result<Outcome, OciError> {
         let outcome = self.outcome(digest).await;
         match &outcome {
@@ -137,6 +138,9 @@ impl Pull {
 
     async fn outcome(&self, digest: Digest) -> Result<Outcome, OciError> {
         let pinned = self.pinned(digest);
+        if let Some(verdict) = self.gate.rejected_itself(&self.organization, &pinned, self.now).await? {
+            return Ok(Outcome::Deny(verdict));
+        }
         let child = self.gate.permit_child(&self.organization, &pinned, self.now).await;
         if let Ok(Some(permit)) = child {
             return Ok(Outcome::Permit(permit));
