@@ -174,6 +174,7 @@ impl Intake {
         let findings = findings(evaluation, push, &rules, contract);
         let record = AttestationRecord {
             id: push.id,
+            signed: verified.signed,
             bundle: push.bundle.clone(),
             subjects: verified.statement.image_digests().into_iter().collect(),
             received_at: push.now,

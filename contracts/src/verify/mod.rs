@@ -50,8 +50,10 @@ pub struct Verification {
     pub signed_at: Option<Timestamp>,
     /// What the certificate says about the build that asked for it.
     pub claims: Option<BuildClaims>,
-    /// The bundle's id.
+    /// The bundle's id: a name for its bytes, of which only a part is signed.
     pub attestation: Digest,
+    /// SHA-256 of what was signed, the payload and its type. Whatever is put around it, this stays.
+    pub signed: Digest,
 }
 
 /// What a certificate authority wrote into a certificate about the pipeline that it gave it to, as the identity
@@ -173,7 +175,8 @@ impl TrustRoot {
             return Err(VerifyError::FromTheFuture { signed_at: *late, now });
         }
         let signed_at = times.into_iter().min();
-        Ok(Verified::proven(Verification { statement, signers, signed_at, claims, attestation: bundle.id() }))
+        let (attestation, signed) = (bundle.id(), Digest::of(&envelope.pae()));
+        Ok(Verified::proven(Verification { statement, signers, signed_at, claims, attestation, signed }))
     }
 
     /// Every trusted key with a signature in the envelope, each once.

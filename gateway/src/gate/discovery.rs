@@ -141,15 +141,15 @@ impl Core {
         }
         let (contracts, verifications) = (contracts.to_vec(), Arc::clone(&self.verifications));
         let (pinned, now) = (question.place.pinned.clone(), question.now);
-        let work =
-            move || {
-                let source = Source::Discovered { repository: pinned.repository.clone() };
-                let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
-                let records = those_that_pass(found, check).into_iter().map(|(bundle, (id, subjects))| {
-                    AttestationRecord { id, bundle, subjects, received_at: now, source: source.clone() }
-                });
-                records.collect()
-            };
+        let work = move || {
+            let source = Source::Discovered { repository: pinned.repository.clone() };
+            let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
+            let records = those_that_pass(found, check).into_iter().map(|(bundle, (signed, subjects))| {
+                let id = Digest::of(&bundle);
+                AttestationRecord { id, signed, bundle, subjects, received_at: now, source: source.clone() }
+            });
+            records.collect()
+        };
         Ok(self.parts.workers.run(work).await?)
     }
 }
@@ -179,7 +179,7 @@ fn genuine(
     let mut trusts = contracts.iter().filter_map(|contract| contract.compiled.trust());
     let verified = trusts.find_map(|trust| verifications.of_bundle(trust, &bundle, now).ok())?;
     let subjects = verified.statement.image_digests().into_iter().collect();
-    verified.statement.names_sha256(&subject).then(|| (bundle.id(), subjects))
+    verified.statement.names_sha256(&subject).then(|| (verified.signed, subjects))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) struct Pushed {
     pub(super) accepted: bool,
     /// The run as it stands, when the store has it still.
     pub(super) run: Option<RunRecord>,
-    /// When it was pushed: its first receipt can be earlier, when it had been seen upstream before.
+    /// Its place among the runs of its workflow: when what it signs was first received or seen.
     pub(super) at: Timestamp,
 }
 
@@ -57,7 +57,8 @@ impl Gathered {
         for record in own {
             if let Source::Pushed { workflow, run, contract, accepted, .. } = record.source.clone() {
                 let run = store.run(organization, &run).await?;
-                let at = run.as_ref().and_then(|run| run.received_at).unwrap_or(record.received_at);
+                // Not when it was pushed: what had lain in the registry before is no newer for being pushed late.
+                let at = record.received_at;
                 pushed.push(Pushed { record, workflow, contract, accepted, run, at });
             }
         }

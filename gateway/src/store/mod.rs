@@ -138,11 +138,14 @@ pub enum Source {
 pub struct AttestationRecord {
     /// SHA-256 of `bundle`.
     pub id: Digest,
+    /// SHA-256 of what was signed: the payload and its type, in DSSE's encoding. The bytes around them are
+    /// nobody's word, so the same statement in another wrapping keeps its first receipt.
+    pub signed: Digest,
     /// The bundle's own bytes.
     pub bundle: Bytes,
     /// The sha256 subjects it names.
     pub subjects: Vec<Digest>,
-    /// When it first came. Never renewed.
+    /// When what was signed first came, in whichever wrapping. Never renewed.
     pub received_at: Timestamp,
     /// How it came.
     pub source: Source,
@@ -299,8 +302,9 @@ pub trait Store: Send + Sync + 'static {
     fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
-    /// The attestations that name a subject, newest receipt first, at most `limit` (the caller asks for one more
-    /// than it examines, to know whether there are more).
+    /// The attestations that were pushed about a subject, newest receipt first, at most `limit` (the caller asks for
+    /// one more than it examines, to know whether there are more). What was found upstream is not among them, so that
+    /// no amount of it hides a run.
     fn attestations_about<'a>(
         &'a self,
         organization: &'a Name,

@@ -36,10 +36,9 @@ async fn what_verifies_counts_and_is_kept_and_what_does_not_is_ignored() {
     assert_eq!(trial.codes(&app).await, only(Code::SignerNotAllowed), "the last look is seconds old");
     trial.pass(AFTER_DENY);
     assert_eq!(trial.codes(&app).await, None);
-    let kept = trial.store.attestations_about(&acme(), app.digest, 10).await.unwrap();
-    assert_eq!(kept.len(), 1);
-    assert_eq!((kept[0].bundle.clone(), kept[0].received_at), (good, trial.now));
-    assert!(matches!(kept[0].source, Source::Discovered { .. }));
+    let kept = trial.store.attestation(&acme(), contracts::Digest::of(&good)).await.unwrap().unwrap();
+    assert_eq!((kept.bundle, kept.received_at), (good, trial.now));
+    assert!(matches!(kept.source, Source::Discovered { .. }));
 
     assert!(trial.store.attestations_about(&acme(), image("other").digest, 10).await.unwrap().is_empty());
 

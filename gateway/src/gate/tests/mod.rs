@@ -1,5 +1,6 @@
 //! The gate over the real store, with a registry that does what the test says.
 
 mod beside;
+mod identity;
 mod memory;
 mod own;

@@ -32,7 +32,9 @@ pub(super) const RUNS_BY_WORKFLOW: TableDefinition<'_, (&str, &str, u64, &str), 
 pub(super) const ATTESTATIONS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("attestations");
 /// organization, attestation → its bytes
 pub(super) const BUNDLES: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("bundles");
-/// organization, subject, receipt, attestation
+/// organization, digest of what was signed → its first receipt
+pub(super) const FIRST_SEEN: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("first-seen");
+/// organization, subject, receipt, pushed attestation
 pub(super) const SUBJECTS: TableDefinition<'_, (&str, Key, u64, Key), ()> = TableDefinition::new("subjects");
 /// organization, number → audit entry
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
@@ -58,6 +60,7 @@ macro_rules! every_table {
             RUNS_BY_WORKFLOW,
             ATTESTATIONS,
             BUNDLES,
+            FIRST_SEEN,
             SUBJECTS,
             AUDIT,
             VERDICTS,

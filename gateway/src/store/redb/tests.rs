@@ -55,6 +55,7 @@ fn run(id: &str, state: RunState, second: i64) -> RunRecord {
 fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -> AttestationRecord {
     AttestationRecord {
         id: Digest::of(bundle),
+        signed: Digest::of(&[bundle, b" signed"].concat()),
         bundle: Bytes::from_static(bundle),
         subjects: vec![subject],
         received_at: at(second),

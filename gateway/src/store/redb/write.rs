@@ -4,6 +4,7 @@ use contracts::{
     Digest, Repository, Verdict,
     api::{OrganizationSettings, RevisionFiles, Role, RunState},
 };
+use jiff::Timestamp;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde_json::json;
 
@@ -12,8 +13,8 @@ use super::{
     memory::Effect,
     read::{AttestationFacts, current_revision, found},
     tables::{
-        ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, SUBJECTS,
-        TOKENS, VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
+        ATTESTATIONS, BUNDLES, FIRST_SEEN, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW,
+        SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
     },
     writer::Done,
 };
@@ -280,9 +281,11 @@ fn put_attestation(
     record: &AttestationRecord,
 ) -> Result<Vec<Effect>, StoreError> {
     let (name, id) = (organization.as_str(), record.id.as_bytes());
+    let received_at = first_seen(tx, organization, record)?;
     let facts = AttestationFacts {
         subjects: record.subjects.clone(),
-        received_at: record.received_at,
+        signed: record.signed,
+        received_at,
         source: record.source.clone(),
     };
     let facts = encode("attestations", &facts)?;
@@ -290,10 +293,24 @@ fn put_attestation(
     tx.open_table(BUNDLES).map_err(unwritten)?.insert((name, id), record.bundle.as_ref()).map_err(unwritten)?;
     let mut table = tx.open_table(SUBJECTS).map_err(unwritten)?;
     let mut effects = Vec::new();
+    let pushed = matches!(record.source, Source::Pushed { .. });
     for subject in &record.subjects {
-        let key = (name, subject.as_bytes(), instant(record.received_at), id);
-        table.insert(key, ()).map_err(unwritten)?;
+        if pushed {
+            table.insert((name, subject.as_bytes(), instant(received_at), id), ()).map_err(unwritten)?;
+        }
         effects.push(Effect::Evidence(organization.clone(), *subject));
     }
     Ok(effects)
+}
+
+/// When what the record's bundle signs was first received or seen, in whichever wrapping; from now on, also by others.
+fn first_seen(tx: &WriteTransaction, organization: &Name, record: &AttestationRecord) -> Result<Timestamp, StoreError> {
+    let key = (organization.as_str(), record.signed.as_bytes());
+    let mut table = tx.open_table(FIRST_SEEN).map_err(unwritten)?;
+    let known: Option<Timestamp> = found(table.get(key), "first-seen")?;
+    let first = known.map_or(record.received_at, |known| known.min(record.received_at));
+    if known != Some(first) {
+        table.insert(key, encode("first-seen", &first)?.as_slice()).map_err(unwritten)?;
+    }
+    Ok(first)
 }
