@@ -274,7 +274,7 @@ fn contract<'r>(rules: &'r OrganizationRules, push: &Push<'_>) -> Result<&'r Arc
     let unknown =
         || IntakeError::UnknownWorkflow { organization: push.organization.clone(), workflow: push.workflow.clone() };
     let name = rules.workflows.get(&push.workflow).ok_or_else(unknown)?;
-    rules.contracts.get(name).ok_or_else(|| {
+    rules.contract(name)?.ok_or_else(|| {
         let message = format!("the contract `{name}` of the workflow `{}` was never applied", push.workflow);
         let finding = Finding::error(Code::NoContract, message).mend("apply it with `sluice contract apply`");
         IntakeError::Mismatch { finding: Box::new(finding) }

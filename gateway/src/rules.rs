@@ -11,6 +11,8 @@ use bytes::Bytes;
 use contracts::{
     Code, Diagnostics, Digest, Enforcement, Finding, Hasher, Repository, TrustRoot,
     api::{OrganizationSettings, RevisionFiles, Unmatched},
+    contract::Contract,
+    pattern::RepositoryPattern,
     revision::Revision,
 };
 use moka::sync::Cache;
@@ -104,6 +106,30 @@ pub struct CurrentContract {
     pub compiled: Arc<Compiled>,
 }
 
+/// A contract whose current revision this version cannot use.
+#[derive(Debug, Clone)]
+pub struct Unusable {
+    /// What is wrong.
+    pub error: GateError,
+    /// What it answers for; `None` when not even that can be read: then it may be any image.
+    repositories: Option<Vec<RepositoryPattern>>,
+}
+
+impl Unusable {
+    fn new(files: &RevisionFiles, error: GateError) -> Self {
+        let text = files.files.get(&files.contract).map(String::as_bytes).unwrap_or_default();
+        let contract = Contract::parse(&files.contract, text).ok().map(|(contract, _)| contract);
+        let patterns = |contract: Contract| {
+            contract.admission.into_iter().flat_map(|admission| admission.repositories).map(|p| p.value).collect()
+        };
+        Self { error, repositories: contract.map(patterns) }
+    }
+
+    fn may_answer_for(&self, repository: &Repository) -> bool {
+        self.repositories.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(repository)))
+    }
+}
+
 /// All that an organization has said, as of one moment.
 #[derive(Debug)]
 pub struct OrganizationRules {
@@ -113,15 +139,33 @@ pub struct OrganizationRules {
     pub unmatched: Unmatched,
     /// The contracts, by name.
     pub contracts: BTreeMap<Name, Arc<CurrentContract>>,
+    /// The contracts that cannot be used. What they answer for cannot be decided; all else can.
+    pub unusable: BTreeMap<Name, Unusable>,
     /// Which contract each workflow is bound to.
     pub workflows: BTreeMap<WorkflowName, Name>,
 }
 
 impl OrganizationRules {
     /// The contracts that answer for a repository, by name.
-    #[must_use]
-    pub fn answering(&self, repository: &Repository) -> Vec<Arc<CurrentContract>> {
-        self.contracts.values().filter(|c| c.compiled.answers_for(repository)).cloned().collect()
+    ///
+    /// # Errors
+    /// When one that answers for it, or may do so, cannot be used.
+    pub fn answering(&self, repository: &Repository) -> Result<Vec<Arc<CurrentContract>>, GateError> {
+        match self.unusable.values().find(|unusable| unusable.may_answer_for(repository)) {
+            Some(unusable) => Err(unusable.error.clone()),
+            None => Ok(self.contracts.values().filter(|c| c.compiled.answers_for(repository)).cloned().collect()),
+        }
+    }
+
+    /// A contract by its name; `None` when it was never applied.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn contract(&self, name: &Name) -> Result<Option<&Arc<CurrentContract>>, GateError> {
+        match self.unusable.get(name) {
+            Some(unusable) => Err(unusable.error.clone()),
+            None => Ok(self.contracts.get(name)),
+        }
     }
 
     /// Whether a workflow is bound to a contract.
@@ -178,7 +222,7 @@ impl Rules {
     /// What an organization's contracts, workflows and settings say now.
     ///
     /// # Errors
-    /// When they cannot be read, or a stored contract cannot be used by this version.
+    /// When they cannot be read.
     pub async fn current(&self, organization: &Name) -> Result<Arc<OrganizationRules>, GateError> {
         let slot = self.slot(organization);
         if let Some(rules) = slot.as_of(self.store.rules_changed(organization)) {
@@ -212,14 +256,24 @@ impl Rules {
     async fn load(&self, organization: &Name, changed: u64) -> Result<OrganizationRules, GateError> {
         let settings = self.store.settings(organization).await?;
         let workflows = self.store.workflows(organization).await?;
-        let mut contracts = BTreeMap::new();
+        let (mut contracts, mut unusable) = (BTreeMap::new(), BTreeMap::new());
         for (name, record) in self.store.contracts(organization).await? {
-            let (number, compiled) = (record.number, self.compile(record, &settings).await?);
-            let contract = CurrentContract { name: name.clone(), revision: number, compiled };
-            contracts.insert(name, Arc::new(contract));
+            let (number, files) = (record.number, record.files.clone());
+            match self.compile(record, &settings).await {
+                Ok(compiled) => {
+                    let contract = CurrentContract { name: name.clone(), revision: number, compiled };
+                    contracts.insert(name, Arc::new(contract));
+                }
+                // One contract must not keep the others from being asked.
+                Err(error @ GateError::Contract { .. }) => {
+                    tracing::error!(%organization, contract = %name, revision = number, %error, "a contract cannot be used");
+                    unusable.insert(name, Unusable::new(&files, error));
+                }
+                Err(passing) => return Err(passing),
+            }
         }
         let workflows = workflows.into_iter().map(|w| (w.name, w.contract)).collect();
-        Ok(OrganizationRules { changed, unmatched: settings.unmatched, contracts, workflows })
+        Ok(OrganizationRules { changed, unmatched: settings.unmatched, contracts, unusable, workflows })
     }
 
     async fn compile(

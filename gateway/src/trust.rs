@@ -96,6 +96,15 @@ impl Trust {
         Ok(Some(Self { root, signers, digest: hasher.finish() }))
     }
 
+    /// Whether [`Trust::of`] would take the signers, whatever the authorities.
+    ///
+    /// # Errors
+    /// As [`Trust::of`].
+    pub fn usable(revision: &Revision, settings: &OrganizationSettings) -> Result<(), String> {
+        let roots = TrustRoot::new(Vec::new(), None).map_err(|e| e.to_string())?;
+        Self::of(revision, settings, &roots).map(drop)
+    }
+
     /// Over the keys, the roots, the signers and the threshold.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -104,7 +104,7 @@ impl Core {
 
     async fn decide(&self, place: &Place, now: Timestamp) -> Result<Made, GateError> {
         let rules = self.parts.rules.current(&place.organization).await?;
-        let contracts = rules.answering(&place.pinned.repository);
+        let contracts = rules.answering(&place.pinned.repository)?;
         let question = Question { place: place.clone(), now, rules };
         let mut numbers = self.numbers(&question);
         if contracts.is_empty() {

@@ -391,3 +391,40 @@ async fn default_signers_are_keys() {
     }
     "#);
 }
+
+#[tokio::test]
+async fn more_keys_than_are_tried_are_refused_when_they_are_named() {
+    let site = site().await;
+    site.contract("base").await;
+    let key = || contracts::SigningKey::generate_ed25519().unwrap().public().to_pem();
+    let keys: Vec<String> = (0..=contracts::limits::TRUSTED_KEYS).map(|_| key()).collect();
+    let change = async |keys: &[String]| {
+        let settings = json!({"default_signers": keys, "unmatched": "deny"});
+        site.send(&site.admin, Method::PUT, "/api/v1/organization", &settings).await
+    };
+    assert!(change(&keys[1..]).await.starts_with("200"));
+    assert_snapshot!(change(&keys).await, @r#"
+    422 Unprocessable Entity
+    {
+      "error": {
+        "code": "default-signers-invalid",
+        "message": "`default_signers` cannot be used: more than 64 different public keys are trusted at once"
+      }
+    }
+    "#);
+
+    let apply = async |keys: &[String]| {
+        let signers: String = (0..keys.len()).map(|n| format!("\n      - {{publicKey: \"file://{n}.pem\"}}")).collect();
+        let text = contract("release", "image") + &format!("  signers:\n    any:{signers}\n");
+        let mut all = files(&text);
+        for (number, key) in keys.iter().enumerate() {
+            all["files"][format!("{number}.pem")] = json!(key);
+        }
+        site.send(&site.admin, Method::PUT, RELEASE, &all).await
+    };
+    let refused = apply(&keys).await;
+    let told = "cannot be used: more than 64 different public keys are trusted at once";
+    assert!(refused.starts_with("422") && refused.contains("contract-invalid") && refused.contains(told), "{refused}");
+    let applied = apply(&keys[1..]).await;
+    assert!(applied.starts_with("201"), "{applied}");
+}

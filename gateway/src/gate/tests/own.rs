@@ -3,7 +3,10 @@
 use contracts::{Code, Decision, SigningKey, api::Unmatched};
 use jiff::SignedDuration;
 
-use crate::trial::{Trial, codes, contract, craft, image, only, text};
+use crate::{
+    gate::GateError,
+    trial::{Trial, codes, contract, craft, image, only, text},
+};
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
@@ -166,4 +169,36 @@ async fn a_deny_always_says_why_and_what_to_do() {
         let blocking: Vec<_> = verdict.findings.iter().filter(|f| f.blocks()).collect();
         assert!(!blocking.is_empty() && blocking.iter().all(|f| f.mend.is_some()), "{blocking:?}");
     }
+}
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_used_stops_only_what_it_answers_for() {
+    let trial = Trial::new().await;
+    let app = image("app");
+    let elsewhere = contracts::PinnedRef { repository: "registry.acme.dev/other/app".parse().unwrap(), ..app.clone() };
+    trial.push("r1", &app, true).await;
+    trial.bind("skynet/other", "other").await;
+    let apply = async |text: &str| {
+        let files = std::collections::BTreeMap::from([("contract.yaml".to_owned(), text.to_owned())]);
+        let files = contracts::api::RevisionFiles { contract: "contract.yaml".to_owned(), files };
+        let digest = contracts::Digest::of(text.as_bytes());
+        let (acme, other) = (crate::trial::acme(), crate::trial::name("other"));
+        crate::store::Store::apply_revision(trial.store.as_ref(), &acme, &other, digest, files, trial.by())
+            .await
+            .unwrap();
+    };
+    // As one that another version of the gateway took.
+    let rules = "    rules:\n      - {name: odd, cel: \"nonsense(((\", message: m}\n";
+    apply(&contract("other", rules).replace("/skynet/**", "/other/**")).await;
+    assert!(matches!(trial.decide(&elsewhere).await, Err(GateError::Contract { .. })));
+    assert_eq!(trial.codes(&app).await, None);
+    let other = crate::trial::workflow("skynet/other");
+    let pushed = trial.intake.receive(&crate::trial::acme(), other, bytes::Bytes::from_static(b"{}"), trial.now).await;
+    assert!(matches!(pushed, Err(crate::intake::IntakeError::CouldNotDecide(GateError::Contract { .. }))));
+    trial.push("r2", &app, true).await;
+
+    // What it answers for cannot be told: then it may be anything.
+    apply("[").await;
+    assert!(matches!(trial.decide(&app).await, Err(GateError::Contract { .. })));
+    trial.push("r3", &app, true).await;
 }

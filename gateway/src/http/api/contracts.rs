@@ -8,7 +8,7 @@ use axum::{
 };
 use contracts::{
     Code, Diagnostics, Finding,
-    api::{AppliedContract, ContractBody, ContractInfo, RevisionFiles, Role},
+    api::{AppliedContract, ContractBody, ContractInfo, OrganizationSettings, RevisionFiles, Role},
     contract::Contract,
     revision::Revision,
 };
@@ -20,6 +20,7 @@ use crate::{
     http::{auth::Caller, body, clock, error::ApiError},
     names::Name,
     store::RevisionRecord,
+    trust::Trust,
 };
 
 #[derive(Deserialize)]
@@ -50,8 +51,8 @@ pub(super) async fn apply(
     let contract = name(&text)?;
     let files: RevisionFiles = body::json(&headers, body).await?;
     let compiled = app.workers.run(move || compile(&files)).await.map_err(|e| ApiError::internal(e.to_string()))??;
-    let defaults = app.store.settings(organization).await?.default_signers;
-    fits(&compiled.revision, &contract, &caller, defaults.is_empty())?;
+    let settings = app.store.settings(organization).await?;
+    fits(&compiled.revision, &contract, &caller, &settings)?;
 
     let digest = compiled.revision.digest();
     let (revision, changed) = if dry_run {
@@ -94,8 +95,8 @@ fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
 }
 
 /// Refuses a revision that is right in itself but not here: under another name, for another organization, or
-/// signed by nobody.
-fn fits(revision: &Revision, name: &Name, caller: &Caller, no_default_signers: bool) -> Result<(), Diagnostics> {
+/// signed by nobody, or by more than are tried.
+fn fits(revision: &Revision, name: &Name, caller: &Caller, settings: &OrganizationSettings) -> Result<(), Diagnostics> {
     let contract = revision.contract();
     let mut findings = Vec::new();
     if let Some(own) = contract.name.as_ref().filter(|own| *own != name.as_str()) {
@@ -107,7 +108,12 @@ fn fits(revision: &Revision, name: &Name, caller: &Caller, no_default_signers: b
         let message = format!("the contract is for the organization `{own}`, your token for `{}`", caller.organization);
         findings.push(Finding::error(Code::DocumentInvalidValue, message).at(contract.origin.clone()));
     }
-    if contract.signers.is_none() && no_default_signers {
+    if let Err(reason) = Trust::usable(revision, settings) {
+        let message = format!("those who may sign for this contract cannot be used: {reason}");
+        let finding = Finding::error(Code::DocumentInvalidValue, message).at(contract.origin.clone());
+        findings.push(finding.mend("name fewer keys, or certificate identities, which are not bounded by it"));
+    }
+    if contract.signers.is_none() && settings.default_signers.is_empty() {
         let message = "nobody is named who may sign for this contract";
         let finding = Finding::error(Code::SignersMissing, message).at(contract.origin.clone());
         findings.push(finding.mend("name them under `spec.signers`, or give the organization `default_signers`"));

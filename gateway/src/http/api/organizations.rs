@@ -7,6 +7,7 @@ use axum::{
     response::Response,
 };
 use contracts::{
+    TrustRoot,
     api::{CreatedToken, NewOrganization, OrganizationSettings, Role},
     contract::Contract,
     keys::PublicKey,
@@ -32,12 +33,15 @@ pub(super) async fn change(
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
     let settings: OrganizationSettings = body::json(&headers, body).await?;
+    let invalid = |message| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "default-signers-invalid", message);
+    let mut keys = Vec::with_capacity(settings.default_signers.len());
     for (at, key) in settings.default_signers.iter().enumerate() {
-        PublicKey::from_pem(key).map_err(|e| {
-            let message = format!("the key number {} under `default_signers` cannot be used: {e}", at + 1);
-            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "default-signers-invalid", message)
-        })?;
+        let key = PublicKey::from_pem(key);
+        keys.push(
+            key.map_err(|e| invalid(format!("the key number {} under `default_signers` cannot be used: {e}", at + 1)))?,
+        );
     }
+    TrustRoot::new(keys, None).map_err(|e| invalid(format!("`default_signers` cannot be used: {e}")))?;
     if settings.default_signers.is_empty() {
         keep_signers(&app, &caller).await?;
     }
