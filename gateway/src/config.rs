@@ -10,11 +10,14 @@ use std::{
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use crate::{
     names::{Name, NameError},
-    upstream::UpstreamSettings,
+    upstream::{UpstreamSettings, UpstreamSettingsError, Upstreams},
 };
 
 /// A configuration, complete and checked.
@@ -82,7 +85,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why a configuration is not one. All mistakes are named at once, but for the first that stops the file from being read.
+/// Why a configuration is not one. Mistakes of one kind are named together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be opened.
@@ -174,7 +177,16 @@ impl Settings {
         let text = std::fs::read_to_string(path)
             .map_err(|e| ConfigError::Unreadable { path: name.clone(), reason: e.to_string() })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&name, &text, folder)
+        let settings = Self::parse(&name, &text, folder)?;
+        // What an upstream names is there and does not contradict another one; nothing is dialled.
+        let mistakes: Vec<Mistake> = Upstreams::mistakes(&settings.upstreams)
+            .into_iter()
+            .map(|(number, error)| {
+                let key = if let UpstreamSettingsError::File { key, .. } = &error { *key } else { "host" };
+                Mistake { line: line_of_upstream(&text, number, key), message: error.to_string() }
+            })
+            .collect();
+        if mistakes.is_empty() { Ok(settings) } else { Err(ConfigError::Mistakes { path: name, mistakes }) }
     }
 
     /// Reads a configuration's text; `name` is for messages, relative paths count from `folder`.
@@ -182,6 +194,10 @@ impl Settings {
     /// # Errors
     /// With every mistake, each with its line.
     pub fn parse(name: &str, text: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let unknown = unknown_keys(text);
+        if !unknown.is_empty() {
+            return Err(ConfigError::Mistakes { path: name.to_owned(), mistakes: unknown });
+        }
         let raw: RawSettings = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, &span));
             let message = error.message().trim_end().replace('\n', ", ");
@@ -342,6 +358,88 @@ impl Reading<'_> {
     }
 }
 
+/// The keys of each section.
+const TOP: &[&str] = &[
+    "listen",
+    "state",
+    "evidence",
+    "admin_token_file",
+    "organization",
+    "external_url",
+    "plain_http",
+    "tls",
+    "trusted_root",
+    "discovery_interval",
+    "metrics_anonymous",
+    "max_connections",
+    "drain",
+    "log",
+    "upstreams",
+];
+const TLS: &[&str] = &["certificate", "key"];
+const LOG: &[&str] = &["format", "level"];
+const UPSTREAM: &[&str] = &[
+    "host",
+    "aliases",
+    "organizations",
+    "url",
+    "layout",
+    "repository",
+    "username",
+    "password_file",
+    "token_file",
+    "ca_file",
+    "plain_http",
+    "realm_hosts",
+    "redirect_hosts",
+    "default",
+    "connect_timeout",
+    "answer_timeout",
+    "idle_timeout",
+];
+
+/// Every key that is not a setting; none when the text is not TOML, which is told otherwise.
+fn unknown_keys(text: &str) -> Vec<Mistake> {
+    let Ok(table) = DeTable::parse(text) else { return Vec::new() };
+    let mut mistakes = Vec::new();
+    unknown_in(text, table.get_ref(), TOP, &mut mistakes);
+    for (key, value) in table.get_ref() {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
+            ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
+            ("upstreams", DeValue::Array(upstreams)) => {
+                for upstream in upstreams.iter() {
+                    if let DeValue::Table(section) = upstream.get_ref() {
+                        unknown_in(text, section, UPSTREAM, &mut mistakes);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    mistakes.sort_by_key(|mistake| mistake.line);
+    mistakes
+}
+
+fn unknown_in(text: &str, table: &DeTable<'_>, known: &[&str], mistakes: &mut Vec<Mistake>) {
+    for key in table.keys() {
+        let name = key.get_ref().as_ref();
+        if !known.contains(&name) {
+            let message = format!("`{name}` is not a setting here; there are `{}`", known.join("`, `"));
+            mistakes.push(Mistake { line: Some(line_of(text, &key.span())), message });
+        }
+    }
+}
+
+/// Where a key of an upstream is written.
+fn line_of_upstream(text: &str, number: usize, key: &str) -> Option<usize> {
+    let table = DeTable::parse(text).ok()?;
+    let DeValue::Array(upstreams) = table.get_ref().get("upstreams")?.get_ref() else { return None };
+    let DeValue::Table(section) = upstreams.get(number)?.get_ref() else { return None };
+    let found = section.keys().find(|name| name.get_ref().as_ref() == key)?;
+    Some(line_of(text, &found.span()))
+}
+
 fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1
 }
@@ -382,7 +480,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_setting_is_not_ignored() {
-        insta::assert_snapshot!(mistakes("state = \"x\"\nplain-http = true\n").join("\n"), @"line 2: unknown field `plain-http`, expected one of `listen`, `state`, `evidence`, `admin_token_file`, `organization`, `external_url`, `plain_http`, `tls`, `trusted_root`, `discovery_interval`, `metrics_anonymous`, `max_connections`, `drain`, `log`, `upstreams`");
+        let unknown = mistakes("state = \"x\"\nplain-http = true\n[log]\ncolour = 1\n");
+        assert_eq!(unknown.len(), 2, "{unknown:?}");
+        assert!(
+            unknown[0].starts_with("line 2: `plain-http` is not a setting here; there are `listen`"),
+            "{unknown:?}"
+        );
+        assert_eq!(unknown[1], "line 4: `colour` is not a setting here; there are `format`, `level`");
         insta::assert_snapshot!(mistakes("[log]\nformat = \"xml\"\n").join("\n"), @"line 2: unknown variant `xml`, expected `human` or `json`");
         insta::assert_snapshot!(mistakes("listen = \"0.0.0.0:80\n").join("\n"), @r#"line 1: invalid basic string, expected `"`"#);
     }
@@ -393,7 +497,21 @@ mod tests {
         let read = Settings::parse("sluice.toml", text, Path::new("/etc/sluice")).unwrap();
         assert_eq!(read.upstreams[0].layout.as_deref(), Some(Path::new("/etc/sluice/images")));
         let secret = "[[upstreams]]\nhost = \"registry.acme.dev\"\npassword = \"x\"\n";
-        assert!(mistakes(secret).concat().starts_with("line 3: unknown field `password`"));
+        assert!(mistakes(secret).concat().starts_with("line 3: `password` is not a setting"));
+    }
+
+    #[test]
+    fn upstreams_that_cannot_be_used_are_named_with_their_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sluice.toml");
+        std::fs::write(&file, "[[upstreams]]\nhost = \"a.dev\"\nlayout = \"images\"\n\n[[upstreams]]\nhost = \"b.dev\"\nurl = \"https://b.dev\"\nlayout = \"x\"\n").unwrap();
+        let told = Settings::load(&file).unwrap_err().to_string();
+        assert!(told.contains("line 3: upstream `a.dev`") && told.contains("under `layout`"), "{told}");
+        assert!(told.contains("line 6: upstream `b.dev`: name `url` or `layout`, not both"), "{told}");
+        std::fs::create_dir(folder.path().join("images")).unwrap();
+        std::fs::write(folder.path().join("images/oci-layout"), "{}").unwrap();
+        std::fs::write(&file, "[[upstreams]]\nhost = \"a.dev\"\nlayout = \"images\"\n").unwrap();
+        assert!(Settings::load(&file).is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A name that a client sends is looked up here and nowhere else. It never becomes an address to dial.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use contracts::{Repository, reference::ReferenceError};
 
@@ -42,6 +42,22 @@ impl Upstreams {
             table.add(one, memory.scoped(number))?;
         }
         Ok(table)
+    }
+
+    /// What is wrong with each upstream, by its number. Secrets and certificates are read, nothing is dialled.
+    pub(crate) fn mistakes(settings: &[UpstreamSettings]) -> Vec<(usize, UpstreamSettingsError)> {
+        let memory = Memory::default();
+        let mut table = Self { entries: Vec::new(), hosts: BTreeMap::new(), default: None };
+        let each = settings.iter().enumerate();
+        each.filter_map(|(number, one)| {
+            let there = one
+                .layout
+                .as_deref()
+                .filter(|_| one.url.is_none())
+                .map_or(Ok(()), |folder| layout_is_there(one, folder));
+            there.and_then(|()| table.add(one, memory.scoped(number))).err().map(|error| (number, error))
+        })
+        .collect()
     }
 
     fn add(&mut self, one: &UpstreamSettings, memory: Memory) -> Result<(), UpstreamSettingsError> {
@@ -123,6 +139,18 @@ impl Upstreams {
         };
         Ok(spelled_out(host, path.path())?)
     }
+}
+
+fn layout_is_there(one: &UpstreamSettings, folder: &Path) -> Result<(), UpstreamSettingsError> {
+    if folder.join("oci-layout").is_file() {
+        return Ok(());
+    }
+    Err(UpstreamSettingsError::File {
+        host: one.host.clone(),
+        key: "layout",
+        path: folder.display().to_string(),
+        reason: "it is not an OCI image layout: there is no file `oci-layout` in it".to_owned(),
+    })
 }
 
 /// `docker.io` and `alpine` are `docker.io/library/alpine`.
