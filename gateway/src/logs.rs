@@ -1,5 +1,7 @@
 //! What the gateway logs and how: one event per decision, no secrets, on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
 use crate::config::{LogFormat, LogSettings};
@@ -28,8 +30,13 @@ pub fn begin(settings: &LogSettings) -> Result<(), LogError> {
     let level = settings.level.as_deref().unwrap_or("info");
     let filter = level.parse::<EnvFilter>().map_err(|_| LogError::Level { level: level.to_owned() })?;
     let lines = match settings.format {
-        LogFormat::Human => fmt::layer().with_target(false).with_writer(std::io::stderr).boxed(),
+        LogFormat::Human => fmt::layer().with_target(false).with_ansi(coloured()).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|_| LogError::Begun)
+}
+
+/// Colours are for people at a terminal who did not decline them.
+fn coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
