@@ -252,7 +252,8 @@ impl Layout {
     }
 
     fn missing(&self, path: &str, what: &str) -> UpstreamError {
-        UpstreamError::NotFound { what: format!("{}/{path} {what}", self.host) }
+        let mark = if what.starts_with("sha256:") { '@' } else { ':' };
+        UpstreamError::NotFound { what: format!("{}/{path}{mark}{what}", self.host) }
     }
 
     fn unavailable(&self, reason: &str) -> UpstreamError {

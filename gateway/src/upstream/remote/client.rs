@@ -114,7 +114,11 @@ impl Wire {
     }
 
     fn named(&self, ask: &Ask<'_>) -> String {
-        format!("{}/{}/{}", self.host, ask.repository, ask.rest)
+        match ask.rest.strip_prefix("manifests/") {
+            Some(digest) if digest.starts_with("sha256:") => format!("{}/{}@{digest}", self.host, ask.repository),
+            Some(tag) => format!("{}/{}:{tag}", self.host, ask.repository),
+            None => format!("{}/{}/{}", self.host, ask.repository, ask.rest),
+        }
     }
 
     fn failed(&self, status: StatusCode) -> UpstreamError {
