@@ -15,6 +15,9 @@ use super::{REPOSITORY, images};
 /// Where the gateway leaves its first token, within the folder.
 pub const TOKEN_FILE: &str = "admin.token";
 
+/// How settings of the quickstart begin.
+const MARK: &str = "# The gateway of the quickstart";
+
 const SETTINGS: &str = r#"# The gateway of the quickstart: loopback, everything in this folder.
 listen = "127.0.0.1:0"
 state = "state/sluice.redb"
@@ -47,6 +50,15 @@ pub struct Folder {
 impl Folder {
     /// Makes what is not there yet. Files that a person may have changed since are left as they are.
     pub fn prepare(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let settings = path.join("sluice.toml");
+        let ours = fs::read_to_string(&settings).is_ok_and(|text| text.starts_with(MARK));
+        if !ours && fs::read_dir(path)?.next().is_some() {
+            let reason = "it holds files that are not a quickstart's: name an empty or new folder with --dir";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+        }
+        // First, so that an interrupted beginning is known again.
+        write_new(&settings, SETTINGS)?;
         fs::create_dir_all(path.join("keys"))?;
         fs::create_dir_all(path.join("policies"))?;
         let path = path.canonicalize()?;
@@ -56,6 +68,11 @@ impl Folder {
         let repository = REPOSITORY.split_once('/').map_or(REPOSITORY, |(_, path)| path);
         let images = images::write_layout(&path.join("images"), repository, &["v1", "v2"])?;
         Ok(Self { path, images })
+    }
+
+    /// Whether a gateway ran here before.
+    pub fn is_used(&self) -> bool {
+        self.path.join(TOKEN_FILE).exists()
     }
 
     /// The token that the gateway wrote for its first administrator.

@@ -32,6 +32,11 @@ impl Shell {
     /// Runs `sluice` with these arguments and shows what it prints. Ending otherwise than with `expected` is an
     /// error.
     pub async fn run(&self, arguments: &[&str], expected: i32) -> anyhow::Result<()> {
+        self.run_any(arguments, &[expected]).await
+    }
+
+    /// The same, when any of several exit codes will do.
+    pub async fn run_any(&self, arguments: &[&str], expected: &[i32]) -> anyhow::Result<()> {
         let shown: Vec<String> = arguments.iter().map(|a| shown(a)).collect();
         report::line(&format!("\n$ sluice {}", shown.join(" ")));
         let status = tokio::process::Command::new(std::env::current_exe()?)
@@ -43,11 +48,13 @@ impl Shell {
             .status()
             .await
             .context("the command could not be started")?;
-        if expected != 0 {
-            report::line(&format!("(exit {})", status.code().unwrap_or(-1)));
+        let code = status.code().unwrap_or(-1);
+        if expected != [0] {
+            report::line(&format!("(exit {code})"));
         }
-        if status.code() != Some(expected) {
-            bail!("`sluice {}` ended with {status}, not with {expected}", shown.join(" "));
+        if !expected.contains(&code) {
+            let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+            bail!("`sluice {}` ended with {status}, not with {}", shown.join(" "), expected.join(" or "));
         }
         Ok(())
     }
