@@ -175,8 +175,8 @@ pub enum Run {
         /// Only of a workflow of this project
         #[arg(long, requires = "workflow")]
         project: Option<String>,
-        /// Only of this workflow
-        #[arg(long, requires = "project")]
+        /// Only of this workflow: its name with --project, else PROJECT/NAME
+        #[arg(long)]
         workflow: Option<String>,
         /// How many at most
         #[arg(long, default_value_t = 50)]
@@ -207,7 +207,7 @@ pub enum Attestation {
     Add(AttestationAdd),
     /// Show what was added and what is missing
     Status,
-    /// Sign what was added and push it: exit 0 accepted, 4 blocked
+    /// Sign what was added and push it: exit 0 accepted, 4 blocked or incomplete
     Push(AttestationPush),
     /// Drop the session of this folder
     Reset,
@@ -257,6 +257,9 @@ pub struct AttestationPush {
     /// An annotation of the attestation
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
     pub annotations: Vec<(String, String)>,
+    /// Push without materials that the contract requires: the gateway will judge it, and the run is used
+    #[arg(long)]
+    pub force: bool,
     /// Also write the bundle to this file
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
@@ -396,6 +399,8 @@ mod tests {
             "workflow create --project p --name w --team t --contract c",
             "workflow describe --project p --workflow w",
             "run list --project p --workflow w",
+            "run list --workflow p/w",
+            "attestation push --key k --force",
             "run describe id --output table",
             "attestation init --workflow w --project p -f",
             "att init --name w --project p",

@@ -217,8 +217,14 @@ impl Client {
     pub async fn backup(&self, path: &Path) -> Answer<u64> {
         let answer = self.send(self.request(Method::GET, &["backup"], &[])?).await?;
         let mut answer = self.accepted(answer).await?;
-        let failed =
-            |error: std::io::Error| ClientError::File { path: path.display().to_string(), reason: error.to_string() };
+        // The kind alone: the rest of the message names a file that is nobody's business.
+        let failed = |error: std::io::Error| ClientError::File {
+            path: path.display().to_string(),
+            reason: match error.kind() {
+                std::io::ErrorKind::AlreadyExists => "is there already: name another file".to_owned(),
+                kind => format!("cannot be written: {kind}"),
+            },
+        };
         let mut file = tempfile::NamedTempFile::new_in(crate::files::folder_of(path)).map_err(failed)?;
         let mut length = 0;
         while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
@@ -300,6 +306,12 @@ impl Client {
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) if status == StatusCode::UNAUTHORIZED => ClientError::Refused {
+                status: status.as_u16(),
+                code: body.error.code,
+                message: self.unknown_caller(),
+                findings: body.error.findings,
+            },
             Ok(body) => ClientError::Refused {
                 status: status.as_u16(),
                 code: body.error.code,
@@ -308,6 +320,16 @@ impl Client {
             },
             Err(_) => ClientError::Foreign { gateway: self.gateway.to_string(), status: status.as_u16() },
         }
+    }
+
+    /// What to do about a token that is missing or not taken.
+    fn unknown_caller(&self) -> String {
+        let what =
+            if self.token.is_some() { "does not take this token: it is mistyped or revoked" } else { "wants a token" };
+        format!(
+            "the gateway at `{}` {what}; put one into SLUICE_TOKEN, or name its file with --token-file",
+            self.gateway
+        )
     }
 
     fn foreign(&self, answer: &Response) -> ClientError {

@@ -11,7 +11,7 @@ pub enum Exit {
     No = 1,
     /// It could not be told or done, or the command was misused.
     Unknown = 2,
-    /// The attestation was pushed and its contract blocks it.
+    /// The attestation was pushed and its contract blocks it, or it lacks what the contract requires and was not sent.
     Blocked = 4,
 }
 

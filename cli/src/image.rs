@@ -59,7 +59,14 @@ async fn ask(
     let image =
         oci_client::Reference::with_tag(host.to_owned(), reference.repository.path().to_owned(), tag.to_string());
     let auth = credentials(host, args, variable)?;
-    let digest = client.fetch_manifest_digest(&image, &auth).await.map_err(|error| anyhow!("{error}"))?;
+    let digest = client.fetch_manifest_digest(&image, &auth).await.map_err(|error| {
+        // The innermost cause says what happened: no such name, connection refused.
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        anyhow!("{cause}; make it reachable, or write `{}@sha256:…`", reference.repository)
+    })?;
     Ok(digest.parse()?)
 }
 
@@ -175,6 +182,13 @@ mod tests {
         let tagged = resolve(&format!("{host}/shop/app:v1"), &args, &|_| None).await.unwrap();
         assert_eq!((tagged.digest, tagged.tag.map(|tag| tag.to_string())), (digest, Some("v1".to_owned())));
         assert!(resolve(&format!("{host}/shop/app:v2"), &args, &|_| None).await.is_err());
+
+        // A registry that is not there: the cause, and the way around it.
+        let gone = resolve("127.0.0.1:1/shop/app:v1", &args, &|_| None).await.unwrap_err();
+        let told = format!("{gone:#}");
+        for part in ["refused", "or write `127.0.0.1:1/shop/app@sha256:…`"] {
+            assert!(told.contains(part), "{part} in {told}");
+        }
 
         let other = Digest::of(b"other");
         let pinned = resolve(&format!("registry.invalid/shop/app:v1@{other}"), &args, &|_| None).await.unwrap();

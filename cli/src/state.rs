@@ -135,7 +135,7 @@ impl Workbench {
 
     /// The session that must have been begun.
     pub fn open(&self) -> anyhow::Result<Session> {
-        self.load()?.context("no attestation was begun in this folder: start with `sluice attestation init`")
+        self.load()?.context("no attestation is open in this folder (one that was accepted is closed): start with `sluice attestation init`")
     }
 
     /// Keeps the session.

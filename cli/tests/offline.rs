@@ -201,6 +201,9 @@ fn what_cannot_be_told_ends_with_2_and_says_why_on_standard_error_alone() {
         (&["workflow", "list", "--token-file", "gone"], &[], "`gone` cannot be read"),
         (&["workflow", "list", "--client-config", "gone.toml"], &[], "`gone.toml` cannot be read"),
         (&["serve", "--config", "gone.toml"], &[], "gone.toml"),
+        (&["run", "list", "--workflow", "release"], &[], "--workflow PROJECT/release"),
+        (&["backup", "--output", "."], &[], "`.` is there already: name another file"),
+        (&["backup", "--output", "gone/b"], &[], "the folder `gone` is not there"),
         (&["frobnicate"], &[], "unrecognized subcommand"),
     ] {
         let told = folder.sluice_with(arguments, environment);
@@ -208,4 +211,21 @@ fn what_cannot_be_told_ends_with_2_and_says_why_on_standard_error_alone() {
         assert!(told.stderr.contains(why), "{arguments:?}: {why} in\n{told}");
         assert!(!told.stderr.contains("s3cret"), "{told}");
     }
+}
+
+#[test]
+fn the_quickstart_goes_on_in_its_own_folder_and_touches_no_other() {
+    let folder = Folder::new();
+    for round in ["first", "second"] {
+        let told = folder.sluice(&["quickstart", "--exit", "--dir", "tour"]);
+        assert_eq!(told.exit, 0, "{round}: {told}");
+        for part in ["HTTP 200", "HTTP 403", "agpl-3.0-only", "blob sha256:"] {
+            assert!(told.stdout.contains(part), "{round}: {part} in\n{told}");
+        }
+    }
+    folder.write("mine/notes.txt", "mine");
+    let refused = folder.sluice(&["quickstart", "--exit", "--dir", "mine"]);
+    assert_eq!(refused.exit, 2, "{refused}");
+    assert!(refused.stderr.contains("not a quickstart's"), "{refused}");
+    assert_eq!(folder.path("mine").read_dir().unwrap().count(), 1);
 }

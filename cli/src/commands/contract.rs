@@ -55,11 +55,14 @@ struct Mistakes {
     file: String,
     findings: Vec<Finding>,
     sources: BTreeMap<String, String>,
+    /// Whether policies and rules were looked at. They are once the documents can be read.
+    compiled: bool,
 }
 
 impl Mistakes {
     fn report(self) -> anyhow::Result<Report> {
-        show(&self.file, &self.findings, &self.sources)
+        let report = show(&self.file, &self.findings, &self.sources)?;
+        Ok(if self.compiled { report } else { report.add("policies and rules are checked once these are mended") })
     }
 }
 
@@ -80,14 +83,13 @@ fn open(path: &Path) -> anyhow::Result<Result<Opened, Mistakes>> {
         Ok(bytes)
     };
     let collected = revision::collect(name, &mut load);
-    let read = collected.and_then(|collected: RevisionFiles| {
-        let (revision, warnings) = Revision::from_files(&collected)?;
-        let rules = compile(&revision)?;
-        Ok((revision, rules, warnings))
-    });
-    Ok(match read {
-        Ok((revision, rules, warnings)) => Ok(Opened { file, revision, rules, sources, warnings }),
-        Err(Diagnostics(findings)) => Err(Mistakes { file, findings, sources }),
+    let (revision, warnings) = match collected.and_then(|collected: RevisionFiles| Revision::from_files(&collected)) {
+        Ok(read) => read,
+        Err(Diagnostics(findings)) => return Ok(Err(Mistakes { file, findings, sources, compiled: false })),
+    };
+    Ok(match compile(&revision) {
+        Ok(rules) => Ok(Opened { file, revision, rules, sources, warnings }),
+        Err(Diagnostics(findings)) => Err(Mistakes { file, findings, sources, compiled: true }),
     })
 }
 
@@ -169,7 +171,7 @@ async fn list(connection: &args::Connection) -> anyhow::Result<Report> {
         [
             info.name.clone(),
             info.revision.to_string(),
-            info.applied_at.to_string(),
+            table::moment(info.applied_at),
             info.repositories.join("\n"),
             info.workflows.join("\n"),
         ]

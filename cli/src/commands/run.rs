@@ -1,5 +1,6 @@
 //! `sluice run …`
 
+use anyhow::bail;
 use contracts::api::{RunInfo, RunState};
 
 use super::connect;
@@ -11,18 +12,21 @@ use crate::{
 
 /// Runs the command.
 pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Result<Report> {
-    let client = connect(connection)?;
     match args {
         args::Run::List { project, workflow, limit } => {
-            let named = project.as_ref().zip(workflow.as_ref());
-            let named = named.map(|(project, workflow)| format!("{project}/{workflow}"));
-            let list = client.runs(named.as_deref(), *limit).await?;
+            let named = match (project, workflow) {
+                (Some(project), Some(workflow)) => Some(format!("{project}/{workflow}")),
+                (None, Some(named)) if named.contains('/') => Some(named.clone()),
+                (None, Some(name)) => bail!("write --workflow PROJECT/{name}, or name the project with --project"),
+                (_, None) => None,
+            };
+            let list = connect(connection)?.runs(named.as_deref(), *limit).await?;
             let rows = list.iter().map(|run| {
                 [
                     run.id.clone(),
                     format!("{}/{}", run.project, run.workflow),
                     state_name(run.state).to_owned(),
-                    run.received_at.unwrap_or(run.started_at).to_string(),
+                    table::moment(run.received_at.unwrap_or(run.started_at)),
                     blocking(run),
                 ]
             });
@@ -30,7 +34,7 @@ pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Res
             Report::new(Exit::Yes, &list, text)
         }
         args::Run::Describe { id } => {
-            let run = client.run(id).await?;
+            let run = connect(connection)?.run(id).await?;
             Report::new(Exit::Yes, &run, describe(&run))
         }
     }

@@ -37,6 +37,14 @@ impl Report {
         self
     }
 
+    /// With a line more for people.
+    #[must_use]
+    pub fn add(mut self, line: &str) -> Self {
+        self.text.push('\n');
+        self.text.push_str(line);
+        self
+    }
+
     /// With the warnings beside it, each on a line.
     #[must_use]
     pub fn warnings(self, findings: &[Finding]) -> Self {

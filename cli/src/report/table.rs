@@ -1,21 +1,35 @@
 //! Tables for people.
 
-use comfy_table::{Cell, ContentArrangement, Table, presets};
+use std::io::IsTerminal;
+
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
 use contracts::{Finding, Severity};
+use jiff::Timestamp;
 
 use super::plain;
 
 /// Where no terminal says how wide it is.
 const WIDTH: u16 = 120;
+/// Columns whose values are copied or compared: they are not broken over lines.
+const WHOLE: [&str; 7] = ["run", "id", "when", "applied", "created", "used", "digest"];
 
 /// A table. Every cell is made harmless.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    if table.width().is_none() {
-        table.set_width(WIDTH);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    // A program that reads it, or a file, has no width.
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
     }
     table.set_header(header.map(Cell::new));
+    for (column, _) in table.column_iter_mut().zip(header).filter(|(_, name)| WHOLE.contains(name)) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
     for row in rows {
         table.add_row(row.map(|text| Cell::new(plain(&text))));
     }
@@ -54,4 +68,9 @@ pub fn findings(findings: &[Finding]) -> String {
             ]
         }),
     )
+}
+
+/// A moment, to the second.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

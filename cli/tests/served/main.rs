@@ -1,6 +1,7 @@
 //! The real `sluice` binary serving: killed while it works, and among real registries, pullers and signers.
 #![cfg(test)]
 
+mod incomplete;
 mod kill;
 mod real_clients;
 mod scene;

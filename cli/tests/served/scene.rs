@@ -98,14 +98,28 @@ impl Scene {
 
     /// Runs `sluice` and holds it to an exit code; returns what it printed.
     pub fn sluice(&self, arguments: &[&str], exit: i32) -> String {
-        let token = fs::read_to_string(self.path("admin.token")).unwrap_or_default();
-        let output = self
-            .command(arguments)
-            .env("SLUICE_GATEWAY", self.url())
-            .env("SLUICE_TOKEN", token.trim())
-            .env("SLUICE_KEY_PASSWORD", PASSWORD)
-            .output()
-            .unwrap();
+        let mut command = self.command(arguments);
+        command.env("SLUICE_TOKEN", self.first_token()).env("SLUICE_KEY_PASSWORD", PASSWORD);
+        self.hold(&mut command, arguments, exit)
+    }
+
+    /// The same, by someone who has no token.
+    pub fn sluice_without_token(&self, arguments: &[&str], exit: i32) -> String {
+        self.hold(self.command(arguments).env("SLUICE_KEY_PASSWORD", PASSWORD), arguments, exit)
+    }
+
+    /// The same, by someone who forgot the key's password.
+    pub fn sluice_without_password(&self, arguments: &[&str], exit: i32) -> String {
+        self.hold(self.command(arguments).env("SLUICE_TOKEN", self.first_token()), arguments, exit)
+    }
+
+    /// The token, or nothing before there is one.
+    fn first_token(&self) -> String {
+        fs::read_to_string(self.path("admin.token")).unwrap_or_default().trim().to_owned()
+    }
+
+    fn hold(&self, command: &mut Command, arguments: &[&str], exit: i32) -> String {
+        let output = command.env("SLUICE_GATEWAY", self.url()).output().unwrap();
         let text = both(&output);
         assert_eq!(output.status.code(), Some(exit), "`sluice {}`:\n{text}\n{}", arguments.join(" "), self.log());
         text

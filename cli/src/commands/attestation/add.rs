@@ -25,7 +25,7 @@ use crate::{
 pub async fn run(bench: &Workbench, args: &args::AttestationAdd) -> anyhow::Result<Report> {
     let mut session = bench.open()?;
     if session.signed.as_ref().is_some_and(|signed| signed.received) {
-        bail!("this run was pushed already: begin another with `sluice attestation init`");
+        bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
     }
     let contract = session.contract()?;
     let slot = choose(&session, &contract, args)?;
@@ -80,6 +80,10 @@ fn choose(session: &Session, contract: &Contract, args: &args::AttestationAdd) -
             Some(clause) => bail!("the contract asks for a `{}` as `{name}`", clause.kind),
             None => beyond(name, args),
         };
+    }
+    let value = &args.value;
+    if Path::new(value).is_dir() && !(value.contains('/') && value.parse::<Reference>().is_ok()) {
+        bail!("`{value}` is a folder: name a file");
     }
     let open = session.open_slots(contract);
     let fitting = |kinds: &[MaterialType]| -> Vec<&MaterialClause> {
@@ -200,6 +204,9 @@ async fn container_image(material: CraftedMaterial, args: &args::AttestationAdd)
 
 fn file(material: CraftedMaterial, path: &Path) -> anyhow::Result<Collected> {
     let absolute: PathBuf = path.canonicalize().with_context(|| format!("`{}` cannot be read", path.display()))?;
+    if absolute.is_dir() {
+        bail!("`{}` is a folder: name a file", path.display());
+    }
     let filename = path.file_name().and_then(|name| name.to_str()).context("the file's name is not text")?.to_owned();
     let kind = material.kind;
     let refused = || format!("`{}` cannot be added as `{}`", path.display(), material.name);

@@ -7,10 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use contracts::{Decision, Digest, api::ReceivedAttestation, contract::Contract, crafting::Craft, keys::SigningKey};
+use contracts::{
+    Decision, Digest, MaterialType,
+    api::ReceivedAttestation,
+    contract::Contract,
+    crafting::Craft,
+    keys::{KeyError, SigningKey},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::io::{InspectReader, ReaderStream};
 
+use super::status;
 use crate::{
     args,
     client::{Client, ClientError},
@@ -34,7 +41,14 @@ pub async fn run(
 ) -> anyhow::Result<Report> {
     let mut session = bench.open()?;
     if session.signed.as_ref().is_some_and(|signed| signed.received) {
-        bail!("this run was pushed already: begin another with `sluice attestation init`");
+        bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
+    }
+    if session.signed.is_none() && !args.force {
+        let contract = session.contract()?;
+        let missing = status::missing(&session, &contract);
+        if !missing.is_empty() {
+            return incomplete(&contract, &missing);
+        }
     }
     let client = connect(connection)?;
     if client.gateway().as_str() != session.gateway {
@@ -55,6 +69,23 @@ pub async fn run(
         Err(error) => return refused(bench, session, error),
     };
     conclude(bench, session, &received)
+}
+
+/// Nothing is signed nor sent: a run counts once, and this one would be blocked.
+fn incomplete(contract: &Contract, missing: &[String]) -> anyhow::Result<Report> {
+    let mut text = "not pushed: the contract requires what was not added yet".to_owned();
+    for clause in contract.materials.iter().filter(|clause| missing.contains(&clause.name)) {
+        let value = match clause.kind {
+            MaterialType::ContainerImage => "REPOSITORY@sha256:…",
+            MaterialType::String => "TEXT",
+            _ => "FILE",
+        };
+        let line = format!("\n  {} ({}): sluice attestation add --name {0} --value {value}", clause.name, clause.kind);
+        text.push_str(&plain(&line));
+    }
+    let report = Report::new(Exit::Blocked, &serde_json::json!({"pushed": false, "missing": missing}), text)?;
+    Ok(report
+        .note("the session is kept: add these and push again; --force pushes what there is, and the gateway judges it"))
 }
 
 /// Writes the statement, signs it, and keeps the bundle.
@@ -110,7 +141,12 @@ fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
     let pem = Secret::new(pem);
     let password = password(&variable);
     let password = password.as_ref().map(|password| password.reveal().as_bytes());
-    SigningKey::from_pem(pem.reveal(), password).with_context(|| format!("the key `{reference}` cannot be used"))
+    match SigningKey::from_pem(pem.reveal(), password) {
+        Err(KeyError::PasswordNeeded) => {
+            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
+        }
+        read => read.with_context(|| format!("the key `{reference}` cannot be used")),
+    }
 }
 
 /// Uploads what the gateway does not have yet, each digest once.
