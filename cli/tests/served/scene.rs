@@ -81,7 +81,8 @@ impl Scene {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        // The port is taken before the first token is written.
+        while TcpStream::connect(self.address).is_err() || self.first_token().is_empty() {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("the gateway ended with {status}:\n{}", self.log());
             }
