@@ -1,5 +1,7 @@
 //! The gateway's configuration file. Relative paths count from the folder of the file. Unknown keys are mistakes.
 
+// Over 500 lines: the settings, how they are read and their mistakes are told are one table; each is a few lines.
+
 use std::{
     fmt,
     net::SocketAddr,

@@ -1,4 +1,6 @@
 //! Pulling through the gateway: a real server, a real client, and a registry that can be made to lie.
+
+// Over 500 lines: one scene, and what each client may do in it.
 #![cfg(test)]
 
 #[path = "fake/mod.rs"]
