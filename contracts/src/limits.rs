@@ -51,6 +51,14 @@ pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Attestations examined for one image: own store and upstream together, own first.
 pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
+/// The manifests that are read of what a registry has beside one image, together.
+pub const BESIDE_MANIFESTS_BYTES: usize = 8 * 1024 * 1024;
+/// The annotations that are handed on of one manifest that speaks about an image.
+pub const REFERRER_ANNOTATIONS_BYTES: usize = 16 * 1024;
+/// Looks at what registries have beside images, at a time. Each may hold what [`DISCOVERED_BYTES`] allows.
+pub const LOOKS_AT_ONCE: usize = 8;
+/// Large documents from registries that are read at a time: read, one takes many times its length.
+pub const PARSED_AT_ONCE: usize = 2;
 /// Evidence read from a registry for one image.
 pub const DISCOVERED_BYTES: u64 = 64 * 1024 * 1024;
 /// One CEL source.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use contracts::{Bundle, Digest, limits};
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::{
     GateError,
@@ -57,13 +58,15 @@ impl Look {
 
 pub(super) struct Looks {
     memory: Cache<Place, Arc<Look>>,
+    /// Places for looks: what each holds until it is verified and stored is bounded, so their number is too.
+    pub(super) places: Semaphore,
     after_allow: SignedDuration,
 }
 
 impl Looks {
     pub(super) fn new(after_allow: Duration) -> Self {
         let after_allow = SignedDuration::try_from(after_allow).unwrap_or(AFTER_DENY);
-        Self { memory: Cache::new(LOOKS), after_allow }
+        Self { memory: Cache::new(LOOKS), places: Semaphore::new(limits::LOOKS_AT_ONCE), after_allow }
     }
 
     /// The last look, while it is current.
@@ -91,6 +94,8 @@ impl Core {
         room: usize,
     ) -> Result<Look, GateError> {
         let Question { place, now, rules } = question;
+        let held = self.looks.places.acquire().await;
+        let _held = held.map_err(|closed| GateError::Evaluation { reason: closed.to_string() })?;
         let room = room.min(limits::ATTESTATIONS_PER_SUBJECT);
         let found = match room {
             0 => Found { bundles: Vec::new(), complete: false },

@@ -11,14 +11,18 @@ use contracts::{
     bundle::Bundle,
     dsse::Envelope,
     json,
-    limits::{BUNDLE_BYTES, DISCOVERED_BYTES},
+    limits::{
+        BESIDE_MANIFESTS_BYTES, BUNDLE_BYTES, DISCOVERED_BYTES, LOOKS_AT_ONCE, MANIFEST_BYTES,
+        REFERRER_ANNOTATIONS_BYTES,
+    },
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use super::{
     Found, Referrer, UpstreamError,
-    manifest::{Descriptor, Document},
+    manifest::{Descriptor, Document, parsed},
     memory::Memory,
 };
 
@@ -47,8 +51,14 @@ pub(super) trait Reader: Sync {
         subject: Digest,
         limit: usize,
     ) -> impl Future<Output = Result<(Vec<Descriptor>, bool), UpstreamError>> + Send;
-    /// A manifest, checked; `None` when it is not there.
-    fn read(&self, path: &str, target: &Target) -> impl Future<Output = Result<Option<Read>, UpstreamError>> + Send;
+    /// A manifest, checked; `None` when it is not there. Longer than `most` bytes, it is as if it was not there, or
+    /// an error.
+    fn read(
+        &self,
+        path: &str,
+        target: &Target,
+        most: usize,
+    ) -> impl Future<Output = Result<Option<Read>, UpstreamError>> + Send;
     /// The whole of a blob, checked. The descriptor's size is believed only as a bound.
     fn document(
         &self,
@@ -65,7 +75,7 @@ pub(super) fn tag_of(subject: Digest) -> String {
 /// The attestations beside an image.
 pub(super) async fn discover<R: Reader>(reader: &R, subject: &PinnedRef, limit: usize) -> Result<Found, UpstreamError> {
     let path = subject.repository.path();
-    let (manifests, mut complete) = about(reader, subject, limit, &[".att"]).await?;
+    let (manifests, mut complete) = about(reader, subject, limit, &[".att"], Annotations::Dropped).await?;
     let layers = manifests
         .iter()
         .flat_map(|(read, _)| &read.document.layers)
@@ -93,7 +103,10 @@ pub(super) async fn referrers<R: Reader>(
     limit: usize,
 ) -> Result<Vec<Referrer>, UpstreamError> {
     let path = subject.repository.path();
-    let (manifests, _) = about(reader, subject, limit, &[".att", ".sig", ".sbom"]).await?;
+    static LOOKS: Semaphore = Semaphore::const_new(LOOKS_AT_ONCE);
+    let Ok(_place) = LOOKS.acquire().await else { return Ok(Vec::new()) };
+    let endings = [".att", ".sig", ".sbom"];
+    let (manifests, _) = about(reader, subject, limit, &endings, Annotations::Kept).await?;
     let judged = stream::iter(manifests).map(|(read, tag)| async move {
         let known = memory.is_evidence(path, read.digest);
         let evidence = match known {
@@ -127,31 +140,75 @@ fn texts(annotations: &Map<String, Value>) -> BTreeMap<String, String> {
     annotations.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
+/// Whether the manifests' annotations are needed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Annotations {
+    Dropped,
+    /// As far as they are texts and the bound lets them be.
+    Kept,
+}
+
+fn without_surplus(mut read: Read, annotations: Annotations) -> Read {
+    let mut left = match annotations {
+        Annotations::Dropped => 0,
+        Annotations::Kept => REFERRER_ANNOTATIONS_BYTES,
+    };
+    let fits = |(key, value): &(String, Value)| {
+        let length = value.as_str().map(|text| text.len().saturating_add(key.len()));
+        let rest = length.and_then(|length| left.checked_sub(length));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    read.document.annotations = std::mem::take(&mut read.document.annotations).into_iter().filter(fits).collect();
+    read
+}
+
 /// Manifests whose subject is the image, and those under cosign's tags for it (with the tag).
 type About = Vec<(Read, Option<String>)>;
 
+/// The manifests about an image, and whether that is all of them. Together they are no longer than the bound: under
+/// cosign's tags each may take its share of a half, those that say that they are bundles come next, short ones first.
+/// So neither can use up what the other needs.
 async fn about<R: Reader>(
     reader: &R,
     subject: &PinnedRef,
     limit: usize,
     endings: &[&str],
+    annotations: Annotations,
 ) -> Result<(About, bool), UpstreamError> {
     let path = subject.repository.path();
     let (mut listed, mut complete) = reader.referring(path, subject.digest, limit).await?;
-    // What says that it is a bundle first, so that other referrers do not use the bound up.
-    listed.sort_by_key(|one| !one.artifact_type.as_deref().is_some_and(|kind| kind.starts_with(BUNDLE)));
+    // What says that it is a bundle first, so that other referrers do not use the bounds up.
+    let is_bundle = |one: &Descriptor| one.artifact_type.as_deref().is_some_and(|kind| kind.starts_with(BUNDLE));
+    listed.sort_by_key(|one| !is_bundle(one));
     complete &= listed.len() <= limit;
     listed.truncate(limit);
-    let listed: Vec<Digest> = listed.iter().map(|one| one.digest).collect();
-    let referring = stream::iter(listed).map(|digest| async move {
-        let read = passed_over(reader.read(path, &Target::Digest(digest)).await)?.flatten();
-        Ok(read.filter(|read| read.document.subject == Some(subject.digest)).map(|read| (read, None)))
+    listed.sort_by_key(|one| (!is_bundle(one), one.size));
+    let (of_tags, mut left) = (BESIDE_MANIFESTS_BYTES / 2, BESIDE_MANIFESTS_BYTES / 2);
+    let mut chosen = Vec::with_capacity(listed.len());
+    for one in listed {
+        let size = usize::try_from(one.size).unwrap_or(usize::MAX);
+        match left.checked_sub(size).filter(|_| size <= MANIFEST_BYTES) {
+            Some(rest) => {
+                chosen.push((one.digest, size));
+                left = rest;
+            }
+            None => complete = false,
+        }
+    }
+    // No longer than it was said to be: otherwise it is not what was listed.
+    let referring = stream::iter(chosen).map(|(digest, size)| async move {
+        let read = passed_over(reader.read(path, &Target::Digest(digest), size).await)?.flatten();
+        let read = read.filter(|read| read.document.subject == Some(subject.digest));
+        Ok(read.map(|read| (without_surplus(read, annotations), None)))
     });
+    let share = of_tags / endings.len().max(1);
     let tags: Vec<String> = endings.iter().map(|ending| format!("{}{ending}", tag_of(subject.digest))).collect();
     let tagged = stream::iter(tags).map(|tag| async move {
         // The text is a tag's by construction.
         let Ok(target) = tag.parse() else { return Ok(None) };
-        Ok(passed_over(reader.read(path, &target).await)?.flatten().map(|read| (read, Some(tag))))
+        let read = passed_over(reader.read(path, &target, share).await)?.flatten();
+        Ok(read.map(|read| (without_surplus(read, annotations), Some(tag))))
     });
     let mut found: Vec<Option<(Read, Option<String>)>> = referring.buffered(AT_ONCE).try_collect().await?;
     found.extend(tagged.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
@@ -180,10 +237,8 @@ async fn bundle<R: Reader>(reader: &R, path: &str, layer: &Descriptor) -> Result
     if layer.media_type != DSSE {
         return Ok(Some(bytes));
     }
-    Ok(Envelope::parse(&bytes).ok().map(|envelope| {
-        let bundle = Bundle::from_envelope(&envelope, None);
-        Bytes::copy_from_slice(bundle.bytes())
-    }))
+    let bundle = Envelope::parse(&bytes).ok().and_then(|e| Bundle::from_cosign_layer(&e, &layer.cosign).ok());
+    Ok(bundle.map(|bundle| Bytes::copy_from_slice(bundle.bytes())))
 }
 
 /// Whether everything that a manifest carries is a JSON document, and none of them is itself a manifest. So nothing
@@ -198,7 +253,8 @@ async fn is_evidence<R: Reader>(reader: &R, path: &str, read: &Read) -> Result<b
     }
     for part in parts() {
         let Some(bytes) = passed_over(reader.document(path, part).await)? else { return Ok(false) };
-        if !is_plain_document(&bytes) {
+        let plain = parsed(bytes, |bytes| Ok(is_plain_document(bytes))).await;
+        if plain != Ok(true) {
             return Ok(false);
         }
     }

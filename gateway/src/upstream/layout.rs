@@ -4,7 +4,7 @@
 //! blob is served under a repository only when something named in that repository leads to it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -283,6 +283,7 @@ impl Reader for Layout {
                 digest: *digest,
                 size: held.0.len() as u64,
                 artifact_type: held.1.artifact_type.clone(),
+                cosign: BTreeMap::new(),
             })
             .collect();
         found.sort_by_key(|one| one.digest);
@@ -290,7 +291,7 @@ impl Reader for Layout {
         Ok((found, complete))
     }
 
-    async fn read(&self, path: &str, target: &Target) -> Result<Option<Read>, UpstreamError> {
+    async fn read(&self, path: &str, target: &Target, most: usize) -> Result<Option<Read>, UpstreamError> {
         let contents = self.contents().await?;
         let Some(listing) = contents.repositories.get(path) else { return Ok(None) };
         let digest = match target {
@@ -298,7 +299,7 @@ impl Reader for Layout {
             Target::Tag(tag) => listing.tags.get(tag.as_str()),
         };
         Ok(digest.and_then(|digest| {
-            let held = listing.manifests.get(digest)?;
+            let held = listing.manifests.get(digest).filter(|held| held.0.len() <= most)?;
             Some(Read { digest: *digest, size: held.0.len() as u64, document: held.1.clone() })
         }))
     }

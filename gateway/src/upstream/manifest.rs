@@ -3,9 +3,15 @@
 //! Clients read manifests with parsers that take the last of two equal keys, or match keys in any case. What two
 //! parsers could read as two things is refused here, as is whatever would let a client fetch bytes elsewhere.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use contracts::{Digest, json, limits::MANIFEST_BYTES};
+use contracts::{
+    Digest, json,
+    limits::{MANIFEST_BYTES, PARSED_AT_ONCE},
+};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use super::Manifest;
 
@@ -53,6 +59,8 @@ pub(super) struct Descriptor {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) artifact_type: Option<String>,
+    /// What cosign says of a signature; no other annotations.
+    pub(super) cosign: BTreeMap<String, String>,
 }
 
 /// A manifest or index, read.
@@ -145,8 +153,37 @@ impl Descriptor {
             digest: digest.parse::<Digest>().map_err(|error| format!("in a descriptor, {error}"))?,
             size: object.get("size").and_then(Value::as_u64).ok_or("a descriptor has no size")?,
             artifact_type: text(object, "artifactType")?.map(str::to_owned),
+            cosign: match object.get("annotations") {
+                Some(Value::Object(all)) => all.iter().filter_map(of_cosign).collect(),
+                _ => BTreeMap::new(),
+            },
         })
     }
+}
+
+fn of_cosign((key, value): (&String, &Value)) -> Option<(String, String)> {
+    let text = value.as_str().filter(|_| key.starts_with("dev.sigstore.cosign/"))?;
+    Some((key.clone(), text.to_owned()))
+}
+
+/// Reads a document from a registry. A large one takes many times its length and a while, so it is read on a thread
+/// for such work, and few are at a time.
+pub(super) async fn parsed<T: Send + 'static>(
+    bytes: Bytes,
+    read: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    /// Read where the request runs.
+    const SMALL: usize = 64 * 1024;
+    static PLACES: Semaphore = Semaphore::const_new(PARSED_AT_ONCE);
+    if bytes.len() <= SMALL {
+        return read(&bytes);
+    }
+    let place = PLACES.acquire().await.map_err(|error| error.to_string())?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        read(&bytes)
+    });
+    reading.await.map_err(|stopped| stopped.to_string())?
 }
 
 /// The descriptors of an index, and of nothing else.

@@ -146,3 +146,24 @@ async fn a_flood_denies_only_what_is_not_satisfied_otherwise() {
     trial.push("r1", &own, true).await;
     assert_eq!(trial.codes(&own).await, None);
 }
+
+#[tokio::test]
+async fn no_more_looks_are_under_way_than_may_be() {
+    let trial = Trial::new().await;
+    let held = trial.registry.open.acquire_many(1000).await.unwrap();
+    let ask = |number: usize| {
+        let (gate, app, now) = (std::sync::Arc::clone(&trial.gate), image(&format!("app-{number}")), trial.now);
+        tokio::spawn(async move { gate.decide(&acme(), &app, now).await })
+    };
+    let asked: Vec<_> = (0..=limits::LOOKS_AT_ONCE).map(ask).collect();
+    while trial.registry.looks() < limits::LOOKS_AT_ONCE {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONCE);
+    drop(held);
+    for one in asked {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONCE + 1, "the last had to wait");
+}

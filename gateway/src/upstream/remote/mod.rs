@@ -22,7 +22,7 @@ use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
     UpstreamSettingsError,
     beside::{self, Read, Reader},
-    manifest::{ACCEPT, Descriptor, Document, OCI_INDEX, listed},
+    manifest::{ACCEPT, Descriptor, Document, OCI_INDEX, listed, parsed},
     memory::Memory,
     stream::{Expected, checked, collect},
 };
@@ -49,11 +49,12 @@ impl Remote {
         &self,
         path: &str,
         target: &Target,
+        most: usize,
     ) -> Result<(Bytes, Digest, Option<String>), UpstreamError> {
         let response = self.wire.ask(&manifest(Method::GET, path, target)).await?;
         let said = digest_of(response.headers());
         let media_type = text(response.headers(), CONTENT_TYPE);
-        let bytes = self.wire.body(response, MANIFEST_BYTES).await?;
+        let bytes = self.wire.body(response, most).await?;
         let digest = Digest::of(&bytes);
         if let Some(said) = said.filter(|said| *said != digest.to_string()) {
             return Err(self.wire.lied(&format!("it calls a manifest `{said}` whose digest is `{digest}`")));
@@ -66,12 +67,17 @@ impl Remote {
         }
     }
 
+    async fn parsed(&self, bytes: Bytes, media_type: Option<String>) -> Result<Document, UpstreamError> {
+        let read = parsed(bytes, move |bytes| Document::parse(bytes, media_type.as_deref()));
+        read.await.map_err(|reason| self.wire.lied(&reason))
+    }
+
     async fn resolved(&self, path: &str, tag: &Tag) -> Result<Digest, UpstreamError> {
         let target = Target::Tag(tag.clone());
         let response = self.wire.ask(&manifest(Method::HEAD, path, &target)).await?;
         match digest_of(response.headers()).and_then(|text| text.parse().ok()) {
             Some(digest) => Ok(digest),
-            None => Ok(self.get_manifest(path, &target).await?.1),
+            None => Ok(self.get_manifest(path, &target, MANIFEST_BYTES).await?.1),
         }
     }
 
@@ -79,8 +85,8 @@ impl Remote {
         if let Some(manifest) = self.memory.manifest(path, digest) {
             return Ok(manifest);
         }
-        let (bytes, digest, media_type) = self.get_manifest(path, &Target::Digest(digest)).await?;
-        let document = Document::parse(&bytes, media_type.as_deref()).map_err(|reason| self.wire.lied(&reason))?;
+        let (bytes, digest, media_type) = self.get_manifest(path, &Target::Digest(digest), MANIFEST_BYTES).await?;
+        let document = self.parsed(bytes.clone(), media_type).await?;
         let manifest = document.served(bytes, digest);
         self.memory.keep(path, &manifest);
         Ok(manifest)
@@ -152,7 +158,8 @@ impl Remote {
         }
         let next = text(response.headers(), LINK).and_then(|link| next_page(&link, path));
         let bytes = self.wire.body(response, MANIFEST_BYTES).await?;
-        Ok(listed(&bytes, Some(&media_type)).ok().map(|one| (one, next)))
+        let read = parsed(bytes, move |bytes| listed(bytes, Some(&media_type)));
+        Ok(read.await.ok().map(|one| (one, next)))
     }
 }
 
@@ -173,7 +180,7 @@ impl Reader for Remote {
                 }
                 None if number == 0 => {
                     let Ok(tag) = beside::tag_of(subject).parse() else { break };
-                    let index = match self.read(path, &tag).await {
+                    let index = match self.read(path, &tag, MANIFEST_BYTES).await {
                         Err(UpstreamError::Lied { .. }) => None,
                         answer => answer?,
                     };
@@ -188,14 +195,15 @@ impl Reader for Remote {
         Ok((all, next.is_none()))
     }
 
-    async fn read(&self, path: &str, target: &Target) -> Result<Option<Read>, UpstreamError> {
-        let (bytes, digest, media_type) = match self.get_manifest(path, target).await {
+    async fn read(&self, path: &str, target: &Target, most: usize) -> Result<Option<Read>, UpstreamError> {
+        let (bytes, digest, media_type) = match self.get_manifest(path, target, most).await {
             Ok(manifest) => manifest,
             Err(UpstreamError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let document = Document::parse(&bytes, media_type.as_deref()).map_err(|reason| self.wire.lied(&reason))?;
-        Ok(Some(Read { digest, size: bytes.len() as u64, document }))
+        let size = bytes.len() as u64;
+        let document = self.parsed(bytes, media_type).await?;
+        Ok(Some(Read { digest, size, document }))
     }
 
     async fn document(&self, path: &str, descriptor: &Descriptor) -> Result<Bytes, UpstreamError> {

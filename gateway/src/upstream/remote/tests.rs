@@ -422,3 +422,67 @@ async fn only_documents_inherit() {
         assert_eq!(found.iter().map(|one| one.digest).collect::<Vec<_>>(), [evidence.manifest.digest]);
     }
 }
+
+#[tokio::test]
+async fn large_manifests_beside_an_image_are_bounded_together_and_hide_no_small_one() {
+    const MIB: usize = 1024 * 1024;
+    let fake = Fake::start().await;
+    let image = Image::new("app");
+    let attached = |bundle: &[u8], annotation: usize| {
+        let attached = Attached::bundles(&image.manifest, &[bundle]);
+        let manifest =
+            changed(&attached.manifest, |m| m["annotations"] = json!({"a": "x".repeat(annotation), "b": "y"}));
+        attached.blobs.iter().for_each(|blob| fake.blob(REPOSITORY, blob));
+        fake.manifest(REPOSITORY, &manifest, None);
+        manifest
+    };
+    let large: Vec<Minted> = (0..8).map(|n| attached(format!("{{\"large\":{n}}}").as_bytes(), 3 * MIB)).collect();
+    // One that is longer than the index says is not the one that is listed.
+    let understated = attached(br#"{"under":"stated"}"#, MIB);
+    let (good, liked) = (attached(br#"{"a":"bundle"}"#, 10), attached(br#"{"b":"bundle"}"#, 20_000));
+    let mut entries: Vec<Value> = large.iter().chain([&good, &liked]).map(Minted::descriptor).collect();
+    let mut lie = understated.descriptor();
+    lie["size"] = 10.into();
+    entries.push(lie);
+    let index = json!({"schemaVersion": 2, "mediaType": testdata::MEDIA_TYPE_INDEX, "manifests": entries});
+    let index = Minted::of_json(testdata::MEDIA_TYPE_INDEX, &index);
+    fake.manifest(REPOSITORY, &index, Some(&beside::tag_of(image.digest())));
+
+    let found = remote(&fake).discover(&pinned(image.digest()), 64).await.unwrap();
+    assert!(!found.complete);
+    for small in [&br#"{"a":"bundle"}"#[..], br#"{"b":"bundle"}"#] {
+        assert!(found.bundles.iter().any(|bundle| *bundle == small), "{} bundles", found.bundles.len());
+    }
+    let read = large.iter().filter(|one| fake.asked(&format!("manifests/{}", one.digest)) > 0);
+    assert!(read.count() * 3 * MIB <= contracts::limits::BESIDE_MANIFESTS_BYTES);
+    assert!(!found.bundles.iter().any(|bundle| *bundle == br#"{"under":"stated"}"#[..]));
+
+    let referrers = remote(&fake).referrers(&pinned(image.digest()), 64).await.unwrap();
+    let of =
+        |manifest: &Minted| referrers.iter().find(|one| one.digest == manifest.digest).unwrap().annotations.clone();
+    assert_eq!(of(&good).keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(of(&liked).keys().collect::<Vec<_>>(), ["b"], "as much as fits");
+}
+
+#[tokio::test]
+async fn what_cosign_says_beside_an_envelope_comes_along() {
+    let image = Image::new("app");
+    let envelope = json!({"payload": "e30=", "payloadType": "application/vnd.in-toto+json",
+        "signatures": [{"keyid": "", "sig": "AAAA"}]});
+    let attached = Attached::cosign_v2(&image.manifest, envelope.to_string().as_bytes(), "x");
+    let found = async |annotations: Value| {
+        let fake = Fake::start().await;
+        fake.attach(REPOSITORY, &attached);
+        let manifest = changed(&attached.manifest, |m| m["layers"][0]["annotations"] = annotations);
+        fake.manifest(REPOSITORY, &manifest, Some(&attached.tag));
+        let found = remote(&fake).discover(&pinned(image.digest()), 8).await.unwrap();
+        found.bundles.iter().map(|bundle| serde_json::from_slice::<Value>(bundle).unwrap()).collect::<Vec<_>>()
+    };
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let keyless = found(json!({"dev.sigstore.cosign/certificate": certificate, "other": "x"})).await;
+    let chain = &keyless[0]["verificationMaterial"]["x509CertificateChain"]["certificates"];
+    assert_eq!(chain, &json!([{"rawBytes": "AAAA"}]));
+    let keyed = found(json!({"other": "x"})).await;
+    assert!(keyed[0]["verificationMaterial"]["publicKey"].is_object(), "{keyed:?}");
+    assert!(found(json!({"dev.sigstore.cosign/certificate": "not one"})).await.is_empty());
+}
