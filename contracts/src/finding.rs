@@ -76,6 +76,8 @@ codes! {
     LimitReached = "limit-reached",
     /// The statement names another organization, project, workflow or contract than it was pushed for.
     StatementMismatch = "statement-mismatch",
+    /// The attestation was made for another image: none of its output images is the one that is asked about.
+    SubjectMismatch = "subject-mismatch",
     /// The run was already attested.
     RunAlreadyUsed = "run-already-used",
     /// A document is not well-formed YAML or JSON.

@@ -198,6 +198,21 @@ async fn what_is_attached_to_the_image_in_its_registry_counts() {
 }
 
 #[tokio::test]
+async fn an_attestation_made_for_one_image_counts_for_no_other_that_it_names() {
+    let site = site().await;
+    let run = site.begin().await;
+    let sbom = Material::cyclonedx("sbom", &testdata::cyclonedx(3));
+    let bytes = sbom.bytes.clone().unwrap();
+    let url = site.url(&format!("/api/v1/evidence/{}", Digest::of(&bytes)));
+    assert!(site.client.put(url).bearer_auth(&site.admin).body(bytes).send().await.unwrap().status().is_success());
+    let made = Material::image("image", REPOSITORY, Digest::of(b"what was built"));
+    let named = Material::image("also", REPOSITORY, site.image.digest());
+    let bundle = site.build.attest(&run, &[made, named, sbom]);
+    assert_eq!(site.push(&bundle).await.status(), StatusCode::OK);
+    assert_eq!(site.check().await, "subject-mismatch");
+}
+
+#[tokio::test]
 async fn what_is_refused_at_intake_leaves_no_run() {
     let site = site().await;
     let run = site.begin().await;

@@ -60,6 +60,7 @@ pub fn compile(revision: &Revision) -> Result<RuleSet, Diagnostics> {
     for attachment in revision.attachments() {
         compiler.attachment(attachment, &contract.materials);
     }
+    compiler.output_images(&contract.materials);
     if let Some(admission) = &contract.admission {
         compiler.admission(admission);
     }
@@ -264,6 +265,43 @@ impl Compiler {
             },
             code: Code::SignerNotAllowed,
             ..Clause::of(&clause.origin)
+        });
+    }
+
+    /// What an attestation names as a subject and what it was made for can be two images: the contract speaks of the
+    /// latter. Where none of the outputs is there, that is for the rules of their clauses to say.
+    fn output_images(&mut self, materials: &[MaterialClause]) {
+        let output = |clause: &&MaterialClause| clause.output && clause.kind == MaterialType::ContainerImage;
+        let outputs: Vec<&MaterialClause> = materials.iter().filter(output).collect();
+        let Some(first) = outputs.first() else { return };
+        let names: Vec<String> = outputs.iter().map(|clause| quote(&clause.name)).collect();
+        let source = match names.as_slice() {
+            [only] => format!("!({only} in materials) || materials[{only}].digest == subject.digest"),
+            several => {
+                // A list, not alternatives: however many there are, the expression does not grow deeper.
+                let list = several.join(", ");
+                format!(
+                    "![{list}].exists(n, n in materials) || [{list}].exists(n, n in materials && materials[n].digest == subject.digest)"
+                )
+            }
+        };
+        let named = outputs.iter().map(|clause| format!("`{}`", clause.name)).collect::<Vec<_>>().join(", ");
+        // Until the first of them is demanded, this warns as they do.
+        let effective_from = outputs.iter().map(|clause| clause.effective_from).min().flatten();
+        self.cel(Clause {
+            id: "output-image".to_owned(),
+            source,
+            message: format!(
+                "the attestation was made for another image: the digest of its output {named} is not this image's"
+            ),
+            mend: Some(
+                "attest this image: record it as the output that the contract asks for, with its own evidence"
+                    .to_owned(),
+            ),
+            code: Code::SubjectMismatch,
+            phase: Phase::Admission,
+            effective_from,
+            ..Clause::of(&first.origin)
         });
     }
 

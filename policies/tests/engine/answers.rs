@@ -40,6 +40,58 @@ fn materials_must_be_there_of_their_type_and_with_their_bytes() {
 }
 
 #[test]
+fn an_image_is_attested_by_what_was_made_for_it() {
+    let other = contracts::PinnedRef { digest: contracts::Digest::of(b"other"), ..pinned() };
+    let about = |rules: &policies::RuleSet, image: &contracts::PinnedRef, evidence: &Evidence| {
+        told(&evaluate(rules, evidence, Some(image), Phase::Admission, testdata::noon()).unwrap())
+    };
+    let one = rules(SBOM, &[]);
+    let made = evidence(&[sbom()]);
+    assert_eq!(about(&one, &pinned(), &made), allowed());
+    assert_eq!(about(&one, &other, &made), denied(Code::SubjectMismatch));
+    let intake = evaluate(&one, &made, None, Phase::Intake, testdata::noon()).unwrap();
+    assert_eq!(told(&intake), allowed(), "which image is asked about is not known yet");
+
+    // One of several is enough, and what is no output of the contract is none.
+    let output = "- {name: OTHER, type: CONTAINER_IMAGE, output: true, optional: true}";
+    let several =
+        rules(&format!("{SBOM}\n{}\n{}", output.replace("OTHER", "debug"), output.replace("OTHER", "base")), &[]);
+    let both = evidence(&[sbom(), Material::image("debug", "registry.acme.dev/skynet/app", other.digest)]);
+    assert_eq!(about(&several, &pinned(), &both), allowed());
+    assert_eq!(about(&several, &other, &both), allowed());
+    assert_eq!(about(&several, &other, &made), denied(Code::SubjectMismatch));
+    assert_eq!(about(&one, &other, &both), denied(Code::SubjectMismatch));
+
+    // Without any of them, that is what is told.
+    let absent = rules("materials:\n- {name: built, type: CONTAINER_IMAGE, output: true}", &[]);
+    assert_eq!(about(&absent, &pinned(), &made), denied(Code::MaterialMissing));
+    let optional = rules("materials:\n- {name: built, type: CONTAINER_IMAGE, output: true, optional: true}", &[]);
+    assert_eq!(about(&optional, &pinned(), &made), allowed());
+    let input = rules("materials:\n- {name: image, type: CONTAINER_IMAGE}", &[]);
+    assert_eq!(about(&input, &other, &made), allowed(), "a contract without outputs says nothing of it");
+
+    let later =
+        rules("materials:\n- {name: image, type: CONTAINER_IMAGE, output: true, effectiveFrom: 2027-01-01}", &[]);
+    assert_eq!(about(&later, &other, &made), warned(Code::SubjectMismatch));
+}
+
+#[test]
+fn other_tools_attestations_have_no_output_image() {
+    let minter = Minter::fresh();
+    let bom = minter.cosign_cyclonedx("app", image(), &testdata::cyclonedx(2));
+    let told_by = |more: &str| {
+        let spec = format!(
+            "materials:\n- {{name: sbom, type: SBOM_CYCLONEDX_JSON}}\n- {{name: image, type: CONTAINER_IMAGE, output: true{more}}}"
+        );
+        let rules = rules(&spec, &[]);
+        let attested = vec![Attested::new(&verified(&minter, &bom), testdata::noon())];
+        told(&ask(&rules, &Evidence::of_foreign(attested, &rules)))
+    };
+    assert_eq!(told_by(""), denied(Code::MaterialMissing));
+    assert_eq!(told_by(", optional: true"), allowed());
+}
+
+#[test]
 fn bytes_are_held_against_the_digest_and_the_type() {
     let minter = Minter::fresh();
     let garbage = Material::cyclonedx("sbom", b"{\"not\": \"an SBOM\"}");

@@ -62,6 +62,7 @@ fn the_rules_of_a_contract_can_be_read() {
     signers Cel Intake gate=true signer-not-allowed: size(signers.filter(s, [s.issuer, s.identity] in [['https://i.dev', 'a@i.dev']])) >= 1
     policy-p-sbom Rego Intake gate=true policy-violation: package p
     policy-p-sbom-2 Rego Intake gate=false policy-violation: package p
+    output-image Cel Admission gate=true subject-mismatch: !('image' in materials) || materials['image'].digest == subject.digest
     max-age Cel Admission gate=true evidence-too-old: age <= duration('7776000s')
     mine Cel Admission gate=true rule-failed: true
     ");
