@@ -18,7 +18,7 @@ use crate::{
     evidence::EvidenceFolder,
     gate::{GateError, mend},
     materials::{self, RunEvidence},
-    names::{Name, WorkflowName},
+    names::{Name, RUN_ID_BYTES, WorkflowName, is_run_id},
     rules::{CurrentContract, OrganizationRules, Rules},
     store::{AttestationRecord, Receipt, RunRecord, Source, Store, StoreError},
     trust::{Trust, Verifications},
@@ -29,8 +29,6 @@ use crate::{
 const INLINE_BYTES: usize = 32 * 1024;
 /// Signatures times the keys that each may be tried with, up to which bundles are verified there.
 const INLINE_CHECKS: usize = 8;
-/// The longest id of a run.
-const RUN_ID_BYTES: usize = 128;
 
 /// Takes attestations. One for the whole gateway.
 pub struct Intake {
@@ -343,8 +341,7 @@ fn named(push: &Push<'_>, contract: &CurrentContract, run: &CraftedRun) -> Resul
         }
     }
     let id = &run.run_id;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if id.is_empty() || id.len() > RUN_ID_BYTES || !id.bytes().all(plain) {
+    if !is_run_id(id) {
         let message =
             format!("the attestation's run id is not one: up to {RUN_ID_BYTES} letters, digits, `-`, `_`, `.`");
         return Err(IntakeError::Unreadable { message });

@@ -83,6 +83,16 @@ impl fmt::Debug for Name {
     }
 }
 
+/// The longest id of a run.
+pub const RUN_ID_BYTES: usize = 128;
+
+/// Whether a text can be the id of a run: letters, digits, `-`, `_` and `.`, at least one and not too many.
+#[must_use]
+pub fn is_run_id(id: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=RUN_ID_BYTES).contains(&id.len()) && id.bytes().all(plain)
+}
+
 /// A workflow within an organization, written `project/workflow`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Debug)]
 pub struct WorkflowName {

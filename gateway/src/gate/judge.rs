@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     materials::{self, RunEvidence},
-    names::WorkflowName,
+    names::{WorkflowName, is_run_id},
     rules::{Compiled, CurrentContract},
     store::AttestationRecord,
     trust::Verifications,
@@ -188,7 +188,7 @@ impl Judging<'_> {
     }
 
     /// The workflow for whose run an attestation from the registry can stand: one that is bound to the contract, of
-    /// which nothing was pushed about the image, and whose run is not taken by another attestation.
+    /// which nothing was pushed about the image, and whose run id is not another's or stands for something else.
     async fn run_beside(
         &self,
         record: &AttestationRecord,
@@ -197,17 +197,18 @@ impl Judging<'_> {
     ) -> Result<Option<WorkflowName>, GateError> {
         let Ok(workflow) = format!("{}/{}", run.project, run.workflow).parse::<WorkflowName>() else { return Ok(None) };
         let named = run.organization == self.question.place.organization.as_str()
-            && run.contract_name.as_deref().is_none_or(|name| name == self.contract.name.as_str());
+            && run.contract_name.as_deref().is_none_or(|name| name == self.contract.name.as_str())
+            && is_run_id(&run.run_id);
         let counts = named
             && self.question.rules.bound(&workflow, &self.contract.name)
             && !gathered.pushed.iter().any(|pushed| pushed.workflow == workflow);
         if !counts {
             return Ok(None);
         }
-        let known = self.core.store().run(&self.question.place.organization, &run.run_id).await?;
-        let taken = known
-            .is_some_and(|known| known.workflow != workflow || known.attestation.is_some_and(|id| id != record.id));
-        Ok((!taken).then_some(workflow))
+        // Last: what would not count claims nothing. Whose a run id is never changes, so a verdict may hang on it.
+        let organization = &self.question.place.organization;
+        let claimed = self.core.store().claim_run(organization, &run.run_id, &workflow, record.signed).await?;
+        Ok(claimed.then_some(workflow))
     }
 
     /// Verifies that records speak for the contract about the image, and reads them.

@@ -148,7 +148,9 @@ impl From<StoreError> for ApiError {
                 "the gateway's disk is full: nothing was stored",
             )
             .logged(error.to_string()),
-            StoreError::InUse { .. } | StoreError::Failed { .. } => unavailable("state-unavailable"),
+            StoreError::InUse { .. } | StoreError::Layout { .. } | StoreError::Failed { .. } => {
+                unavailable("state-unavailable")
+            }
             StoreError::Corrupt { .. } => unavailable("state-corrupt"),
         }
     }

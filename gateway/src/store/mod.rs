@@ -158,7 +158,7 @@ pub enum Receipt {
     Stored,
     /// These very bytes were there already; nothing changed. The first receipt's run is given.
     Same(Box<RunRecord>),
-    /// The run id belongs to another attestation or to another workflow; nothing was stored.
+    /// The run id belongs to other signed content or to another workflow; nothing was stored.
     RunUsed,
 }
 
@@ -269,10 +269,20 @@ pub trait Store: Send + Sync + 'static {
     /// All workflows, by name.
     fn workflows<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WorkflowRecord>>;
 
-    /// Begins a run. False: the id is taken.
+    /// Begins a run. False: the id is taken, or claimed by another workflow.
     fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool>;
     /// One run.
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>>;
+    /// Claims a run id for what a workflow signed, wherever that was found. What was received has claimed its own.
+    /// False: the id was begun by or is claimed for another workflow, or for other content. A claim never changes: the
+    /// same question has the same answer for good.
+    fn claim_run<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        workflow: &'a WorkflowName,
+        signed: Digest,
+    ) -> Stored<'a, bool>;
     /// Runs, newest first, at most `limit`.
     fn runs<'a>(
         &'a self,
@@ -363,6 +373,18 @@ pub enum StoreError {
         doing: &'static str,
         /// What the layer below said.
         reason: String,
+    },
+    /// The file has the layout of another version.
+    #[error(
+        "the state file `{path}` has the layout {found} of another version, and this one reads {reads}: start the version that wrote it, or name another file under `state`"
+    )]
+    Layout {
+        /// The file.
+        path: String,
+        /// Its layout.
+        found: u64,
+        /// The one that is read.
+        reads: u64,
     },
     /// A record is not what this version writes.
     #[error("the state holds a record of `{table}` that this version cannot read: {reason}")]

@@ -118,6 +118,45 @@ async fn a_run_beside_the_image_counts_unless_the_gateway_knows_better() {
 }
 
 #[tokio::test]
+async fn a_run_id_is_whose_it_was_first() {
+    let trial = Trial::new().await;
+    let (app, elsewhere) = (image("app"), image("elsewhere"));
+    let found = trial.sign(&craft("r1", &app, vec![text("note", "n")], trial.now).statement());
+    trial.registry.attach(app.digest, found.clone());
+    assert_eq!(trial.codes(&app).await, None);
+
+    // Nobody else can have the run afterwards, so that what was allowed with it stays true.
+    let other = trial.sign(&craft("r1", &elsewhere, vec![text("note", "n")], trial.now).statement());
+    let refused = trial.receive(other).await.unwrap_err();
+    assert_eq!(refused.code(), Some(Code::RunAlreadyUsed), "{refused}");
+    let run = |flow: &str| crate::store::RunRecord {
+        id: "r1".to_owned(),
+        workflow: crate::trial::workflow(flow),
+        state: contracts::api::RunState::Started,
+        started_at: trial.now,
+        received_at: None,
+        attestation: None,
+        revision: None,
+        findings: Vec::new(),
+    };
+    assert!(!trial.store.start_run(&acme(), run("skynet/other"), trial.by()).await.unwrap());
+    assert!(trial.store.start_run(&acme(), run("skynet/build"), trial.by()).await.unwrap());
+    let fresh = trial.another_gate().decide(&acme(), &app, trial.now).await.unwrap();
+    assert_eq!(trial.codes(&app).await, None);
+    assert_eq!(crate::trial::codes(&fresh.verdict().verdict), None, "one that remembers nothing says the same");
+
+    // The same content in other bytes is the same run.
+    let wrapped = Bytes::from([&found[..], b" "].concat());
+    assert_eq!(trial.receive(wrapped).await.unwrap().decision, Decision::Allow);
+    let (second, both) = (image("second"), image("both"));
+    let mut statement = craft("r2", &second, vec![text("note", "n")], trial.now).statement();
+    trial.receive(trial.sign(&statement)).await.unwrap();
+    statement.raw["subject"] = craft("r2", &both, Vec::new(), trial.now).statement().raw["subject"].clone();
+    trial.registry.attach(both.digest, trial.sign(&statement));
+    assert_eq!(trial.codes(&both).await, only(Code::NoEvidence), "other content of a run that was pushed");
+}
+
+#[tokio::test]
 async fn a_pushed_failure_is_not_mended_by_other_tools() {
     let trial = with_bill().await;
     let app = image("app");

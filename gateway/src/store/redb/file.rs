@@ -82,7 +82,7 @@ impl Opened {
             drop(old);
         }
         let database = (self.open)().map_err(|error| self.unopened(error))?;
-        make_tables(&database)?;
+        make_tables(&database, &self.path)?;
         let database = Arc::new(database);
         *slot = Some(Arc::clone(&database));
         Ok(database)
@@ -102,7 +102,7 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-fn make_tables(database: &Database) -> Result<(), StoreError> {
+fn make_tables(database: &Database, path: &str) -> Result<(), StoreError> {
     let format = match database.begin_read().map_err(unread)?.open_table(META) {
         Ok(table) => table.get("format").map_err(unread)?.map(|f| f.value()),
         Err(redb::TableError::TableDoesNotExist(_)) => None,
@@ -110,10 +110,7 @@ fn make_tables(database: &Database) -> Result<(), StoreError> {
     };
     match format {
         Some(FORMAT) => return Ok(()),
-        Some(other) => {
-            let reason = format!("its format is {other}, this version reads {FORMAT}");
-            return Err(StoreError::Corrupt { table: "meta", reason });
-        }
+        Some(found) => return Err(StoreError::Layout { path: path.to_owned(), found, reads: FORMAT }),
         None => {}
     }
     let tx = database.begin_write().map_err(unwritten)?;

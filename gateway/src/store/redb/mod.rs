@@ -4,6 +4,7 @@
 //! This module must not decide anything about attestations; it keeps what it is given.
 
 mod audit;
+mod claims;
 mod file;
 mod memory;
 mod read;
@@ -23,6 +24,7 @@ use contracts::{
 use jiff::Timestamp;
 
 use self::{
+    claims::Claim,
     file::Opened,
     memory::Memory,
     tables::META,
@@ -192,6 +194,24 @@ impl Store for RedbStore {
 
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>> {
         self.read(|tx| read::run(tx, organization, id))
+    }
+
+    fn claim_run<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        workflow: &'a WorkflowName,
+        signed: Digest,
+    ) -> Stored<'a, bool> {
+        Box::pin(async move {
+            let claim = Claim { workflow: workflow.clone(), signed };
+            // Nearly always it is claimed since long, and nothing is to be written.
+            if let Some(known) = self.file.read(|tx| claims::known(tx, organization, id))? {
+                return Ok(known == claim);
+            }
+            let (organization, id) = (organization.clone(), id.to_owned());
+            self.write(move |tx| claims::claim(tx, &organization, &id, &claim)).await
+        })
     }
 
     fn runs<'a>(

@@ -23,6 +23,8 @@ pub(super) const REVISIONS: TableDefinition<'_, (&str, &str, u32), &[u8]> = Tabl
 pub(super) const WORKFLOWS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("workflows");
 /// organization, run id → run
 pub(super) const RUNS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("runs");
+/// organization, run id → whose it is for good
+pub(super) const CLAIMS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("claims");
 /// organization, begin, run id
 pub(super) const RUNS_BY_TIME: TableDefinition<'_, (&str, u64, &str), ()> = TableDefinition::new("runs-by-time");
 /// organization, `project/workflow`, begin, run id
@@ -44,7 +46,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
@@ -56,6 +58,7 @@ macro_rules! every_table {
             REVISIONS,
             WORKFLOWS,
             RUNS,
+            CLAIMS,
             RUNS_BY_TIME,
             RUNS_BY_WORKFLOW,
             ATTESTATIONS,

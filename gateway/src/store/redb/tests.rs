@@ -252,6 +252,53 @@ async fn a_backup_is_a_whole_state_and_never_overwrites() {
     assert_eq!(copied.audit_log(&name("acme"), 1, 9).await.unwrap().len(), 3);
 }
 
+#[tokio::test]
+async fn a_claim_is_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, flow): (_, WorkflowName) = (name("acme"), "skynet/release".parse().unwrap());
+    let other: WorkflowName = "other/flow".parse().unwrap();
+    let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+    let claim = async |id: &str, flow: &WorkflowName, signed| store.claim_run(&acme, id, flow, signed).await.unwrap();
+    for _ in 0..2 {
+        assert!(claim("r1", &flow, one).await);
+        assert!(!claim("r1", &flow, two).await);
+        assert!(!claim("r1", &other, one).await);
+    }
+    assert!(store.claim_run(&name("acme-2"), "r1", &other, two).await.unwrap(), "another tenant's");
+
+    let foreign = RunRecord { workflow: other.clone(), ..run("r1", RunState::Started, 1) };
+    assert!(!store.start_run(&acme, foreign, by(0)).await.unwrap());
+    let record = attestation(b"bundle", Digest::of(b"image"), "r1", 2);
+    let received = store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 2), &record));
+    assert_eq!(received.await.unwrap(), Receipt::RunUsed, "it signs something else");
+    let record = AttestationRecord { signed: one, ..record };
+    let received = store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 2), &record));
+    assert_eq!(received.await.unwrap(), Receipt::Stored);
+
+    store.start_run(&acme, run("r2", RunState::Started, 3), by(0)).await.unwrap();
+    assert!(!claim("r2", &other, one).await, "begun by another workflow");
+    let record = attestation(b"second", Digest::of(b"image"), "r2", 4);
+    store.receive(&acme, record.clone(), attested(run("r2", RunState::Accepted, 4), &record)).await.unwrap();
+    assert!(!claim("r2", &flow, two).await, "what was received has claimed it");
+    assert!(claim("r2", &flow, record.signed).await);
+}
+
+#[tokio::test]
+async fn a_file_of_another_layout_is_refused_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    drop(RedbStore::open(&path).unwrap());
+    let database = file::builder().open(&path).unwrap();
+    let tx = database.begin_write().unwrap();
+    tx.open_table(META).unwrap().insert("format", 1).unwrap();
+    tx.commit().unwrap();
+    drop(database);
+    let Err(error) = RedbStore::open(&path) else { panic!("it opens") };
+    assert!(matches!(error, StoreError::Layout { found: 1, reads: tables::FORMAT, .. }), "{error}");
+    assert!(error.to_string().contains("name another file under `state`"), "{error}");
+}
+
 /// A disk that can be full.
 #[derive(Debug, Clone, Default)]
 struct Disk(Arc<(Mutex<Option<Arc<InMemoryBackend>>>, AtomicBool)>);

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{
     audit,
+    claims::{self, Claim},
     memory::Effect,
     read::{AttestationFacts, current_revision, found},
     tables::{
@@ -161,7 +162,9 @@ pub(super) fn put_workflow(
 }
 
 pub(super) fn start_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord, by: &By) -> Written<bool> {
-    if known_run(tx, organization, &run.id)?.is_some() {
+    let claimed = claims::known_to_write(tx, organization, &run.id)?;
+    let others = claimed.is_some_and(|claim| claim.workflow != run.workflow);
+    if others || known_run(tx, organization, &run.id)?.is_some() {
         return Ok(Done::unchanged(false));
     }
     put_run(tx, organization, run)?;
@@ -188,6 +191,11 @@ pub(super) fn receive(
     if begun.as_ref().is_some_and(|b| b.workflow != run.workflow || b.attestation.is_some()) {
         return Ok(Done::unchanged(Receipt::RunUsed));
     }
+    let claim = Claim { workflow: run.workflow.clone(), signed: attestation.signed };
+    let claimed = claims::known_to_write(tx, organization, &run.id)?;
+    if claimed.as_ref().is_some_and(|known| *known != claim) {
+        return Ok(Done::unchanged(Receipt::RunUsed));
+    }
     // Found upstream before it was pushed: it keeps the time of its first receipt.
     let received_at = known.map_or(attestation.received_at, |k| k.received_at);
     let record = AttestationRecord { received_at, ..attestation.clone() };
@@ -195,6 +203,9 @@ pub(super) fn receive(
     let run = RunRecord { started_at, ..run.clone() };
     let effects = put_attestation(tx, organization, &record)?;
     put_run(tx, organization, &run)?;
+    if claimed.is_none() {
+        claims::put(tx, organization, &run.id, &claim)?;
+    }
     let event = match run.state {
         RunState::Accepted => "attestation-accepted",
         RunState::Started | RunState::Rejected => "attestation-rejected",
@@ -250,7 +261,7 @@ pub(super) fn put_grants(
     Ok(Done::unchanged(()))
 }
 
-fn known_run(tx: &WriteTransaction, organization: &Name, id: &str) -> Result<Option<RunRecord>, StoreError> {
+pub(super) fn known_run(tx: &WriteTransaction, organization: &Name, id: &str) -> Result<Option<RunRecord>, StoreError> {
     found(tx.open_table(RUNS).map_err(unwritten)?.get((organization.as_str(), id)), "runs")
 }
 
