@@ -176,6 +176,7 @@ impl Intake {
             bundle: push.bundle.clone(),
             subjects: verified.statement.image_digests().into_iter().collect(),
             received_at: push.now,
+            signed_at: verified.signed_at,
             source: Source::Pushed {
                 workflow: push.workflow.clone(),
                 run: run_id.clone(),

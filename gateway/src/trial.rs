@@ -115,6 +115,8 @@ pub(crate) struct Trial {
     pub(crate) intake: Intake,
     pub(crate) key: SigningKey,
     pub(crate) now: Timestamp,
+    /// Authorities that vouch for signers, when there are any.
+    roots: Option<Bytes>,
 }
 
 pub(crate) fn acme() -> Name {
@@ -192,6 +194,11 @@ pub(crate) fn craft(run: &str, image: &PinnedRef, others: Vec<CraftedMaterial>, 
 impl Trial {
     /// With the contract `release`, and `skynet/build` bound to it; the organization's default signer is `key`.
     pub(crate) async fn new() -> Self {
+        Self::trusting(None).await
+    }
+
+    /// As [`Trial::new`], with the authorities of a `trusted_root.json`.
+    pub(crate) async fn trusting(roots: Option<Bytes>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(RedbStore::open(&folder.path().join("state.redb")).unwrap());
         let evidence = Arc::new(EvidenceFolder::open(&folder.path().join("evidence")).unwrap());
@@ -209,18 +216,24 @@ impl Trial {
             revoked_at: None,
         };
         assert!(store.create_organization(&acme(), token, By::new("t", now)).await.unwrap());
-        let (gate, intake) = Self::parts(&store, &evidence, &registry);
-        let trial = Self { _folder: folder, store, evidence, registry, gate: Arc::new(gate), intake, key, now };
+        let (gate, intake) = Self::parts(&store, &evidence, &registry, roots.clone());
+        let gate = Arc::new(gate);
+        let trial = Self { _folder: folder, store, evidence, registry, gate, intake, key, now, roots };
         trial.settings(Unmatched::Deny).await;
         trial.apply("release", &contract("release", "")).await;
         trial.bind("skynet/build", "release").await;
         trial
     }
 
-    fn parts(store: &Arc<RedbStore>, evidence: &Arc<EvidenceFolder>, registry: &Arc<Registry>) -> (Gate, Intake) {
+    fn parts(
+        store: &Arc<RedbStore>,
+        evidence: &Arc<EvidenceFolder>,
+        registry: &Arc<Registry>,
+        roots: Option<Bytes>,
+    ) -> (Gate, Intake) {
         let store: Arc<dyn Store> = Arc::<RedbStore>::clone(store);
         let workers = Workers::new(2);
-        let rules = Arc::new(Rules::new(Arc::clone(&store), workers.clone(), None).unwrap());
+        let rules = Arc::new(Rules::new(Arc::clone(&store), workers.clone(), roots).unwrap());
         let registry = Arc::clone(registry);
         let gate = Gate::new(Parts {
             store: Arc::clone(&store),
@@ -238,7 +251,7 @@ impl Trial {
 
     /// A gate over the same state that remembers nothing in memory.
     pub(crate) fn another_gate(&self) -> Gate {
-        Self::parts(&self.store, &self.evidence, &self.registry).0
+        Self::parts(&self.store, &self.evidence, &self.registry, self.roots.clone()).0
     }
 
     pub(crate) fn by(&self) -> By {

@@ -40,8 +40,8 @@ pub struct Attested {
 }
 
 impl Attested {
-    /// Takes what was verified. Its age counts from the proven signing time, else from when it was first received or
-    /// seen; never from what the statement says.
+    /// Takes what was verified. Its age counts from the proven signing time or from when it was first received or seen,
+    /// whichever is earlier: what is timestamped again grows no younger. Never from what the statement says.
     #[must_use]
     pub fn new(verified: &Verified<Verification>, received_at: Timestamp) -> Self {
         let verification = verified.get();
@@ -73,7 +73,7 @@ impl Attested {
             signers,
             run: run_facts(crafted.as_ref()),
             project,
-            signed_at: verification.signed_at.unwrap_or(received_at),
+            signed_at: verification.signed_at.map_or(received_at, |proven| proven.min(received_at)),
             bytes: verification.statement.to_json_bytes().len(),
         }
     }

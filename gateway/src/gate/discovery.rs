@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use contracts::{Bundle, Digest, limits};
+use contracts::{Bundle, Digest, Verification, Verified, limits};
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
@@ -149,9 +149,17 @@ impl Core {
         let work = move || {
             let source = Source::Discovered { repository: pinned.repository.clone() };
             let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
-            let records = those_that_pass(found, check).into_iter().map(|(bundle, (signed, subjects))| {
+            let records = those_that_pass(found, check).into_iter().map(|(bundle, verified)| {
                 let id = Digest::of(&bundle);
-                AttestationRecord { id, signed, bundle, subjects, received_at: now, source: source.clone() }
+                AttestationRecord {
+                    id,
+                    signed: verified.signed,
+                    bundle,
+                    subjects: verified.statement.image_digests().into_iter().collect(),
+                    received_at: now,
+                    signed_at: verified.signed_at,
+                    source: source.clone(),
+                }
             });
             records.collect()
         };
@@ -179,12 +187,11 @@ fn genuine(
     verifications: &Verifications,
     subject: Digest,
     now: Timestamp,
-) -> Option<(Digest, Vec<Digest>)> {
+) -> Option<Arc<Verified<Verification>>> {
     let bundle = Bundle::parse(bytes).ok()?;
     let mut trusts = contracts.iter().filter_map(|contract| contract.compiled.trust());
     let verified = trusts.find_map(|trust| verifications.of_bundle(trust, &bundle, now).ok())?;
-    let subjects = verified.statement.image_digests().into_iter().collect();
-    verified.statement.names_sha256(&subject).then(|| (verified.signed, subjects))
+    verified.statement.names_sha256(&subject).then_some(verified)
 }
 
 #[cfg(test)]

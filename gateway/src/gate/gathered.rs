@@ -1,7 +1,6 @@
 //! What is at hand about an image: the runs that were pushed for it, and what its registry has beside it.
 
 use contracts::{Digest, Hasher, PinnedRef, api::Unmatched, limits};
-use jiff::Timestamp;
 
 use super::discovery::Look;
 use crate::{
@@ -22,14 +21,12 @@ pub(super) struct Pushed {
     pub(super) accepted: bool,
     /// The run as it stands, when the store has it still.
     pub(super) run: Option<RunRecord>,
-    /// Its place among the runs of its workflow: when what it signs was first received or seen.
-    pub(super) at: Timestamp,
 }
 
 /// The evidence about one image, as of one moment.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    /// What was pushed, newest receipt first.
+    /// What was pushed, newest first.
     pub(super) pushed: Vec<Pushed>,
     /// What the registry has beside the image and the gateway verified, as of the last look.
     pub(super) beside: Vec<AttestationRecord>,
@@ -57,9 +54,7 @@ impl Gathered {
         for record in own {
             if let Source::Pushed { workflow, run, contract, accepted, .. } = record.source.clone() {
                 let run = store.run(organization, &run).await?;
-                // Not when it was pushed: what had lain in the registry before is no newer for being pushed late.
-                let at = record.received_at;
-                pushed.push(Pushed { record, workflow, contract, accepted, run, at });
+                pushed.push(Pushed { record, workflow, contract, accepted, run });
             }
         }
         let mut beside = Vec::new();
@@ -101,7 +96,7 @@ impl Gathered {
         key.update_framed(&[u8::from(self.looked), u8::from(self.complete)]);
         key.update_framed(&self.ignored.to_be_bytes());
         for pushed in &self.pushed {
-            record(&mut key, &pushed.record, pushed.at);
+            record(&mut key, &pushed.record);
             key.update_framed(pushed.workflow.to_string().as_bytes());
             key.update_framed(pushed.contract.as_str().as_bytes());
             let bound = rules.bound(&pushed.workflow, &pushed.contract);
@@ -109,7 +104,7 @@ impl Gathered {
         }
         key.update_framed(b"beside");
         for beside in &self.beside {
-            record(&mut key, beside, beside.received_at);
+            record(&mut key, beside);
         }
         // What is beside an image can be a run of any of these.
         for (workflow, contract) in rules.workflows.iter().filter(|_| !self.beside.is_empty()) {
@@ -141,8 +136,8 @@ fn begun(organization: &Name, pinned: &PinnedRef) -> Hasher {
     key
 }
 
-fn record(key: &mut Hasher, record: &AttestationRecord, at: Timestamp) {
+fn record(key: &mut Hasher, record: &AttestationRecord) {
     key.update_framed(record.id.as_bytes());
     key.update_framed(&record.received_at.as_nanosecond().to_be_bytes());
-    key.update_framed(&at.as_nanosecond().to_be_bytes());
+    key.update_framed(&record.known_since().as_nanosecond().to_be_bytes());
 }

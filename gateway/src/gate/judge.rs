@@ -57,7 +57,6 @@ impl Judgement {
 struct Candidate<'g> {
     record: &'g AttestationRecord,
     workflow: WorkflowName,
-    at: Timestamp,
     kind: Kind<'g>,
 }
 
@@ -145,14 +144,13 @@ impl Judging<'_> {
     }
 
     /// The newest pushed run of each workflow that is bound to the contract, the newest of all first. Several of
-    /// one workflow when they came at the same instant.
+    /// one workflow when they are of the same instant.
     fn newest_pushed<'g>(&self, gathered: &'g Gathered) -> Vec<Vec<Candidate<'g>>> {
         let name = &self.contract.name;
         let counts = |p: &&Pushed| p.contract == *name && self.question.rules.bound(&p.workflow, name);
         let candidates = gathered.pushed.iter().filter(counts).map(|pushed| Candidate {
             record: &pushed.record,
             workflow: pushed.workflow.clone(),
-            at: pushed.at,
             kind: Kind::Pushed(pushed),
         });
         newest(candidates.collect())
@@ -168,13 +166,8 @@ impl Judging<'_> {
             match read {
                 Ok((verified, Some(run))) => {
                     if let Some(workflow) = self.run_beside(record, &run, gathered).await? {
-                        let at = verified.signed_at.unwrap_or(record.received_at);
-                        beside.runs.push(Candidate {
-                            record,
-                            workflow,
-                            at,
-                            kind: Kind::Beside(verified, Box::new(run)),
-                        });
+                        let kind = Kind::Beside(verified, Box::new(run));
+                        beside.runs.push(Candidate { record, workflow, kind });
                     }
                 }
                 Ok((verified, None)) if !verified.statement.predicate_type.starts_with(VERDICT_PREDICATES) => {
@@ -276,7 +269,7 @@ impl Judging<'_> {
         let evidence = &self.core.parts.evidence;
         let fetched = materials::fetch(evidence, organization, &run, compiled.revision().contract()).await?;
         self.judgement.perishable |= fetched.incomplete();
-        let received_at = candidate.record.received_at;
+        let received_at = candidate.record.known_since();
         let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
         let work = move || {
             let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched };
@@ -294,7 +287,7 @@ impl Judging<'_> {
     ) -> Result<Answer, GateError> {
         self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.id));
         let attestations: Vec<_> =
-            attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.received_at)).collect();
+            attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.known_since())).collect();
         let compiled = Arc::clone(&self.contract.compiled);
         let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
         let work = move || {
@@ -393,14 +386,14 @@ fn newest(candidates: Vec<Candidate<'_>>) -> Vec<Vec<Candidate<'_>>> {
     let mut by_workflow: BTreeMap<WorkflowName, Vec<Candidate<'_>>> = BTreeMap::new();
     for candidate in candidates {
         let newest = by_workflow.entry(candidate.workflow.clone()).or_default();
-        match newest.first().map(|other| candidate.at.cmp(&other.at)) {
+        match newest.first().map(|other| candidate.record.at().cmp(&other.record.at())) {
             Some(std::cmp::Ordering::Less) => {}
             Some(std::cmp::Ordering::Equal) => newest.push(candidate),
             Some(std::cmp::Ordering::Greater) | None => *newest = vec![candidate],
         }
     }
     let mut runs: Vec<_> = by_workflow.into_values().collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.at)));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.record.at())));
     runs
 }
 

@@ -147,8 +147,26 @@ pub struct AttestationRecord {
     pub subjects: Vec<Digest>,
     /// When what was signed first came, in whichever wrapping. Never renewed.
     pub received_at: Timestamp,
+    /// The earliest time that was proven for a signature of it, in whichever wrapping had come by then.
+    pub signed_at: Option<Timestamp>,
     /// How it came.
     pub source: Source,
+}
+
+impl AttestationRecord {
+    /// Since when what was signed is known to exist: whichever is earlier of the proven time and the first receipt.
+    #[must_use]
+    pub fn known_since(&self) -> Timestamp {
+        self.signed_at.map_or(self.received_at, |proven| proven.min(self.received_at))
+    }
+
+    /// Its place in the order of runs: [`Self::known_since`] in microseconds, which is what the store orders by, so
+    /// that one instant is the same everywhere.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        let since = self.known_since();
+        Timestamp::from_microsecond(since.as_microsecond()).unwrap_or(since)
+    }
 }
 
 /// What `receive` did.
@@ -312,7 +330,7 @@ pub trait Store: Send + Sync + 'static {
     fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
-    /// The attestations that were pushed about a subject, newest receipt first, at most `limit` (the caller asks for
+    /// The attestations that were pushed about a subject, the newest ([`AttestationRecord::at`]) first, at most `limit` (the caller asks for
     /// one more than it examines, to know whether there are more). What was found upstream is not among them, so that
     /// no amount of it hides a run.
     fn attestations_about<'a>(

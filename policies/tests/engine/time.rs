@@ -36,6 +36,27 @@ fn evidence_grows_too_old_at_an_instant() {
 }
 
 #[test]
+fn what_is_timestamped_again_is_as_old_as_it_was_first_received() {
+    let noon = testdata::noon();
+    let sigstore = testdata::Sigstore::new(noon);
+    let root = contracts::TrustRoot::new(Vec::new(), Some(&sigstore.trusted_root())).unwrap();
+    let statement = testdata::statement(&testdata::run("run-1"), &[Material::image("image", "r.dev/a", image())]);
+    let bundle = sigstore.attest(&statement, "https://forge.test/acme/app", "https://issuer.test", noon);
+    let verified = root.verify(&bundle, noon).unwrap();
+    let rules = rules(
+        "materials: [{name: sbom, type: STRING, optional: true}]\nadmission: {repositories: ['r.dev/**'], maxAge: 1h}",
+        &[],
+    );
+    let age = |received: Timestamp| {
+        let evidence = policies::Evidence::of_run(policies::Attested::new(&verified, received), Vec::new());
+        told(&ask_at(&rules, &evidence, noon))
+    };
+    let hours = jiff::SignedDuration::from_hours;
+    assert_eq!(age(noon + hours(2)), allowed());
+    assert_eq!(age(noon - hours(2)), denied(Code::EvidenceTooOld));
+}
+
+#[test]
 fn what_reads_the_time_is_true_for_its_minute() {
     let cel = "materials: [{name: image, type: CONTAINER_IMAGE}]\nadmission: {repositories: ['r.dev/**'], rules: [{name: hours, cel: 'now.getSeconds() == 0 && now.getMinutes() == 5', message: late}]}";
     let rego =

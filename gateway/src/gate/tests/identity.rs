@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use contracts::{Code, PinnedRef, Statement, limits};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use testdata::Sigstore;
 
 use crate::{
     gate::discovery::AFTER_DENY,
@@ -84,5 +85,39 @@ async fn an_older_pass_that_is_pushed_late_does_not_outvote_a_newer_failure() {
     trial.receive(wrapped(&older, 1)).await.unwrap();
     assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
     trial.push("r3", &app, true).await;
+    assert_eq!(trial.codes(&app).await, None, "a newer one mends it");
+}
+
+const ISSUER: &str = "https://issuer.test";
+const IDENTITY: &str = "https://forge.test/acme/app";
+
+/// A gateway that believes a log's times, and a contract that this workflow signs for.
+async fn logged() -> (Trial, Sigstore) {
+    let sigstore = Sigstore::new(testdata::noon());
+    let trial = Trial::trusting(Some(Bytes::from(sigstore.trusted_root()))).await;
+    let signers = format!("  signers: {{any: [{{issuer: \"{ISSUER}\", identity: \"{IDENTITY}\"}}]}}\n");
+    trial.apply("release", &(contract("release", "") + &signers)).await;
+    (trial, sigstore)
+}
+
+#[tokio::test]
+async fn a_run_that_was_withheld_is_as_old_as_its_proven_time() {
+    let (mut trial, sigstore) = logged().await;
+    let app = image("app");
+    let signed = |run: &str, passes: bool, at: Timestamp| {
+        let others = if passes { vec![text("note", "n")] } else { Vec::new() };
+        let bundle = sigstore.attest(&craft(run, &app, others, at).statement(), IDENTITY, ISSUER, at);
+        Bytes::copy_from_slice(bundle.bytes())
+    };
+    let withheld = signed("r1", true, trial.now);
+    trial.pass(SignedDuration::from_secs(60));
+    trial.receive(signed("r2", false, trial.now)).await.unwrap();
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
+
+    trial.pass(SignedDuration::from_secs(10));
+    let received = trial.receive(withheld).await.unwrap();
+    assert_eq!(received.decision, contracts::Decision::Allow, "by itself");
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected), "it was signed before the rejected one");
+    trial.receive(signed("r3", true, trial.now)).await.unwrap();
     assert_eq!(trial.codes(&app).await, None, "a newer one mends it");
 }

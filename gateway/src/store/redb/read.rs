@@ -28,6 +28,7 @@ pub(super) struct AttestationFacts {
     pub(super) subjects: Vec<Digest>,
     pub(super) signed: Digest,
     pub(super) received_at: Timestamp,
+    pub(super) signed_at: Option<Timestamp>,
     pub(super) source: Source,
 }
 
@@ -191,14 +192,14 @@ pub(super) fn attestation(
 ) -> Result<Option<AttestationRecord>, StoreError> {
     let key = (organization.as_str(), id.as_bytes());
     let facts: Option<AttestationFacts> = found(tx.open_table(ATTESTATIONS).map_err(unread)?.get(key), "attestations")?;
-    let Some(AttestationFacts { subjects, signed, received_at, source }) = facts else { return Ok(None) };
+    let Some(AttestationFacts { subjects, signed, received_at, signed_at, source }) = facts else { return Ok(None) };
     let bundles = tx.open_table(BUNDLES).map_err(unread)?;
     let bundle = bundles.get(key).map_err(unread)?.ok_or_else(|| missing("bundles", &id.to_string()))?;
     let bundle = Bytes::copy_from_slice(bundle.value());
     if Digest::of(&bundle) != id {
         return Err(StoreError::Corrupt { table: "bundles", reason: format!("the bytes of `{id}` are damaged") });
     }
-    Ok(Some(AttestationRecord { id, signed, bundle, subjects, received_at, source }))
+    Ok(Some(AttestationRecord { id, signed, bundle, subjects, received_at, signed_at, source }))
 }
 
 pub(super) fn attestations_about(

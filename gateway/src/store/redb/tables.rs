@@ -34,9 +34,9 @@ pub(super) const RUNS_BY_WORKFLOW: TableDefinition<'_, (&str, &str, u64, &str), 
 pub(super) const ATTESTATIONS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("attestations");
 /// organization, attestation → its bytes
 pub(super) const BUNDLES: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("bundles");
-/// organization, digest of what was signed → its first receipt
+/// organization, digest of what was signed → its first receipt, and the earliest time proven for it
 pub(super) const FIRST_SEEN: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("first-seen");
-/// organization, subject, receipt, pushed attestation
+/// organization, subject, place in the order of runs, pushed attestation
 pub(super) const SUBJECTS: TableDefinition<'_, (&str, Key, u64, Key), ()> = TableDefinition::new("subjects");
 /// organization, number → audit entry
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
@@ -46,7 +46,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {

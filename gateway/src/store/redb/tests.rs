@@ -59,6 +59,7 @@ fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -
         bundle: Bytes::from_static(bundle),
         subjects: vec![subject],
         received_at: at(second),
+        signed_at: None,
         source: Source::Pushed {
             workflow: "skynet/release".parse().unwrap(),
             run: run.to_owned(),

@@ -6,6 +6,7 @@ use contracts::{
 };
 use jiff::Timestamp;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -196,12 +197,9 @@ pub(super) fn receive(
     if claimed.as_ref().is_some_and(|known| *known != claim) {
         return Ok(Done::unchanged(Receipt::RunUsed));
     }
-    // Found upstream before it was pushed: it keeps the time of its first receipt.
-    let received_at = known.map_or(attestation.received_at, |k| k.received_at);
-    let record = AttestationRecord { received_at, ..attestation.clone() };
     let started_at = begun.map_or(run.started_at, |b| b.started_at);
     let run = RunRecord { started_at, ..run.clone() };
-    let effects = put_attestation(tx, organization, &record)?;
+    let effects = put_attestation(tx, organization, attestation)?;
     put_run(tx, organization, &run)?;
     if claimed.is_none() {
         claims::put(tx, organization, &run.id, &claim)?;
@@ -211,8 +209,8 @@ pub(super) fn receive(
         RunState::Started | RunState::Rejected => "attestation-rejected",
     };
     let detail = json!({
-        "attestation": record.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
-        "subjects": record.subjects, "findings": run.findings.iter().map(|f| f.code).collect::<Vec<_>>(),
+        "attestation": attestation.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
+        "subjects": attestation.subjects, "findings": run.findings.iter().map(|f| f.code).collect::<Vec<_>>(),
     });
     audit::append(tx, organization, event, detail, run.received_at.unwrap_or(attestation.received_at))?;
     Ok(Done { answer: Receipt::Stored, effects })
@@ -292,11 +290,13 @@ fn put_attestation(
     record: &AttestationRecord,
 ) -> Result<Vec<Effect>, StoreError> {
     let (name, id) = (organization.as_str(), record.id.as_bytes());
-    let received_at = first_seen(tx, organization, record)?;
+    let FirstSeen { received_at, signed_at } = first_seen(tx, organization, record)?;
+    let record = &AttestationRecord { received_at, signed_at, ..record.clone() };
     let facts = AttestationFacts {
         subjects: record.subjects.clone(),
         signed: record.signed,
         received_at,
+        signed_at,
         source: record.source.clone(),
     };
     let facts = encode("attestations", &facts)?;
@@ -307,19 +307,30 @@ fn put_attestation(
     let pushed = matches!(record.source, Source::Pushed { .. });
     for subject in &record.subjects {
         if pushed {
-            table.insert((name, subject.as_bytes(), instant(received_at), id), ()).map_err(unwritten)?;
+            table.insert((name, subject.as_bytes(), instant(record.at()), id), ()).map_err(unwritten)?;
         }
         effects.push(Effect::Evidence(organization.clone(), *subject));
     }
     Ok(effects)
 }
 
-/// When what the record's bundle signs was first received or seen, in whichever wrapping; from now on, also by others.
-fn first_seen(tx: &WriteTransaction, organization: &Name, record: &AttestationRecord) -> Result<Timestamp, StoreError> {
+/// What is known of when something was signed.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct FirstSeen {
+    received_at: Timestamp,
+    signed_at: Option<Timestamp>,
+}
+
+/// When what the record's bundle signs was first received or seen, and the earliest time proven for it, in whichever
+/// wrapping; from now on, also by others.
+fn first_seen(tx: &WriteTransaction, organization: &Name, record: &AttestationRecord) -> Result<FirstSeen, StoreError> {
     let key = (organization.as_str(), record.signed.as_bytes());
     let mut table = tx.open_table(FIRST_SEEN).map_err(unwritten)?;
-    let known: Option<Timestamp> = found(table.get(key), "first-seen")?;
-    let first = known.map_or(record.received_at, |known| known.min(record.received_at));
+    let known: Option<FirstSeen> = found(table.get(key), "first-seen")?;
+    let first = FirstSeen {
+        received_at: known.map_or(record.received_at, |known| known.received_at.min(record.received_at)),
+        signed_at: known.and_then(|known| known.signed_at).into_iter().chain(record.signed_at).min(),
+    };
     if known != Some(first) {
         table.insert(key, encode("first-seen", &first)?.as_slice()).map_err(unwritten)?;
     }
