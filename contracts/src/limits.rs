@@ -49,8 +49,12 @@ pub const INLINE_MATERIAL_BYTES: usize = 64 * 1024;
 pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// An image manifest or index (the distribution specification asks registries to take 4 MiB).
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
-/// Attestations examined for one image: own store and upstream together, own first.
+/// Attestations examined of those that a registry has beside one image.
 pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
+/// Workflows, each under one contract, whose newest runs about one image are examined.
+pub const WORKFLOWS_PER_SUBJECT: usize = 256;
+/// Runs of one workflow about one image that are examined when they are of the same instant; rejected ones first.
+pub const RUNS_OF_ONE_INSTANT: usize = 16;
 /// The manifests that are read of what a registry has beside one image, together.
 pub const BESIDE_MANIFESTS_BYTES: usize = 8 * 1024 * 1024;
 /// The annotations that are handed on of one manifest that speaks about an image.

@@ -47,8 +47,6 @@ pub(super) struct Question {
 /// A verdict, and what lies beside it.
 struct Decided {
     verdict: Arc<Remembered>,
-    /// How many pushed attestations were at hand.
-    pushed: usize,
     /// Whether the registry's attestations played a part.
     beside: bool,
     /// Whether something that is not in its key may change it any moment.
@@ -116,8 +114,7 @@ impl Core {
             && look.is_none()
             && let Some(upstream) = (self.parts.locate)(&place.organization, place.pinned.repository.host())
         {
-            let room = limits::ATTESTATIONS_PER_SUBJECT.saturating_sub(decided.pushed);
-            match self.look(&question, &contracts, upstream.as_ref(), room).await {
+            match self.look(&question, &contracts, upstream.as_ref()).await {
                 Ok(new) => {
                     // What was found is in the store now, which raised its number.
                     numbers = self.numbers(&question);
@@ -160,13 +157,12 @@ impl Core {
     ) -> Result<Decided, GateError> {
         let Place { organization, pinned } = &question.place;
         let gathered = Gathered::read(self.store(), organization, pinned.digest, look).await?;
-        let pushed = gathered.pushed.len();
         let key = gathered.key(organization, pinned, &question.rules, contracts);
         if let Some(verdict) = self.store().verdict(organization, key).await?
             && usable(&verdict, question)
         {
             let verdict = Arc::new(Remembered { key, verdict });
-            return Ok(Decided { verdict, pushed, beside: look.is_some(), perishable: false, evaluated: false });
+            return Ok(Decided { verdict, beside: look.is_some(), perishable: false, evaluated: false });
         }
         let mut judgements = Vec::with_capacity(contracts.len());
         for contract in contracts {
@@ -176,7 +172,7 @@ impl Core {
         let perishable = judgements.iter().any(|j| j.perishable);
         let evaluated = judgements.iter().any(|j| !j.attestations.is_empty());
         let verdict = Arc::new(Remembered { key, verdict: combine(question, judgements) });
-        Ok(Decided { verdict, pushed, beside, perishable, evaluated })
+        Ok(Decided { verdict, beside, perishable, evaluated })
     }
 
     /// Lets the store remember a verdict, without anybody waiting for it.

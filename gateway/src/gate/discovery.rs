@@ -85,25 +85,21 @@ impl Looks {
 }
 
 impl Core {
-    /// Asks the registry what it has beside the image, at most `room` attestations, and keeps what verifies.
+    /// Asks the registry what it has beside the image, and keeps what verifies.
     pub(super) async fn look(
         &self,
         question: &Question,
         contracts: &[Arc<CurrentContract>],
         upstream: &dyn Upstream,
-        room: usize,
     ) -> Result<Look, GateError> {
         let Question { place, now, rules } = question;
         let held = self.looks.places.acquire().await;
         let _held = held.map_err(|closed| GateError::Evaluation { reason: closed.to_string() })?;
-        let room = room.min(limits::ATTESTATIONS_PER_SUBJECT);
-        let found = match room {
-            0 => Found { bundles: Vec::new(), complete: false },
-            _ => match upstream.discover(&place.pinned, room).await {
-                Ok(found) => found,
-                Err(UpstreamError::NotFound { .. }) => Found { bundles: Vec::new(), complete: true },
-                Err(error) => return Err(error.into()),
-            },
+        let room = limits::ATTESTATIONS_PER_SUBJECT;
+        let found = match upstream.discover(&place.pinned, room).await {
+            Ok(found) => found,
+            Err(UpstreamError::NotFound { .. }) => Found { bundles: Vec::new(), complete: true },
+            Err(error) => return Err(error.into()),
         };
         let complete = found.complete && found.bundles.len() <= room;
         let (mut ids, mut unknown, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());

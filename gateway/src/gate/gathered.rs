@@ -1,6 +1,6 @@
 //! What is at hand about an image: the runs that were pushed for it, and what its registry has beside it.
 
-use contracts::{Digest, Hasher, PinnedRef, api::Unmatched, limits};
+use contracts::{Digest, Hasher, PinnedRef, api::Unmatched};
 
 use super::discovery::Look;
 use crate::{
@@ -26,8 +26,11 @@ pub(super) struct Pushed {
 /// The evidence about one image, as of one moment.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    /// What was pushed, newest first.
+    /// The newest run that was pushed of each workflow under each contract.
     pub(super) pushed: Vec<Pushed>,
+    /// Whether there are more workflows than are examined. One whose run was rejected can be among them, so nothing
+    /// that lies in a registry counts then.
+    pub(super) crowded: bool,
     /// What the registry has beside the image and the gateway verified, as of the last look.
     pub(super) beside: Vec<AttestationRecord>,
     /// Whether the registry was looked at.
@@ -46,12 +49,11 @@ impl Gathered {
         subject: Digest,
         look: Option<&Look>,
     ) -> Result<Self, StoreError> {
-        let most = limits::ATTESTATIONS_PER_SUBJECT;
-        let mut own = store.attestations_about(organization, subject, most.saturating_add(1)).await?;
-        let mut complete = own.len() <= most && look.is_none_or(|look| look.complete);
-        own.truncate(most);
+        let about = store.pushed_about(organization, subject).await?;
+        let crowded = !about.complete;
+        let complete = about.complete && look.is_none_or(|look| look.complete);
         let mut pushed = Vec::new();
-        for record in own {
+        for record in about.newest {
             if let Source::Pushed { workflow, run, contract, accepted, .. } = record.source.clone() {
                 let run = store.run(organization, &run).await?;
                 pushed.push(Pushed { record, workflow, contract, accepted, run });
@@ -66,10 +68,8 @@ impl Gathered {
                 beside.push(record);
             }
         }
-        let room = most.saturating_sub(pushed.len());
-        complete &= beside.len() <= room;
-        beside.truncate(room);
-        Ok(Self { pushed, beside, looked: look.is_some(), complete, ignored: look.map_or(0, |look| look.ignored) })
+        let (looked, ignored) = (look.is_some(), look.map_or(0, |look| look.ignored));
+        Ok(Self { pushed, crowded, beside, looked, complete, ignored })
     }
 
     /// The key of the verdict: a digest over all that it is computed from but `now`.
@@ -93,7 +93,7 @@ impl Gathered {
             }
         }
         key.update_framed(b"evidence");
-        key.update_framed(&[u8::from(self.looked), u8::from(self.complete)]);
+        key.update_framed(&[u8::from(self.looked), u8::from(self.complete), u8::from(self.crowded)]);
         key.update_framed(&self.ignored.to_be_bytes());
         for pushed in &self.pushed {
             record(&mut key, &pushed.record);

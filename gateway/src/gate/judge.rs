@@ -128,6 +128,9 @@ impl Judging<'_> {
                 Err(findings) => denied = denied.or(Some(findings)),
             }
         }
+        if gathered.crowded {
+            return Ok(Err(denied.unwrap_or_else(|| vec![self.nothing(&Beside::default(), gathered)])));
+        }
         let mut beside = self.beside(gathered).await?;
         self.judgement.beside = gathered.looked;
         for run in newest(std::mem::take(&mut beside.runs)) {

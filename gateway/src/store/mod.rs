@@ -169,6 +169,16 @@ impl AttestationRecord {
     }
 }
 
+/// What was pushed about a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedAbout {
+    /// Of each workflow under each contract the newest ([`AttestationRecord::at`]), by names. Several when they are of
+    /// the same instant, at most [`contracts::limits::RUNS_OF_ONE_INSTANT`], those that were rejected first.
+    pub newest: Vec<AttestationRecord>,
+    /// Whether that is all: no more than [`contracts::limits::WORKFLOWS_PER_SUBJECT`] have pushed about it.
+    pub complete: bool,
+}
+
 /// What `receive` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
@@ -330,15 +340,9 @@ pub trait Store: Send + Sync + 'static {
     fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
-    /// The attestations that were pushed about a subject, the newest ([`AttestationRecord::at`]) first, at most `limit` (the caller asks for
-    /// one more than it examines, to know whether there are more). What was found upstream is not among them, so that
-    /// no amount of it hides a run.
-    fn attestations_about<'a>(
-        &'a self,
-        organization: &'a Name,
-        subject: Digest,
-        limit: usize,
-    ) -> Stored<'a, Vec<AttestationRecord>>;
+    /// What was pushed about a subject, as far as it may decide. What was found upstream is not among it. So no
+    /// amount of that, nor of other workflows' runs, hides a run.
+    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, PushedAbout>;
 
     /// A remembered verdict. What cannot be read is `None`: it can be computed again.
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;

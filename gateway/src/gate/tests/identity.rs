@@ -41,6 +41,43 @@ async fn a_rejected_run_is_not_pushed_out_by_what_lies_beside() {
 }
 
 #[tokio::test]
+async fn a_rejected_run_is_not_pushed_out_by_other_workflows() {
+    let mut trial = Trial::new().await;
+    trial.apply("release", BILL).await;
+    trial.apply("other", &contract("other", "").replace("skynet/**", "elsewhere/**")).await;
+    trial.bind("skynet/nightly", "other").await;
+    let app = image("app");
+    trial.push("r1", &app, false).await;
+    trial.registry.attach(app.digest, trial.sign(&foreign(&app)));
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
+    for number in 0..=limits::ATTESTATIONS_PER_SUBJECT {
+        trial.pass(SignedDuration::from_secs(1));
+        let nightly = contracts::crafting::Craft {
+            workflow: "nightly".to_owned(),
+            contract_name: "other".to_owned(),
+            ..craft(&format!("n{number}"), &app, vec![text("note", "n")], trial.now)
+        };
+        let (flow, bundle) = (crate::trial::workflow("skynet/nightly"), trial.sign(&nightly.statement()));
+        trial.intake.receive(&crate::trial::acme(), flow, bundle, trial.now).await.unwrap();
+    }
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
+}
+
+#[tokio::test]
+async fn runs_of_one_microsecond_are_of_one_instant() {
+    let mut trial = Trial::new().await;
+    let app = image("app");
+    trial.pass(SignedDuration::from_nanos(100));
+    trial.push("r1", &app, false).await;
+    trial.pass(SignedDuration::from_nanos(800));
+    trial.push("r2", &app, true).await;
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected), "they cannot be told apart");
+    trial.pass(SignedDuration::from_nanos(200));
+    trial.push("r3", &app, true).await;
+    assert_eq!(trial.codes(&app).await, None);
+}
+
+#[tokio::test]
 async fn another_wrapping_renews_nothing() {
     let mut trial = Trial::new().await;
     trial.apply("release", &format!("{BILL}    maxAge: 1m\n")).await;

@@ -31,8 +31,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, By, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Store, StoreError,
-    Stored, TokenRecord, WorkflowRecord,
+    AttestationRecord, AuditEntry, By, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, Store,
+    StoreError, Stored, TokenRecord, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -263,14 +263,9 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::attestation(tx, &organization, id))
     }
 
-    fn attestations_about<'a>(
-        &'a self,
-        organization: &'a Name,
-        subject: Digest,
-        limit: usize,
-    ) -> Stored<'a, Vec<AttestationRecord>> {
+    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, PushedAbout> {
         let organization = organization.clone();
-        self.read_many(move |tx| read::attestations_about(tx, &organization, subject, limit))
+        self.read_many(move |tx| read::pushed_about(tx, &organization, subject))
     }
 
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {

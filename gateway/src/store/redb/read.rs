@@ -1,9 +1,9 @@
 //! What the store answers from a read transaction.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
-use contracts::{Digest, Repository, Verdict, api::OrganizationSettings};
+use contracts::{Digest, Repository, Verdict, api::OrganizationSettings, limits};
 use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -12,13 +12,14 @@ use super::{
     audit,
     tables::{
         ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
-        RUNS_BY_WORKFLOW, SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, decode, digest, unread,
+        RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, decode, digest, unread,
     },
 };
 use crate::{
     names::{Name, WorkflowName},
     store::{
-        AttestationRecord, AuditEntry, RevisionRecord, RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
+        AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, Source, StoreError, TokenRecord,
+        WorkflowRecord,
     },
 };
 
@@ -202,21 +203,57 @@ pub(super) fn attestation(
     Ok(Some(AttestationRecord { id, signed, bundle, subjects, received_at, signed_at, source }))
 }
 
-pub(super) fn attestations_about(
+pub(super) fn pushed_about(
     tx: &ReadTransaction,
     organization: &Name,
     subject: Digest,
-    limit: usize,
-) -> Result<Vec<AttestationRecord>, StoreError> {
+) -> Result<PushedAbout, StoreError> {
     let table = tx.open_table(SUBJECTS).map_err(unread)?;
     let (name, subject) = (organization.as_str(), subject.as_bytes());
-    let mut records = Vec::new();
-    let about = table.range((name, subject, 0, LOWEST)..=(name, subject, u64::MAX, HIGHEST)).map_err(unread)?;
-    for row in about.rev().take(limit) {
-        let id = digest(row.map_err(unread)?.0.value().3);
-        records.push(attestation(tx, organization, id)?.ok_or_else(|| missing("attestations", &id.to_string()))?);
+    let mut about = PushedAbout { newest: Vec::new(), complete: true };
+    let mut after: Option<(String, String)> = None;
+    for examined in 0_usize.. {
+        // One step for each workflow under each contract: past all that it pushed, to the next.
+        let from = match &after {
+            None => Bound::Included((name, subject, "", "", 0, 0, LOWEST)),
+            Some((contract, workflow)) => {
+                Bound::Excluded((name, subject, contract.as_str(), workflow.as_str(), u64::MAX, u8::MAX, HIGHEST))
+            }
+        };
+        let Some(row) = table.range((from, Bound::Unbounded)).map_err(unread)?.next() else { break };
+        let key = row.map_err(unread)?.0;
+        let (of, about_subject, contract, workflow, ..) = key.value();
+        if of != name || about_subject != subject {
+            break;
+        }
+        if examined == limits::WORKFLOWS_PER_SUBJECT {
+            about.complete = false;
+            break;
+        }
+        for id in newest(&table, (name, subject, contract, workflow))? {
+            let record = attestation(tx, organization, id)?;
+            about.newest.push(record.ok_or_else(|| missing("attestations", &id.to_string()))?);
+        }
+        after = Some((contract.to_owned(), workflow.to_owned()));
     }
-    Ok(records)
+    Ok(about)
+}
+
+/// The newest that a workflow pushed under a contract about a subject; those of its instant, rejected ones first.
+fn newest(
+    table: &impl ReadableTable<SubjectKey<'static>, ()>,
+    (name, subject, contract, workflow): (&str, &[u8; 32], &str, &str),
+) -> Result<Vec<Digest>, StoreError> {
+    let lowest = |at| (name, subject, contract, workflow, at, 0, LOWEST);
+    let highest = |at| (name, subject, contract, workflow, at, u8::MAX, HIGHEST);
+    let last = table.range(lowest(0)..=highest(u64::MAX)).map_err(unread)?.next_back();
+    let Some(last) = last.transpose().map_err(unread)? else { return Ok(Vec::new()) };
+    let at = last.0.value().4;
+    let mut ids = Vec::new();
+    for row in table.range(lowest(at)..=highest(at)).map_err(unread)?.rev().take(limits::RUNS_OF_ONE_INSTANT) {
+        ids.push(digest(row.map_err(unread)?.0.value().6));
+    }
+    Ok(ids)
 }
 
 pub(super) fn verdict(tx: &ReadTransaction, organization: &Name, key: Digest) -> Result<Option<Verdict>, StoreError> {

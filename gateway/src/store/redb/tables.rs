@@ -36,8 +36,11 @@ pub(super) const ATTESTATIONS: TableDefinition<'_, (&str, Key), &[u8]> = TableDe
 pub(super) const BUNDLES: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("bundles");
 /// organization, digest of what was signed → its first receipt, and the earliest time proven for it
 pub(super) const FIRST_SEEN: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("first-seen");
-/// organization, subject, place in the order of runs, pushed attestation
-pub(super) const SUBJECTS: TableDefinition<'_, (&str, Key, u64, Key), ()> = TableDefinition::new("subjects");
+/// organization, subject, contract, `project/workflow`, place in the order of runs, whether it was rejected (0 or 1),
+/// pushed attestation
+pub(super) const SUBJECTS: TableDefinition<'_, SubjectKey<'_>, ()> = TableDefinition::new("subjects");
+/// See [`SUBJECTS`].
+pub(super) type SubjectKey<'a> = (&'a str, &'a [u8; 32], &'a str, &'a str, u64, u8, &'a [u8; 32]);
 /// organization, number → audit entry
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
 /// organization, verdict key → verdict
@@ -46,7 +49,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {

@@ -124,7 +124,7 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
 }
 
 #[tokio::test]
-async fn the_newest_attestation_comes_first_and_nothing_crosses_organizations() {
+async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
     let folder = tempfile::tempdir().unwrap();
     let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
     let (acme, other) = (name("acme"), name("acme-2"));
@@ -133,11 +133,12 @@ async fn the_newest_attestation_comes_first_and_nothing_crosses_organizations() 
         let record = attestation(bundle, image, id, second);
         store.receive(&acme, record.clone(), attested(run(id, RunState::Accepted, second), &record)).await.unwrap();
     }
-    let about: Vec<_> = store.attestations_about(&acme, image, 2).await.unwrap();
-    assert_eq!(about.iter().map(|a| a.bundle.as_ref()).collect::<Vec<_>>(), [b"new", b"mid"]);
-    assert!(store.attestations_about(&acme, Digest::of(b"x"), 9).await.unwrap().is_empty());
+    let about = store.pushed_about(&acme, image).await.unwrap();
+    assert_eq!(about.newest.iter().map(|a| a.bundle.as_ref()).collect::<Vec<_>>(), [b"new"]);
+    assert!(about.complete);
+    assert!(store.pushed_about(&acme, Digest::of(b"x")).await.unwrap().newest.is_empty());
 
-    assert!(store.attestations_about(&other, image, 9).await.unwrap().is_empty());
+    assert!(store.pushed_about(&other, image).await.unwrap().newest.is_empty());
     assert!(store.runs(&other, None, 9).await.unwrap().is_empty());
     assert_eq!(store.run(&other, "r1").await.unwrap(), None);
     assert_eq!(store.attestation(&other, Digest::of(b"old")).await.unwrap(), None);
@@ -146,6 +147,64 @@ async fn the_newest_attestation_comes_first_and_nothing_crosses_organizations() 
     assert_eq!(store.roots(&acme, &repository, Digest::of(b"layer")).await.unwrap(), [image]);
     assert!(store.roots(&other, &repository, Digest::of(b"layer")).await.unwrap().is_empty());
     assert!(store.roots(&acme, &"r.dev/b".parse().unwrap(), Digest::of(b"layer")).await.unwrap().is_empty());
+}
+
+/// An attestation with content of its own, pushed by a workflow under a contract.
+fn pushed(flow: &str, contract: &str, run: &str, at: Timestamp, accepted: bool) -> AttestationRecord {
+    let bundle = Bytes::from(format!("{flow} {contract} {run}"));
+    let (workflow, contract) = (flow.parse().unwrap(), name(contract));
+    AttestationRecord {
+        id: Digest::of(&bundle),
+        signed: Digest::of(&bundle),
+        bundle,
+        received_at: at,
+        source: Source::Pushed { workflow, run: run.to_owned(), contract, revision: 1, accepted },
+        ..attestation(b"", Digest::of(b"image"), run, 0)
+    }
+}
+
+#[tokio::test]
+async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let nanos = |second, nanos| at(second) + jiff::SignedDuration::from_nanos(nanos);
+    let early = |record: AttestationRecord| AttestationRecord { signed_at: Some(at(2)), ..record };
+    let other_subject = |record: AttestationRecord| AttestationRecord { subjects: vec![Digest::of(b"x")], ..record };
+    let all = [
+        pushed("p/a", "c", "r1", at(1), false),
+        pushed("p/a", "c", "r2", at(9), true),
+        pushed("p/a", "c-2", "r3", at(8), false),
+        pushed("p/a-2", "c", "r4", nanos(5, 900), true),
+        pushed("p/a-2", "c", "r5", nanos(5, 100), false),
+        pushed("p/a-2", "c", "r6", nanos(5, 1_000), false),
+        pushed("p/a-2", "c", "r7", nanos(5, 1_999), true),
+        pushed("p/b", "c", "r8", at(5), true),
+        early(pushed("p/b", "c", "r9", at(7), false)),
+        other_subject(pushed("p/z", "c", "r10", at(7), false)),
+    ];
+    for record in all {
+        let Source::Pushed { workflow, run: id, .. } = &record.source else { panic!("it was pushed") };
+        let run = RunRecord { workflow: workflow.clone(), ..attested(run(id, RunState::Accepted, 0), &record) };
+        assert_eq!(store.receive(&name("acme"), record, run).await.unwrap(), Receipt::Stored);
+    }
+    let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
+    let found: Vec<_> = about.newest.iter().map(|a| String::from_utf8(a.bundle.to_vec()).unwrap()).collect();
+    assert_eq!(found, ["p/a c r2", "p/a-2 c r6", "p/a-2 c r7", "p/b c r8", "p/a c-2 r3"]);
+    assert_eq!(about.newest[1].at(), about.newest[2].at(), "the same instant in memory too");
+    assert!(about.complete);
+
+    let most = contracts::limits::WORKFLOWS_PER_SUBJECT;
+    // Four have pushed so far.
+    for number in 4..=most {
+        let record = pushed(&format!("q/w{number}"), "c", &format!("q{number}"), at(1), true);
+        let run = RunRecord {
+            workflow: format!("q/w{number}").parse().unwrap(),
+            ..attested(run(&format!("q{number}"), RunState::Accepted, 0), &record)
+        };
+        store.receive(&name("acme"), record, run).await.unwrap();
+        let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
+        assert_eq!(about.complete, number < most, "{number}");
+    }
 }
 
 #[tokio::test]

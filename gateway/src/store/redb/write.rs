@@ -304,10 +304,12 @@ fn put_attestation(
     tx.open_table(BUNDLES).map_err(unwritten)?.insert((name, id), record.bundle.as_ref()).map_err(unwritten)?;
     let mut table = tx.open_table(SUBJECTS).map_err(unwritten)?;
     let mut effects = Vec::new();
-    let pushed = matches!(record.source, Source::Pushed { .. });
     for subject in &record.subjects {
-        if pushed {
-            table.insert((name, subject.as_bytes(), instant(record.at()), id), ()).map_err(unwritten)?;
+        if let Source::Pushed { workflow, contract, accepted, .. } = &record.source {
+            let (workflow, rejected) = (workflow.to_string(), u8::from(!accepted));
+            let at = instant(record.at());
+            let key = (name, subject.as_bytes(), contract.as_str(), workflow.as_str(), at, rejected, id);
+            table.insert(key, ()).map_err(unwritten)?;
         }
         effects.push(Effect::Evidence(organization.clone(), *subject));
     }
