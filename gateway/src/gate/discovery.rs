@@ -5,14 +5,14 @@
 //! which bounds how late a withdrawal is noticed. A look that failed is not one.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use contracts::{Bundle, Digest, Verification, Verified, limits};
+use contracts::{Bundle, Digest, Hasher, Verification, Verified, limits};
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     rules::CurrentContract,
-    store::{AttestationRecord, Source},
-    trust::Verifications,
+    store::{AttestationRecord, Discovery, Source},
+    trust::{Trust, Verifications},
     upstream::{Found, Upstream, UpstreamError},
 };
 
@@ -123,20 +123,30 @@ impl Core {
                 "ignored attestations beside an image that do not verify"
             );
         }
-        ids.extend(verified.iter().map(|record| record.id));
-        if !verified.is_empty() {
-            self.parts.store.discovered(&place.organization, verified).await?;
+        let mut new = Vec::new();
+        for discovery in verified {
+            let Discovery { record, speaks_for } = &discovery;
+            match self.parts.store.wrapping(&place.organization, record.signed, *speaks_for).await? {
+                Some(first) => ids.push(first),
+                None => new.push(discovery),
+            }
         }
+        if !new.is_empty() {
+            ids.extend(self.parts.store.discovered(&place.organization, new).await?);
+        }
+        // Several may be wrappings of one.
+        let mut once = BTreeSet::new();
+        ids.retain(|id| once.insert(*id));
         Ok(Look { ids, complete, ignored, rules: rules.changed, at: *now, until: *now })
     }
 
-    /// Those that name the image and speak for one of the contracts, as records.
+    /// Those that name the image and speak for one of the contracts, as records, with all whom they speak for.
     async fn verify_found(
         &self,
         question: &Question,
         contracts: &[Arc<CurrentContract>],
         found: Vec<Bytes>,
-    ) -> Result<Vec<AttestationRecord>, GateError> {
+    ) -> Result<Vec<Discovery>, GateError> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -145,18 +155,20 @@ impl Core {
         let work = move || {
             let source = Source::Discovered { repository: pinned.repository.clone() };
             let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
-            let records = those_that_pass(found, check).into_iter().map(|(bundle, verified)| {
-                let id = Digest::of(&bundle);
-                AttestationRecord {
-                    id,
-                    signed: verified.signed,
-                    bundle,
-                    subjects: verified.statement.image_digests().into_iter().collect(),
-                    received_at: now,
-                    signed_at: verified.signed_at,
-                    source: source.clone(),
-                }
-            });
+            let records =
+                those_that_pass(found, check).into_iter().map(|(bundle, Genuine { verified, speaks_for })| {
+                    let id = Digest::of(&bundle);
+                    let record = AttestationRecord {
+                        id,
+                        signed: verified.signed,
+                        bundle,
+                        subjects: verified.statement.image_digests().into_iter().collect(),
+                        received_at: now,
+                        signed_at: verified.signed_at,
+                        source: source.clone(),
+                    };
+                    Discovery { record, speaks_for }
+                });
             records.collect()
         };
         Ok(self.parts.workers.run(work).await?)
@@ -177,17 +189,39 @@ fn those_that_pass<T>(found: Vec<Bytes>, check: impl Fn(&[u8]) -> Option<T>) -> 
     checked.collect()
 }
 
+/// What an attestation beside an image proved.
+struct Genuine {
+    verified: Arc<Verified<Verification>>,
+    speaks_for: Digest,
+}
+
+/// Holds an attestation against the trust of every contract. Whom it speaks for is a digest over those that it speaks
+/// for and the signers that each of them sees: there are only so many, however many wrappings somebody makes.
 fn genuine(
     bytes: &[u8],
     contracts: &[Arc<CurrentContract>],
     verifications: &Verifications,
     subject: Digest,
     now: Timestamp,
-) -> Option<Arc<Verified<Verification>>> {
+) -> Option<Genuine> {
     let bundle = Bundle::parse(bytes).ok()?;
-    let mut trusts = contracts.iter().filter_map(|contract| contract.compiled.trust());
-    let verified = trusts.find_map(|trust| verifications.of_bundle(trust, &bundle, now).ok())?;
-    verified.statement.names_sha256(&subject).then_some(verified)
+    let trusts: BTreeMap<Digest, &Trust> = contracts
+        .iter()
+        .filter_map(|contract| contract.compiled.trust())
+        .map(|trust| (trust.digest(), trust))
+        .collect();
+    let (mut first, mut speaks_for) = (None, Hasher::default());
+    for (digest, trust) in trusts {
+        let Ok(verified) = verifications.of_bundle(trust, &bundle, now) else { continue };
+        speaks_for.update_framed(digest.as_bytes());
+        speaks_for.update_framed(&verified.signers.len().to_be_bytes());
+        for signer in &verified.signers {
+            speaks_for.update_framed(signer.to_string().as_bytes());
+        }
+        first.get_or_insert(verified);
+    }
+    let verified = first?;
+    verified.statement.names_sha256(&subject).then(|| Genuine { verified, speaks_for: speaks_for.finish() })
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Core {
             None => Err(vec![contract.compiled.nobody_may_sign()]),
             Some(_) => judging.answer(gathered).await?,
         };
-        Ok(judging.finish(answer, gathered.complete))
+        Ok(judging.finish(answer, gathered))
     }
 }
 
@@ -341,7 +341,7 @@ impl Judging<'_> {
         Finding::error(Code::NoEvidence, message)
     }
 
-    fn finish(self, answer: Answer, complete: bool) -> Judgement {
+    fn finish(self, answer: Answer, gathered: &Gathered) -> Judgement {
         let Self { question, contract, mut judgement, .. } = self;
         judgement.decision = if answer.is_ok() { Decision::Allow } else { Decision::Deny };
         judgement.findings = match answer {
@@ -353,8 +353,8 @@ impl Judging<'_> {
                     let message = format!("the contract `{}` is not satisfied", contract.name);
                     findings.push(Finding::error(Code::RuleError, message));
                 }
-                if !complete {
-                    findings.push(mend::limit_reached());
+                if !gathered.complete {
+                    findings.push(mend::limit_reached(gathered.crowded));
                 }
                 findings
             }

@@ -5,7 +5,13 @@ use contracts::{Code, Finding, limits};
 use crate::rules::{CurrentContract, OrganizationRules};
 
 /// That there was more evidence than is examined.
-pub(super) fn limit_reached() -> Finding {
+pub(super) fn limit_reached(crowded: bool) -> Finding {
+    if crowded {
+        let most = limits::WORKFLOWS_PER_SUBJECT;
+        let message =
+            format!("more than {most} workflows have pushed about the image, and those examined do not satisfy");
+        return Finding::error(Code::LimitReached, message).mend("let fewer workflows attest the same image");
+    }
     let most = limits::ATTESTATIONS_PER_SUBJECT;
     let message = format!("there are more than {most} attestations of the image, and those examined do not satisfy");
     Finding::error(Code::LimitReached, message)

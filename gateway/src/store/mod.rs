@@ -169,6 +169,16 @@ impl AttestationRecord {
     }
 }
 
+/// An attestation that was found beside an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    /// The attestation.
+    pub record: AttestationRecord,
+    /// A digest over all whom it speaks for: the trusts that it verifies against and who signed it for them. Found
+    /// again in other bytes, the same signed content that speaks for the same is the same attestation.
+    pub speaks_for: Digest,
+}
+
 /// What was pushed about a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedAbout {
@@ -326,8 +336,13 @@ pub trait Store: Send + Sync + 'static {
         attestation: AttestationRecord,
         run: RunRecord,
     ) -> Stored<'a, Receipt>;
-    /// Takes attestations found upstream; those that are there already keep their first receipt.
-    fn discovered<'a>(&'a self, organization: &'a Name, attestations: Vec<AttestationRecord>) -> Stored<'a, ()>;
+    /// Takes attestations found upstream; those that are there already keep their first receipt. Answers with the id
+    /// of the one that stands for each: its own, or that of the first of its wrappings.
+    fn discovered<'a>(&'a self, organization: &'a Name, found: Vec<Discovery>) -> Stored<'a, Vec<Digest>>;
+    /// The attestation found upstream that stands for all wrappings of the same signed content which speak for the
+    /// same.
+    fn wrapping<'a>(&'a self, organization: &'a Name, signed: Digest, speaks_for: Digest)
+    -> Stored<'a, Option<Digest>>;
     /// Writes an audit entry for what left nothing else behind (a refused signature).
     fn audit<'a>(
         &'a self,

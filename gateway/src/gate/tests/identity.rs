@@ -7,7 +7,8 @@ use testdata::Sigstore;
 
 use crate::{
     gate::discovery::AFTER_DENY,
-    trial::{Trial, contract, craft, foreign, image, only, text},
+    store::Store,
+    trial::{INTERVAL, Trial, contract, craft, foreign, image, only, text},
 };
 
 const BILL: &str = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: release}\nspec:\n  materials:\n    - {name: sbom, type: SBOM_CYCLONEDX_JSON}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n";
@@ -123,6 +124,66 @@ async fn an_older_pass_that_is_pushed_late_does_not_outvote_a_newer_failure() {
     assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected));
     trial.push("r3", &app, true).await;
     assert_eq!(trial.codes(&app).await, None, "a newer one mends it");
+}
+
+/// How many attestations were found in a registry and stored.
+async fn stored(trial: &Trial) -> usize {
+    let log = trial.store.audit_log(&crate::trial::acme(), 1, 10_000).await.unwrap();
+    log.iter().filter(|entry| entry.event == "attestation-discovered").count()
+}
+
+#[tokio::test]
+async fn wrappings_of_one_content_are_stored_once() {
+    let mut trial = Trial::new().await;
+    trial.apply("release", BILL).await;
+    let app = image("app");
+    let bundle = trial.sign(&foreign(&app));
+    (1..5).for_each(|spaces| trial.registry.attach(app.digest, wrapped(&bundle, spaces)));
+    assert_eq!(trial.codes(&app).await, None);
+    assert_eq!(stored(&trial).await, 1);
+    for spaces in 5..9 {
+        trial.registry.detach_all(app.digest);
+        trial.registry.attach(app.digest, wrapped(&bundle, spaces));
+        trial.pass(INTERVAL);
+        assert_eq!(trial.codes(&app).await, None, "what is stored stands for it");
+    }
+    assert_eq!(stored(&trial).await, 1);
+    trial.registry.detach_all(app.digest);
+    trial.pass(INTERVAL);
+    assert_eq!(trial.codes(&app).await, only(Code::NoEvidence), "withdrawn in every wrapping");
+}
+
+#[tokio::test]
+async fn a_wrapping_that_speaks_for_more_is_another() {
+    let mut trial = Trial::new().await;
+    trial.apply("release", BILL).await;
+    let second = contracts::SigningKey::generate_p256().unwrap();
+    let signers = "  signers: {any: [{publicKey: \"file://second.pub\"}]}\n";
+    let audit = BILL.replace("name: release", "name: audit") + signers;
+    let files = [("contract.yaml".to_owned(), audit), ("second.pub".to_owned(), second.public().to_pem())];
+    let files = contracts::api::RevisionFiles { contract: "contract.yaml".to_owned(), files: files.into() };
+    trial.apply_files("audit", files).await;
+
+    let app = image("app");
+    let statement = foreign(&app);
+    let one = trial.sign(&statement);
+    trial.registry.attach(app.digest, one.clone());
+    assert_eq!(trial.codes(&app).await, only(Code::SignerNotAllowed));
+
+    let mut both: serde_json::Value = serde_json::from_slice(&one).unwrap();
+    let other: serde_json::Value = serde_json::from_slice(second.sign(&statement).unwrap().bytes()).unwrap();
+    assert_eq!(both["dsseEnvelope"]["payload"], other["dsseEnvelope"]["payload"]);
+    let signature = other["dsseEnvelope"]["signatures"][0].clone();
+    both["dsseEnvelope"]["signatures"].as_array_mut().unwrap().push(signature);
+    let both = Bytes::from(both.to_string());
+    trial.registry.detach_all(app.digest);
+    trial.registry.attach(app.digest, both.clone());
+    trial.pass(AFTER_DENY);
+    assert_eq!(trial.codes(&app).await, None, "signed by the second one too");
+    trial.registry.attach(app.digest, wrapped(&both, 1));
+    trial.registry.attach(app.digest, wrapped(&one, 1));
+    trial.pass(INTERVAL);
+    assert_eq!((trial.codes(&app).await, stored(&trial).await), (None, 2));
 }
 
 const ISSUER: &str = "https://issuer.test";

@@ -31,8 +31,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, By, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, Store,
-    StoreError, Stored, TokenRecord, WorkflowRecord,
+    AttestationRecord, AuditEntry, By, Discovery, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord,
+    Store, StoreError, Stored, TokenRecord, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -234,9 +234,18 @@ impl Store for RedbStore {
         self.write(move |tx| write::receive(tx, &organization, &attestation, &run))
     }
 
-    fn discovered<'a>(&'a self, organization: &'a Name, attestations: Vec<AttestationRecord>) -> Stored<'a, ()> {
+    fn discovered<'a>(&'a self, organization: &'a Name, found: Vec<Discovery>) -> Stored<'a, Vec<Digest>> {
         let organization = organization.clone();
-        self.write(move |tx| write::discovered(tx, &organization, &attestations))
+        self.write(move |tx| write::discovered(tx, &organization, &found))
+    }
+
+    fn wrapping<'a>(
+        &'a self,
+        organization: &'a Name,
+        signed: Digest,
+        speaks_for: Digest,
+    ) -> Stored<'a, Option<Digest>> {
+        self.read(|tx| read::wrapping(tx, organization, signed, speaks_for))
     }
 
     fn audit<'a>(

@@ -12,7 +12,7 @@ use super::{
     audit,
     tables::{
         ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
-        RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, decode, digest, unread,
+        RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS, decode, digest, unread,
     },
 };
 use crate::{
@@ -201,6 +201,17 @@ pub(super) fn attestation(
         return Err(StoreError::Corrupt { table: "bundles", reason: format!("the bytes of `{id}` are damaged") });
     }
     Ok(Some(AttestationRecord { id, signed, bundle, subjects, received_at, signed_at, source }))
+}
+
+pub(super) fn wrapping(
+    tx: &ReadTransaction,
+    organization: &Name,
+    signed: Digest,
+    speaks_for: Digest,
+) -> Result<Option<Digest>, StoreError> {
+    let table = tx.open_table(WRAPPINGS).map_err(unread)?;
+    let known = table.get((organization.as_str(), signed.as_bytes(), speaks_for.as_bytes())).map_err(unread)?;
+    Ok(known.map(|id| digest(id.value())))
 }
 
 pub(super) fn pushed_about(

@@ -92,7 +92,8 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
         source: Source::Discovered { repository: "r.dev/a".parse().unwrap() },
         ..attestation(b"one", image, "", 5)
     };
-    store.discovered(&acme, vec![found.clone()]).await.unwrap();
+    let found = Discovery { record: found, speaks_for: Digest::of(b"one trust") };
+    assert_eq!(store.discovered(&acme, vec![found.clone()]).await.unwrap(), [found.record.id]);
     let before = store.evidence_changed(&acme, &image);
 
     assert!(store.start_run(&acme, run("r1", RunState::Started, 1), by(0)).await.unwrap());
@@ -204,6 +205,30 @@ async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected()
         store.receive(&name("acme"), record, run).await.unwrap();
         let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
         assert_eq!(about.complete, number < most, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_found_again_in_other_bytes_is_stored_once_for_all_that_it_speaks_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let acme = name("acme");
+    let source = Source::Discovered { repository: "r.dev/a".parse().unwrap() };
+    let found = |bundle: &'static [u8], trust: &[u8]| Discovery {
+        record: AttestationRecord {
+            signed: Digest::of(b"signed"),
+            source: source.clone(),
+            ..attestation(bundle, Digest::of(b"image"), "", 1)
+        },
+        speaks_for: Digest::of(trust),
+    };
+    let all = vec![found(b"one", b"t"), found(b"two", b"t"), found(b"three", b"t and u"), found(b"four", b"t and u")];
+    let (one, three) = (Digest::of(b"one"), Digest::of(b"three"));
+    assert_eq!(store.discovered(&acme, all).await.unwrap(), [one, one, three, three]);
+    assert_eq!(store.wrapping(&acme, Digest::of(b"signed"), Digest::of(b"t")).await.unwrap(), Some(one));
+    assert_eq!(store.wrapping(&name("acme-2"), Digest::of(b"signed"), Digest::of(b"t")).await.unwrap(), None);
+    for (bundle, kept) in [(&b"one"[..], true), (b"two", false), (b"three", true), (b"four", false)] {
+        assert_eq!(store.attestation(&acme, Digest::of(bundle)).await.unwrap().is_some(), kept);
     }
 }
 

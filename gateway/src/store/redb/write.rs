@@ -16,15 +16,15 @@ use super::{
     read::{AttestationFacts, current_revision, found},
     tables::{
         ATTESTATIONS, BUNDLES, FIRST_SEEN, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW,
-        SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
+        SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS, decode, digest, encode, instant, unread, unwritten,
     },
     writer::Done,
 };
 use crate::{
     names::Name,
     store::{
-        AttestationRecord, By, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Source, StoreError, TokenRecord,
-        WorkflowRecord,
+        AttestationRecord, By, Discovery, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Source, StoreError,
+        TokenRecord, WorkflowRecord,
     },
 };
 
@@ -216,22 +216,38 @@ pub(super) fn receive(
     Ok(Done { answer: Receipt::Stored, effects })
 }
 
-pub(super) fn discovered(
-    tx: &WriteTransaction,
-    organization: &Name,
-    attestations: &[AttestationRecord],
-) -> Written<()> {
-    let mut effects = Vec::new();
-    for attestation in attestations {
-        if known_attestation(tx, organization, attestation.id)?.is_some() {
+pub(super) fn discovered(tx: &WriteTransaction, organization: &Name, found: &[Discovery]) -> Written<Vec<Digest>> {
+    let (mut ids, mut effects) = (Vec::with_capacity(found.len()), Vec::new());
+    for Discovery { record, speaks_for } in found {
+        if let Some(first) = first_wrapping(tx, organization, record, speaks_for)? {
+            ids.push(first);
             continue;
         }
-        effects.extend(put_attestation(tx, organization, attestation)?);
-        let detail =
-            json!({"attestation": attestation.id, "source": attestation.source, "subjects": attestation.subjects});
-        audit::append(tx, organization, "attestation-discovered", detail, attestation.received_at)?;
+        ids.push(record.id);
+        if known_attestation(tx, organization, record.id)?.is_some() {
+            continue;
+        }
+        effects.extend(put_attestation(tx, organization, record)?);
+        let detail = json!({"attestation": record.id, "source": record.source, "subjects": record.subjects});
+        audit::append(tx, organization, "attestation-discovered", detail, record.received_at)?;
     }
-    Ok(Done { answer: (), effects })
+    Ok(Done { answer: ids, effects })
+}
+
+/// The wrapping that stands for this one. `None`: it stands for itself, from now on also for others.
+fn first_wrapping(
+    tx: &WriteTransaction,
+    organization: &Name,
+    record: &AttestationRecord,
+    speaks_for: &Digest,
+) -> Result<Option<Digest>, StoreError> {
+    let key = (organization.as_str(), record.signed.as_bytes(), speaks_for.as_bytes());
+    let mut table = tx.open_table(WRAPPINGS).map_err(unwritten)?;
+    if let Some(first) = table.get(key).map_err(unread)? {
+        return Ok(Some(digest(first.value())));
+    }
+    table.insert(key, record.id.as_bytes()).map_err(unwritten)?;
+    Ok(None)
 }
 
 pub(super) fn put_verdict(tx: &WriteTransaction, organization: &Name, key: Digest, verdict: &Verdict) -> Written<()> {
