@@ -17,9 +17,9 @@ mod permit;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use contracts::{Code, Decision, Digest, PinnedRef};
+use contracts::{Code, Decision, Digest, Finding, PinnedRef};
 use futures::FutureExt;
 use jiff::Timestamp;
 
@@ -32,7 +32,12 @@ use self::{
     memory::{Flights, Numbers, Place},
 };
 use crate::{
-    evidence::EvidenceFolder, metrics::Metrics, names::Name, rules::Rules, store::Store, upstream::Upstream,
+    evidence::EvidenceFolder,
+    metrics::Metrics,
+    names::Name,
+    rules::Rules,
+    store::{Source, Store},
+    upstream::Upstream,
     workers::Workers,
 };
 
@@ -118,9 +123,10 @@ impl Gate {
         Ok(made.outcome.clone())
     }
 
-    /// The verdict that an image has of its own, when that is a deny because the newest run that was pushed about it
-    /// was rejected. What is known of the image itself counts for more than that an index lists it. `None` for all
-    /// else; the registry is then not asked about it.
+    /// The verdict that an image has of its own, when that is a deny because a run that was pushed about it was rejected
+    /// or breaks its contract now. What is known of the image itself counts for more than that an index lists it.
+    /// `None` for all else, a run that no longer counts or was made for another image among it; where nothing was
+    /// pushed, the registry is not asked.
     ///
     /// # Errors
     /// When something was pushed about it and it cannot be decided now.
@@ -133,12 +139,14 @@ impl Gate {
         if !self.core.knows_runs_about(organization, pinned.digest).await? {
             return Ok(None);
         }
-        let rejected =
-            |verdict: &Remembered| verdict.verdict.findings.iter().any(|f| f.blocks() && f.code == Code::RunRejected);
-        match self.decide(organization, pinned, now).await? {
-            Outcome::Deny(verdict) if rejected(&verdict) => Ok(Some(verdict)),
-            Outcome::Deny(_) | Outcome::Permit(_) => Ok(None),
+        let Outcome::Deny(verdict) = self.decide(organization, pinned, now).await? else { return Ok(None) };
+        for run in broken_runs(&verdict.verdict.findings) {
+            let record = self.core.store().attestation(organization, run).await?;
+            if record.is_some_and(|record| matches!(record.source, Source::Pushed { .. })) {
+                return Ok(Some(verdict));
+            }
         }
+        Ok(None)
     }
 
     /// The permit for a child manifest, through an image that it was found reachable from and that is allowed now.
@@ -209,6 +217,25 @@ impl Gate {
         let repository = &permit.pinned().repository;
         Ok(self.grants.put(permit.organization(), repository, permit.root(), children).await?)
     }
+}
+
+/// The attestations that findings hold something against, of which an image was made. That one is too old, is signed
+/// by nobody who is trusted now, or was made for another image leaves nothing known of this one.
+fn broken_runs(findings: &[Finding]) -> BTreeSet<Digest> {
+    let about = |finding: &Finding| finding.evidence.as_ref().and_then(|place| place.attestation);
+    let blocking = || findings.iter().filter(|finding| finding.blocks());
+    let made_for_others: BTreeSet<Digest> =
+        blocking().filter(|finding| finding.code == Code::SubjectMismatch).filter_map(about).collect();
+    let void = [
+        Code::EvidenceTooOld,
+        Code::SignerNotAllowed,
+        Code::SignatureInvalid,
+        Code::StatementMismatch,
+        Code::AttestationMalformed,
+        Code::SubjectMismatch,
+    ];
+    let broken = blocking().filter(|finding| !void.contains(&finding.code)).filter_map(about);
+    broken.filter(|run| !made_for_others.contains(run)).collect()
 }
 
 /// What a decision was asked for.
