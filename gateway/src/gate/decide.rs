@@ -190,7 +190,7 @@ fn made(place: &Place, verdict: Arc<Remembered>, numbers: Numbers, until: Option
     Made { outcome: Outcome::new(place.organization.clone(), verdict), numbers, until }
 }
 
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (only, None) | (None, only) => only,
