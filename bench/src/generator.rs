@@ -10,11 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http1::SendRequest};
-use hyper_util::rt::TokioIo;
+use anyhow::bail;
+
+use crate::wire::{Connection, Request};
 
 /// What one load run measured.
 #[derive(Debug, Clone)]
@@ -62,13 +60,13 @@ pub async fn load(
     connections: usize,
     until: Until,
     expect: u16,
-    make: Arc<dyn Fn(usize) -> Request<Full<Bytes>> + Send + Sync>,
+    make: Arc<dyn Fn(usize) -> Request + Send + Sync>,
 ) -> anyhow::Result<Measured> {
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..connections {
-        let mut sender = connect(address).await?;
+        let mut connection = Connection::open(address).await?;
         let (next, make) = (Arc::clone(&next), Arc::clone(&make));
         tasks.push(tokio::spawn(async move {
             let mut waits = Vec::new();
@@ -83,12 +81,9 @@ pub async fn load(
                 }
                 let request = make(n);
                 let sent = Instant::now();
-                sender.ready().await?;
-                let answer = sender.send_request(request).await?;
-                let status = answer.status().as_u16();
-                let body = answer.into_body().collect().await?.to_bytes();
-                if status != expect {
-                    bail!("request {n} was answered {status}: {}", String::from_utf8_lossy(&body));
+                let answer = connection.ask(&request).await?;
+                if answer.status != expect {
+                    bail!("request {n} was answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
                 }
                 waits.push(sent.elapsed());
             }
@@ -102,12 +97,4 @@ pub async fn load(
     waits.sort_unstable();
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     Ok(Measured { per_second: waits.len() as f64 / elapsed.as_secs_f64(), waits })
-}
-
-async fn connect(address: SocketAddr) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let stream = tokio::net::TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    Ok(sender)
 }

@@ -10,3 +10,4 @@ pub mod rules;
 pub mod scenarios;
 pub mod site;
 pub mod table;
+pub mod wire;

@@ -5,8 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, path::PathBuf, sync::Arc, time
 use anyhow::Context;
 use bytes::Bytes;
 use contracts::{Digest, bundle, keys::SigningKey};
-use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, header};
+use reqwest::Method;
 
 use crate::{
     generator::{Measured, Until, load},
@@ -16,6 +15,7 @@ use crate::{
     rules,
     site::{REGISTRY, Site},
     table::Table,
+    wire::{Draft, Request},
 };
 
 /// Which programs to measure, and for how long.
@@ -78,14 +78,8 @@ async fn intake(
     let bundles = Arc::clone(&minted);
     let make = move |n: usize| {
         let body = bundles.get(n).map(|m| m.bundle.clone()).unwrap_or_default();
-        request(
-            Method::POST,
-            &format!("/api/v1/attestations?project=bench&workflow={name}"),
-            address,
-            &token,
-            bundle::MEDIA_TYPE,
-            body,
-        )
+        let path = format!("/api/v1/attestations?project=bench&workflow={name}");
+        Draft::new(&Method::POST, &path, address, &token).body(bundle::MEDIA_TYPE, &body)
     };
     let measured = load(address, CONNECTIONS, Until::Requests(plan.attestations), 200, Arc::new(make)).await?;
     table.load(&format!("durable intake, key-signed, {policies} policies"), &measured);
@@ -96,7 +90,7 @@ async fn checks(plan: &Plan, site: &Site, minted: &Arc<Vec<Minted>>, table: &mut
     let (address, token) = (site.program.address, site.token.clone());
     let check = move |digest: Digest| {
         let body = format!("{{\"image\":\"{REGISTRY}/five/app@{digest}\"}}");
-        request(Method::POST, "/api/v1/check", address, &token, "application/json", body.into())
+        Draft::new(&Method::POST, "/api/v1/check", address, &token).body("application/json", body.as_bytes())
     };
     let (cold, images) = (check.clone(), Arc::clone(minted));
     let make = move |n: usize| cold(images.get(n).map_or_else(|| Digest::of(b""), |m| m.image));
@@ -105,7 +99,8 @@ async fn checks(plan: &Plan, site: &Site, minted: &Arc<Vec<Minted>>, table: &mut
 
     let hot = minted.first().context("no attestation")?.image;
     let until = Until::Elapsed(Duration::from_secs(plan.seconds));
-    let measured = load(address, CONNECTIONS, until, 200, Arc::new(move |_| check(hot))).await?;
+    let ask = check(hot);
+    let measured = load(address, CONNECTIONS, until, 200, Arc::new(move |_| ask.clone())).await?;
     table.load("hot check: a remembered verdict", &measured);
     Ok(())
 }
@@ -116,9 +111,9 @@ async fn opa_check(plan: &Plan, opa: &std::path::Path, minted: &[Minted]) -> any
     let body = Bytes::from([b"{\"input\":", statement.as_slice(), b"}"].concat());
     let address = server.program.address;
     peers::answers_true(address, &body).await?;
-    let make = move |_| request(Method::POST, "/v1/data/gate/allow", address, "", "application/json", body.clone());
+    let ask = Draft::new(&Method::POST, "/v1/data/gate/allow", address, "").body("application/json", &body);
     let until = Until::Elapsed(Duration::from_secs(plan.seconds));
-    let measured = load(address, CONNECTIONS, until, 200, Arc::new(make)).await?;
+    let measured = load(address, CONNECTIONS, until, 200, Arc::new(move |_| ask.clone())).await?;
     server.program.stop().await?;
     Ok(measured)
 }
@@ -128,9 +123,14 @@ async fn pulls(plan: &Plan, site: &Site, registry: &Registry, image: Digest, tab
     let (direct, through) = (registry.program.address, site.program.address);
     let token = site.token.clone();
     let accept = "application/vnd.oci.image.manifest.v1+json";
-    let ask_direct: Make = Arc::new(move |_| get(&format!("/v2/five/app/manifests/{image}"), direct, "", accept));
-    let ask_through: Make =
-        Arc::new(move |_| get(&format!("/v2/{REGISTRY}/five/app/manifests/{image}"), through, &token, accept));
+    let get = |address: SocketAddr, repository: String, token: &str| {
+        let path = format!("/v2/{repository}/manifests/{image}");
+        let ask = Draft::new(&Method::GET, &path, address, token).header("accept", accept).empty();
+        let make: Make = Arc::new(move |_| ask.clone());
+        make
+    };
+    let ask_direct = get(direct, "five/app".to_owned(), "");
+    let ask_through = get(through, format!("{REGISTRY}/five/app"), &token);
     let mut rounds = (VecDeque::new(), VecDeque::new());
     for _ in 0..plan.seconds.max(3) {
         let until = Until::Elapsed(Duration::from_millis(500));
@@ -145,7 +145,7 @@ async fn pulls(plan: &Plan, site: &Site, registry: &Registry, image: Digest, tab
     Ok(())
 }
 
-type Make = Arc<dyn Fn(usize) -> Request<Full<Bytes>> + Send + Sync>;
+type Make = Arc<dyn Fn(usize) -> Request + Send + Sync>;
 
 fn median_round(rounds: VecDeque<Measured>) -> anyhow::Result<Measured> {
     let mut rounds: Vec<_> = rounds.into();
@@ -168,17 +168,12 @@ async fn stream(
     let (image, layer) = registry.push("large/app", plan.layer_mib * 1024 * 1024).await?;
     let minted = mint::attestations(key, "large", image, 1)?;
     let body = minted.first().context("no attestation")?.bundle.clone();
-    let push = request(
-        Method::POST,
-        "/api/v1/attestations?project=bench&workflow=large",
-        fresh.program.address,
-        &fresh.token,
-        bundle::MEDIA_TYPE,
-        body,
-    );
+    let path = "/api/v1/attestations?project=bench&workflow=large";
+    let push = Draft::new(&Method::POST, path, fresh.program.address, &fresh.token).body(bundle::MEDIA_TYPE, &body);
     load(fresh.program.address, 1, Until::Requests(1), 200, Arc::new(move |_| push.clone())).await?;
-    let manifest =
-        get(&format!("/v2/{REGISTRY}/large/app/manifests/{image}"), fresh.program.address, &fresh.token, "*/*");
+    let path = format!("/v2/{REGISTRY}/large/app/manifests/{image}");
+    let manifest = Draft::new(&Method::GET, &path, fresh.program.address, &fresh.token);
+    let manifest = manifest.header("accept", "*/*").empty();
     load(fresh.program.address, 1, Until::Requests(1), 200, Arc::new(move |_| manifest.clone())).await?;
     let seconds =
         drain(fresh.program.address, &fresh.token, &format!("/v2/{REGISTRY}/large/app/blobs/{layer}"), layer).await?;
@@ -194,56 +189,16 @@ async fn stream(
 
 /// Reads a blob to its end, checks its digest, and answers with the seconds it took.
 async fn drain(address: SocketAddr, token: &str, path: &str, digest: Digest) -> anyhow::Result<f64> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(hyper_util::rt::TokioIo::new(stream)).await?;
-    let task = tokio::spawn(connection);
     let started = std::time::Instant::now();
-    let answer = sender.send_request(get(path, address, token, "*/*")).await?;
-    anyhow::ensure!(answer.status() == 200, "the blob was answered {}", answer.status());
-    let mut body = answer.into_body();
+    let mut request = reqwest::Client::new().get(format!("http://{address}{path}"));
+    if !token.is_empty() {
+        request = request.bearer_auth(token);
+    }
+    let mut answer = request.send().await?.error_for_status()?;
     let mut hasher = contracts::Hasher::default();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            hasher.update(&data);
-        }
+    while let Some(piece) = answer.chunk().await? {
+        hasher.update(&piece);
     }
     anyhow::ensure!(hasher.finish() == digest, "the blob has another digest");
-    let seconds = started.elapsed().as_secs_f64();
-    task.abort();
-    Ok(seconds)
-}
-
-fn get(path: &str, address: SocketAddr, token: &str, accept: &str) -> Request<Full<Bytes>> {
-    let mut request = request(Method::GET, path, address, token, "", Bytes::new());
-    if let Ok(accept) = accept.parse() {
-        request.headers_mut().insert(header::ACCEPT, accept);
-    }
-    request
-}
-
-fn request(
-    method: Method,
-    path: &str,
-    address: SocketAddr,
-    token: &str,
-    media_type: &str,
-    body: Bytes,
-) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    if let Ok(uri) = path.parse() {
-        *request.uri_mut() = uri;
-    }
-    let headers = request.headers_mut();
-    for (name, value) in [
-        (header::HOST, address.to_string()),
-        (header::CONTENT_TYPE, media_type.to_owned()),
-        (header::AUTHORIZATION, if token.is_empty() { String::new() } else { format!("Bearer {token}") }),
-    ] {
-        if let (false, Ok(value)) = (value.is_empty(), value.parse()) {
-            headers.insert(name, value);
-        }
-    }
-    request
+    Ok(started.elapsed().as_secs_f64())
 }
