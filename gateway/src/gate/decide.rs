@@ -161,7 +161,7 @@ impl Core {
         if let Some(verdict) = self.store().verdict(organization, key).await?
             && usable(&verdict, question)
         {
-            let verdict = Arc::new(Remembered { key, verdict });
+            let verdict = Arc::new(Remembered::new(key, verdict));
             return Ok(Decided { verdict, beside: look.is_some(), perishable: false, evaluated: false });
         }
         let mut judgements = Vec::with_capacity(contracts.len());
@@ -171,7 +171,7 @@ impl Core {
         let beside = judgements.iter().any(|j| j.beside);
         let perishable = judgements.iter().any(|j| j.perishable);
         let evaluated = judgements.iter().any(|j| !j.attestations.is_empty());
-        let verdict = Arc::new(Remembered { key, verdict: combine(question, judgements) });
+        let verdict = Arc::new(Remembered::new(key, combine(question, judgements)));
         Ok(Decided { verdict, beside, perishable, evaluated })
     }
 
@@ -190,7 +190,7 @@ fn made(place: &Place, verdict: Arc<Remembered>, numbers: Numbers, until: Option
     Made { outcome: Outcome::new(place.organization.clone(), verdict), numbers, until }
 }
 
-pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (only, None) | (None, only) => only,
@@ -267,5 +267,5 @@ fn unmatched(question: &Question) -> Remembered {
         evaluated_at: question.now,
         valid_until: None,
     };
-    Remembered { key: unmatched_key(organization, pinned, setting), verdict }
+    Remembered::new(unmatched_key(organization, pinned, setting), verdict)
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     GateError,
-    decide::{Core, Question, earlier},
+    decide::{Core, Question},
     memory::Place,
 };
 use crate::{
@@ -155,8 +155,8 @@ impl Core {
         let work = move || {
             let source = Source::Discovered { repository: pinned.repository.clone() };
             let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);
-            let records = those_that_pass(found, check).into_iter().map(
-                |(bundle, Genuine { verified, signed_at, speaks_for })| {
+            let records =
+                those_that_pass(found, check).into_iter().map(|(bundle, Genuine { verified, speaks_for })| {
                     let id = Digest::of(&bundle);
                     let record = AttestationRecord {
                         id,
@@ -164,12 +164,11 @@ impl Core {
                         bundle,
                         subjects: verified.statement.image_digests().into_iter().collect(),
                         received_at: now,
-                        signed_at,
+                        signed_at: verified.signed_at,
                         source: source.clone(),
                     };
                     Discovery { record, speaks_for }
-                },
-            );
+                });
             records.collect()
         };
         Ok(self.parts.workers.run(work).await?)
@@ -193,8 +192,6 @@ fn those_that_pass<T>(found: Vec<Bytes>, check: impl Fn(&[u8]) -> Option<T>) -> 
 /// What an attestation beside an image proved.
 struct Genuine {
     verified: Arc<Verified<Verification>>,
-    /// The earliest time that any of the trusts proves: each looks at the times of its own signers.
-    signed_at: Option<Timestamp>,
     speaks_for: Digest,
 }
 
@@ -213,7 +210,7 @@ fn genuine(
         .filter_map(|contract| contract.compiled.trust())
         .map(|trust| (trust.digest(), trust))
         .collect();
-    let (mut first, mut signed_at, mut speaks_for) = (None, None, Hasher::default());
+    let (mut first, mut speaks_for) = (None, Hasher::default());
     for (digest, trust) in trusts {
         let Ok(verified) = verifications.of_bundle(trust, &bundle, now) else { continue };
         speaks_for.update_framed(digest.as_bytes());
@@ -221,11 +218,10 @@ fn genuine(
         for signer in &verified.signers {
             speaks_for.update_framed(signer.to_string().as_bytes());
         }
-        signed_at = earlier(signed_at, verified.signed_at);
         first.get_or_insert(verified);
     }
     let verified = first?;
-    verified.statement.names_sha256(&subject).then(|| Genuine { verified, signed_at, speaks_for: speaks_for.finish() })
+    verified.statement.names_sha256(&subject).then(|| Genuine { verified, speaks_for: speaks_for.finish() })
 }
 
 #[cfg(test)]

@@ -1,19 +1,49 @@
 //! What the gate's decision looks like to the rest of the gateway.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use contracts::{Decision, Digest, PinnedRef, Verdict};
 
 use crate::names::Name;
 
 /// A verdict with the key under which it is remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Remembered {
     /// The digest over everything the verdict was computed from.
     pub key: Digest,
     /// The verdict.
     pub verdict: Verdict,
+    written: OnceLock<Bytes>,
 }
+
+impl Remembered {
+    /// A verdict under its key.
+    #[must_use]
+    pub fn new(key: Digest, verdict: Verdict) -> Self {
+        Self { key, verdict, written: OnceLock::new() }
+    }
+
+    /// The verdict as it goes over the wire. It never changes, so it is written once and then shared by all who ask.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn written<E>(&self, write: impl FnOnce(&Self) -> Result<Bytes, E>) -> Result<Bytes, E> {
+        if let Some(written) = self.written.get() {
+            return Ok(written.clone());
+        }
+        let written = write(self)?;
+        Ok(self.written.get_or_init(|| written).clone())
+    }
+}
+
+impl PartialEq for Remembered {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && self.verdict == other.verdict
+    }
+}
+
+impl Eq for Remembered {}
 
 /// The proof that these bytes may be served to this organization. Only the gate makes one; an upstream's
 /// manifest and blob calls ask for it. Cheap to clone.
@@ -82,6 +112,15 @@ impl Outcome {
         match Permit::new(organization, pinned, Arc::clone(&verdict)) {
             Some(permit) => Self::Permit(permit),
             None => Self::Deny(verdict),
+        }
+    }
+
+    /// The verdict, whichever it is, to be kept.
+    #[must_use]
+    pub fn shared_verdict(&self) -> Arc<Remembered> {
+        match self {
+            Self::Permit(permit) => permit.shared_verdict(),
+            Self::Deny(verdict) => Arc::clone(verdict),
         }
     }
 

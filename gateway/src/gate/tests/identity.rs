@@ -65,29 +65,6 @@ async fn a_rejected_run_is_not_pushed_out_by_other_workflows() {
 }
 
 #[tokio::test]
-async fn beyond_so_many_workflows_nothing_in_a_registry_counts() {
-    let trial = Trial::new().await;
-    trial.apply("release", BILL).await;
-    trial.apply("other", &contract("other", "").replace("skynet/**", "elsewhere/**")).await;
-    let app = image("app");
-    trial.push("r1", &app, false).await;
-    trial.registry.attach(app.digest, trial.sign(&foreign(&app)));
-    for number in 0..limits::WORKFLOWS_PER_SUBJECT {
-        trial.bind(&format!("skynet/w{number}"), "other").await;
-        let run = contracts::crafting::Craft {
-            workflow: format!("w{number}"),
-            contract_name: "other".to_owned(),
-            ..craft(&format!("n{number}"), &app, vec![text("note", "n")], trial.now)
-        };
-        let (flow, bundle) = (crate::trial::workflow(&format!("skynet/w{number}")), trial.sign(&run.statement()));
-        trial.intake.receive(&crate::trial::acme(), flow, bundle, trial.now).await.unwrap();
-    }
-    // The one that was rejected is beyond the limit: whether there is one is not known.
-    let found = trial.codes(&app).await.unwrap();
-    assert!(found.contains(&Code::LimitReached) && !found.contains(&Code::RunRejected), "{found:?}");
-}
-
-#[tokio::test]
 async fn runs_of_one_microsecond_are_of_one_instant() {
     let mut trial = Trial::new().await;
     let app = image("app");

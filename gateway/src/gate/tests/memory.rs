@@ -63,13 +63,13 @@ async fn the_store_remembers_across_a_restart_and_only_under_the_whole_key() {
     let app = image("app");
     trial.apply("release", &contract("release", "    maxAge: 1h\n")).await;
     trial.push("r1", &app, true).await;
-    let first = trial.decide(&app).await.unwrap().verdict().clone();
+    let first = trial.decide(&app).await.unwrap().shared_verdict();
     let kept = async || trial.store.verdict(&acme(), first.key).await.unwrap();
     while kept().await.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let later = trial.now.checked_add(SignedDuration::from_secs(1)).unwrap();
-    let second = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    let second = trial.another_gate().decide(&acme(), &app, later).await.unwrap().shared_verdict();
     assert_eq!(second, first, "taken from the store, and not evaluated again");
 
     let old = trial.now.checked_add(SignedDuration::from_secs(3601)).unwrap();
@@ -77,10 +77,10 @@ async fn the_store_remembers_across_a_restart_and_only_under_the_whole_key() {
     assert_eq!(codes(&expired.verdict().verdict), only(Code::EvidenceTooOld), "what is kept ends as well");
 
     trial.push("r2", &image("other"), true).await;
-    let third = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    let third = trial.another_gate().decide(&acme(), &app, later).await.unwrap().shared_verdict();
     assert_eq!(third.key, first.key, "what is about other images does not matter");
     trial.push("r3", &app, true).await;
-    let fourth = trial.another_gate().decide(&acme(), &app, later).await.unwrap().verdict().clone();
+    let fourth = trial.another_gate().decide(&acme(), &app, later).await.unwrap().shared_verdict();
     assert_ne!(fourth.key, first.key);
 }
 

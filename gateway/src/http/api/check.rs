@@ -1,21 +1,24 @@
 //! May this image be used? The same gate that pulls go through.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
+use bytes::Bytes;
 use contracts::{
     PinnedRef, Reference, Target,
     api::{CheckAnswer, CheckRequest, Role},
     reference::ReferenceError,
 };
 
-use super::answer;
+use super::NO_STORE;
 use crate::{
     app::App,
-    gate::Outcome,
+    gate::Remembered,
     http::{auth::Caller, body, clock, error::ApiError},
     metrics::Way,
     upstream::{CanonicalError, UpstreamError},
@@ -34,20 +37,28 @@ pub(super) async fn check(
     let image: Reference = image.parse().map_err(|e: ReferenceError| ApiError::invalid(e.to_string()))?;
     let decided = decide(&app, &caller, image).await;
     match &decided {
-        Ok(answer) => app.metrics.decided(Way::Check, answer.verdict.decision, answer.verdict.enforced),
+        Ok(made) => app.metrics.decided(Way::Check, made.verdict.decision, made.verdict.enforced),
         Err(error) if error.status().is_server_error() => app.metrics.could_not_decide(Way::Check),
         Err(_) => {}
     }
-    Ok(answer(StatusCode::OK, &decided?))
+    let json = HeaderValue::from_static("application/json");
+    let mut response = Response::new(Body::from(write(&*decided?)?));
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
 }
 
-async fn decide(app: &App, caller: &Caller, image: Reference) -> Result<CheckAnswer, ApiError> {
+async fn decide(app: &App, caller: &Caller, image: Reference) -> Result<Arc<Remembered>, ApiError> {
     let pinned = pin(app, caller, image).await?;
-    let remembered = match app.gate.decide(&caller.organization, &pinned, clock::now()).await? {
-        Outcome::Permit(permit) => permit.verdict().clone(),
-        Outcome::Deny(denied) => (*denied).clone(),
-    };
-    Ok(CheckAnswer { key: remembered.key, verdict: remembered.verdict })
+    Ok(app.gate.decide(&caller.organization, &pinned, clock::now()).await?.shared_verdict())
+}
+
+/// The answer in JSON, written when it is asked for the first time.
+fn write(made: &Remembered) -> Result<Bytes, ApiError> {
+    made.written(|made| {
+        let answer = CheckAnswer { key: made.key, verdict: made.verdict.clone() };
+        serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| ApiError::internal(error.to_string()))
+    })
 }
 
 /// The image under its canonical repository, with the tag, if there is one, resolved this once.

@@ -16,7 +16,7 @@ use ::contracts::{Digest, api::Role};
 use axum::{
     Router,
     extract::{FromRequestParts, Query},
-    http::{StatusCode, Uri, request::Parts},
+    http::{HeaderValue, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
@@ -147,7 +147,10 @@ struct Listing {
     limit: Option<usize>,
 }
 
-/// An answer in JSON that nobody on the way keeps.
+/// Answers are for who asked, now: nobody on the way keeps one.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// An answer in JSON.
 fn answer<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    ([(axum::http::header::CACHE_CONTROL, "no-store")], (status, axum::Json(body))).into_response()
+    ([(header::CACHE_CONTROL, NO_STORE)], (status, axum::Json(body))).into_response()
 }

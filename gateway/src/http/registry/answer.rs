@@ -250,7 +250,7 @@ mod tests {
             evaluated_at: testdata::noon(),
             valid_until: None,
         };
-        Remembered { key: Digest::of(b"key"), verdict }
+        Remembered::new(Digest::of(b"key"), verdict)
     }
 
     #[tokio::test]
