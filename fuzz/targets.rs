@@ -60,8 +60,6 @@ fn statement(bytes: &[u8]) {
         assert!(!statement.subjects.is_empty(), "a statement about nothing was read");
         let again = Statement::parse(bytes).is_ok_and(|again| again.image_digests() == statement.image_digests());
         assert!(again, "reading twice gave two answers");
-        let rewritten = contracts::crafting::rewrite(&statement);
-        assert_eq!(rewritten.subjects, statement.subjects, "rewriting changed what is spoken of");
         drop(contracts::crafting::read(&statement));
     }
 }

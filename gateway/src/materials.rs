@@ -145,7 +145,7 @@ pub(crate) fn evaluate(
     now: Timestamp,
 ) -> Result<Evaluation, EvaluateError> {
     let (materials, unreadable) = of.materials.parse(of.run);
-    let evidence = Evidence::of_run(Attested::new(of.verified, of.received_at), materials);
+    let evidence = Evidence::of_run(Attested::of_run(of.verified, of.received_at, of.run), materials);
     let mut evaluation = policies::evaluate(rules, &evidence, subject, phase, now)?;
     if !unreadable.is_empty() {
         evaluation.decision = Decision::Deny;

@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
     Code, Digest, EvidencePlace, Finding, MaterialType, SignerIdentity, Verification, Verified,
-    crafting::{self, CraftedRun, DeclaredMaterial},
+    crafting::{self, CraftedRun, DeclaredMaterial, SelfClaims},
     limits::MATERIAL_DOCUMENT_BYTES,
     materials::{self, Projection},
 };
@@ -44,26 +44,40 @@ impl Attested {
     /// whichever is earlier: what is timestamped again grows no younger. Never from what the statement says.
     #[must_use]
     pub fn new(verified: &Verified<Verification>, received_at: Timestamp) -> Self {
-        let verification = verified.get();
-        let statement = crafting::rewrite(&verification.statement);
-        let signers = Value::from(verification.signers.iter().map(signer).collect::<Vec<_>>());
-        let raw = value_of(&statement.raw);
         // A statement that cannot be read as a run has the facts of none, so that rules about the run fail.
-        let crafted = crafting::read(&statement).ok().flatten();
+        let run = crafting::read(&verified.get().statement).ok().flatten();
+        Self::of(verified, received_at, run.as_ref())
+    }
+
+    /// The same for one of which it was read what it says of its run.
+    #[must_use]
+    pub fn of_run(verified: &Verified<Verification>, received_at: Timestamp, run: &CraftedRun) -> Self {
+        Self::of(verified, received_at, Some(run))
+    }
+
+    fn of(verified: &Verified<Verification>, received_at: Timestamp, crafted: Option<&CraftedRun>) -> Self {
+        let verification = verified.get();
+        let statement = &verification.statement;
+        let signers = Value::from(verification.signers.iter().map(signer).collect::<Vec<_>>());
+        let mut bytes = 0;
+        let mut fields = fields_of(&value_of(&statement.raw, &mut bytes));
+        if let Some(claims) = SelfClaims::of(&statement.predicate_type) {
+            take_out(&mut fields, claims);
+        }
         let mut project = BTreeMap::new();
-        if let Some(run) = &crafted {
+        if let Some(run) = crafted {
             project.insert(Value::from("project_name"), text(&run.project));
             let version = statement.predicate.pointer("/metadata/projectVersion").and_then(serde_json::Value::as_str);
             if let Some(version) = version {
                 project.insert(Value::from("project_version_name"), text(version));
             }
         }
-        let mut input = fields_of(&raw);
+        let mut input = fields.clone();
         if !project.is_empty() {
             input.insert(Value::from("chainloop_metadata"), Value::from(project.clone()));
         }
         input.insert(Value::from("args"), Value::new_object());
-        let mut attestation = fields_of(&raw);
+        let mut attestation = fields;
         attestation.insert(Value::from("signers"), signers.clone());
         Self {
             id: verification.attestation,
@@ -71,15 +85,41 @@ impl Attested {
             input: Value::from(input),
             attestation: Value::from(attestation),
             signers,
-            run: run_facts(crafted.as_ref()),
+            run: run_facts(crafted),
             project,
             signed_at: verification.signed_at.map_or(received_at, |proven| proven.min(received_at)),
-            bytes: verification.statement.to_json_bytes().len(),
+            bytes,
         }
     }
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// Takes out of a statement what the build claims of itself.
+fn take_out(statement: &mut BTreeMap<Value, Value>, claims: SelfClaims) {
+    if let Some(predicate) = statement.get_mut(&Value::from("predicate")) {
+        retain(predicate, |key| !claims.in_predicate(key));
+    }
+    let Some(subjects) = statement.get_mut(&Value::from("subject")) else { return };
+    let Value::Array(listed) = &*subjects else { return };
+    let without = |subject: &Value| {
+        let mut fields = fields_of(subject);
+        if let Some(annotations) = fields.get_mut(&Value::from("annotations")) {
+            retain(annotations, |key| !claims.in_subject_annotations(key));
+        }
+        Value::from(fields)
+    };
+    *subjects = Value::from(listed.iter().map(without).collect::<Vec<_>>());
+}
+
+/// Keeps those fields of an object. Anything else stays as it is.
+fn retain(value: &mut Value, keep: impl Fn(&str) -> bool) {
+    if matches!(value, Value::Object(_)) {
+        let mut fields = fields_of(value);
+        fields.retain(|key, _| !matches!(key, Value::String(key) if !keep(key)));
+        *value = Value::from(fields);
     }
 }
 
@@ -338,21 +378,69 @@ fn fields_of(value: &Value) -> BTreeMap<Value, Value> {
     }
 }
 
-/// The depth is bounded where statements are read.
-fn value_of(json: &serde_json::Value) -> Value {
+/// The depth is bounded where statements are read. `bytes` grows by about what the value takes as JSON.
+fn value_of(json: &serde_json::Value, bytes: &mut usize) -> Value {
     match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(flag) => Value::Bool(*flag),
-        serde_json::Value::String(string) => text(string),
-        serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
-            (Some(whole), _) => Value::from(whole),
-            (None, Some(whole)) => Value::from(whole),
-            (None, None) => number.as_f64().map_or(Value::Null, Value::from),
-        },
-        serde_json::Value::Array(items) => Value::from(items.iter().map(value_of).collect::<Vec<_>>()),
+        serde_json::Value::Null => sized(Value::Null, 5, bytes),
+        serde_json::Value::Bool(flag) => sized(Value::Bool(*flag), 6, bytes),
+        serde_json::Value::String(string) => sized(text(string), string.len() + 3, bytes),
+        serde_json::Value::Number(number) => {
+            let value = match (number.as_u64(), number.as_i64()) {
+                (Some(whole), _) => Value::from(whole),
+                (None, Some(whole)) => Value::from(whole),
+                (None, None) => number.as_f64().map_or(Value::Null, Value::from),
+            };
+            sized(value, 8, bytes)
+        }
+        serde_json::Value::Array(items) => {
+            *bytes += 3;
+            Value::from(items.iter().map(|item| value_of(item, bytes)).collect::<Vec<_>>())
+        }
         serde_json::Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, value)| (text(key), value_of(value)));
+            *bytes += 3;
+            let fields =
+                fields.iter().map(|(key, value)| (sized(text(key), key.len() + 3, bytes), value_of(value, bytes)));
             Value::from(fields.collect::<BTreeMap<_, _>>())
         }
+    }
+}
+
+fn sized(value: Value, takes: usize, bytes: &mut usize) -> Value {
+    *bytes += takes;
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_builds_claim_of_themselves_goes_and_all_else_stays() {
+        let digest = json!({"sha1": "78ac366c9e8a300d51808d581422ca61f7b5b721"});
+        let statement = json!({
+            "subject": [{"name": "git.head", "digest": digest,
+                "annotations": {"author.verification_status": "VERIFIED", "signature": "s"}}, {"digest": digest, "annotations": null}],
+            "predicateType": crafting::PREDICATE_TYPE,
+            "predicate": {
+                "runnerType": "GITHUB_ACTION", "runnerAuthenticated": true, "runnerEnvironment": "hosted",
+                "auth": {"type": "FEDERATED"}, "policyHasViolations": false, "policyEvaluations": {},
+                "policy_evaluations": {}, "policyAttBlocked": false, "policyAddedLater": 1, "materials": [],
+            },
+        });
+        let without = json!({
+            "subject": [{"name": "git.head", "digest": digest, "annotations": {"signature": "s"}},
+                {"digest": digest, "annotations": null}],
+            "predicateType": crafting::PREDICATE_TYPE,
+            "predicate": {"runnerType": "GITHUB_ACTION", "materials": []},
+        });
+        let mut bytes = 0;
+        let mut fields = fields_of(&value_of(&statement, &mut bytes));
+        take_out(&mut fields, SelfClaims::of(crafting::PREDICATE_TYPE).unwrap());
+        assert_eq!(Value::from(fields), value_of(&without, &mut 0));
+        let written = statement.to_string().len();
+        assert!((written..written + 20).contains(&bytes), "{bytes} of {written}");
+        assert!(SelfClaims::of("https://slsa.dev/provenance/v1").is_none());
     }
 }

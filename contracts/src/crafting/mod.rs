@@ -1,17 +1,17 @@
 //! The statement that a crafting session writes: predicate `chainloop.dev/attestation/v0.2`, as Chainloop's own
 //! tools write and read it.
 //!
-//! Reading says what a statement *claims*. What the build claims about itself being good is taken out by
-//! [`rewrite`] before any rule reads it.
+//! Reading says what a statement *claims*. What the build claims about itself being good ([`SelfClaims`]) is taken
+//! out before any rule reads it.
 
+mod claims;
 mod declared;
 mod read;
-mod rewrite;
 mod write;
 
+pub use claims::SelfClaims;
 pub use declared::{CraftError, CraftedRun, DeclaredMaterial, ImageName};
 pub use read::read;
-pub use rewrite::rewrite;
 pub use write::{Craft, CraftedMaterial, GitHead, Remote};
 
 use crate::MaterialType;
