@@ -1,9 +1,12 @@
 //! The command line as it is typed. Nothing here is resolved yet: see [`crate::settings`].
 
+mod policy;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contracts::{MaterialType, api::Role};
+pub use policy::{Policy, PolicyEval, PolicyTest};
 
 /// A verification gateway for the software supply chain.
 #[derive(Debug, Parser)]
@@ -68,6 +71,8 @@ pub enum Command {
     Quickstart(Quickstart),
     /// Check, read and apply contracts
     Contract(Printing<Contract>),
+    /// Write and test policies, without a gateway
+    Policy(Printing<Policy>),
     /// Set up workflows and look at them
     Workflow(Printing<Workflow>),
     /// Look at runs
@@ -396,6 +401,11 @@ mod tests {
             "contract compile c.yaml -o json",
             "contract apply c.yaml --name n --dry-run --gateway https://g --plain-http",
             "contract list --token t",
+            "policy eval p.yaml --material m --kind SARIF --with a=b --with c= --now 2027-01-01T00:00:00Z --explain",
+            "policy eval p.yaml --attestation a.json -o json",
+            "policy test",
+            "policy test a b.test.yaml --junit r.xml --coverage --min-coverage 100 -o json",
+            "policy test --watch",
             "workflow create --project p --name w --team t --contract c",
             "workflow describe --project p --workflow w",
             "run list --project p --workflow w",
@@ -420,6 +430,11 @@ mod tests {
         for line in [
             "contract",
             "run list --project p",
+            "policy eval p.yaml",
+            "policy eval p.yaml --material m --attestation a",
+            "policy eval p.yaml --attestation a --kind SARIF",
+            "policy test --min-coverage 90",
+            "policy test --watch --junit r.xml",
             "attestation verify b.json",
             "attestation verify b.json --trusted-root r",
             "attestation verify b.json --trusted-root r --issuer i",

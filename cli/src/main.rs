@@ -22,7 +22,7 @@ use clap::Parser;
 
 use crate::{
     args::{Arguments, Command, Format},
-    commands::{attestation, backup, check, contract, key, quickstart, run, serve, token, workflow},
+    commands::{attestation, backup, check, contract, key, policy, quickstart, run, serve, token, workflow},
     exit::Exit,
 };
 
@@ -53,6 +53,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
             return quickstart::run(&args.dir, args.exit).await.map(|()| Exit::Yes);
         }
         Command::Contract(args) => (contract::run(connection, &args.command).await?, args.output),
+        Command::Policy(args) => (policy::run(&args.command, args.output).await?, args.output),
         Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output),
         Command::Run(args) => (run::run(connection, &args.command).await?, args.output),
         Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output),

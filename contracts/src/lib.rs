@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod bundle;
+pub mod cases;
 pub mod contract;
 pub mod crafting;
 pub mod digest;

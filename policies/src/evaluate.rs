@@ -79,12 +79,12 @@ pub fn evaluate(
 }
 
 /// The monotonic clock bounds how long evaluating may take; no answer depends on it.
-fn deadline() -> Instant {
+pub(crate) fn deadline() -> Instant {
     Instant::now() + RULES_TIME
 }
 
 /// Rules that read the time are told the minute, so that their answers can be kept for one.
-fn minute_of(now: Timestamp) -> Timestamp {
+pub(crate) fn minute_of(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second().div_euclid(60).saturating_mul(60)).unwrap_or(now)
 }
 
@@ -290,7 +290,7 @@ fn facts<'e>(evidence: &'e Evidence, attested: &'e Attested, subject: &'e Value)
 }
 
 /// The shared input with the arguments of one policy. `args` is there already, so that this copies the top level only.
-fn with_arguments(input: &Value, arguments: &Value) -> Value {
+pub(crate) fn with_arguments(input: &Value, arguments: &Value) -> Value {
     if matches!(arguments, Value::Object(fields) if fields.is_empty()) {
         return input.clone();
     }

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
-    Code, Digest, EvidencePlace, Finding, MaterialType, SignerIdentity, Verification, Verified,
+    Code, Digest, EvidencePlace, Finding, MaterialType, SignerIdentity, Statement, Verification, Verified,
     crafting::{self, CraftedRun, DeclaredMaterial, SelfClaims},
     limits::MATERIAL_DOCUMENT_BYTES,
     materials::{self, Projection},
@@ -46,19 +46,37 @@ impl Attested {
     pub fn new(verified: &Verified<Verification>, received_at: Timestamp) -> Self {
         // A statement that cannot be read as a run has the facts of none, so that rules about the run fail.
         let run = crafting::read(&verified.get().statement).ok().flatten();
-        Self::of(verified, received_at, run.as_ref())
+        Self::of_verified(verified, received_at, run.as_ref())
     }
 
     /// The same for one of which it was read what it says of its run.
     #[must_use]
     pub fn of_run(verified: &Verified<Verification>, received_at: Timestamp, run: &CraftedRun) -> Self {
-        Self::of(verified, received_at, Some(run))
+        Self::of_verified(verified, received_at, Some(run))
     }
 
-    fn of(verified: &Verified<Verification>, received_at: Timestamp, crafted: Option<&CraftedRun>) -> Self {
+    /// A statement that nobody vouches for, as authors try their policies on. It is never evidence: nothing outside
+    /// of [`crate::authoring`] can make one.
+    pub(crate) fn unsigned(statement: &Statement, now: Timestamp) -> Self {
+        let run = crafting::read(statement).ok().flatten();
+        let signers = Value::from(Vec::<Value>::new());
+        Self::of(Digest::of(&statement.to_json_bytes()), statement, signers, now, run.as_ref())
+    }
+
+    fn of_verified(verified: &Verified<Verification>, received_at: Timestamp, crafted: Option<&CraftedRun>) -> Self {
         let verification = verified.get();
-        let statement = &verification.statement;
         let signers = Value::from(verification.signers.iter().map(signer).collect::<Vec<_>>());
+        let signed_at = verification.signed_at.map_or(received_at, |proven| proven.min(received_at));
+        Self::of(verification.attestation, &verification.statement, signers, signed_at, crafted)
+    }
+
+    fn of(
+        id: Digest,
+        statement: &Statement,
+        signers: Value,
+        signed_at: Timestamp,
+        crafted: Option<&CraftedRun>,
+    ) -> Self {
         let mut bytes = 0;
         let mut fields = fields_of(&value_of(&statement.raw, &mut bytes));
         if let Some(claims) = SelfClaims::of(&statement.predicate_type) {
@@ -80,14 +98,14 @@ impl Attested {
         let mut attestation = fields;
         attestation.insert(Value::from("signers"), signers.clone());
         Self {
-            id: verification.attestation,
+            id,
             predicate_type: statement.predicate_type.clone(),
             input: Value::from(input),
             attestation: Value::from(attestation),
             signers,
             run: run_facts(crafted),
             project,
-            signed_at: verification.signed_at.map_or(received_at, |proven| proven.min(received_at)),
+            signed_at,
             bytes,
         }
     }

@@ -3,6 +3,7 @@
 //! Evaluation is a pure function of the rules, the evidence, the subject and `now`. This crate must not contain I/O,
 //! async code, a clock, a network, or anything that remembers an answer.
 
+pub mod authoring;
 mod cel;
 mod compile;
 mod document;

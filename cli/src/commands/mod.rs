@@ -5,6 +5,7 @@ pub mod backup;
 pub mod check;
 pub mod contract;
 pub mod key;
+pub mod policy;
 pub mod quickstart;
 pub mod run;
 pub mod serve;

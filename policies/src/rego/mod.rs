@@ -7,6 +7,7 @@ mod builtins;
 mod conflicts;
 mod costs;
 mod defined;
+mod interpret;
 mod scope;
 
 use std::{
@@ -32,6 +33,7 @@ use regorus::{
 pub(crate) use answer::{Answer, shorten};
 use boilerplate::Syntax;
 use builtins::Stopped;
+pub(crate) use interpret::{Interpreted, interpret};
 use scope::{Edit, Mistake, MistakeKind};
 
 /// Virtual machines kept per script for the next run.
@@ -44,6 +46,9 @@ pub(crate) struct Script {
     program: Arc<Program>,
     entry: String,
     reads_now: bool,
+    /// As it was written, for authors.
+    source: String,
+    origin: Origin,
     machines: Mutex<Vec<RegoVM>>,
 }
 
@@ -92,7 +97,9 @@ pub(crate) enum RunError {
 /// Every mistake found, each at its place.
 pub(crate) fn compile(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
     let compiled = catch_unwind(AssertUnwindSafe(|| compile_inner(source, origin)));
-    compiled.unwrap_or_else(|_| Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy cannot be compiled")]))
+    let compiled = compiled
+        .unwrap_or_else(|_| Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy cannot be compiled")]))?;
+    Ok(Script { source: source.to_owned(), origin: origin.clone(), ..compiled })
 }
 
 /// Policies without `import rego.v1` may be of either syntax. The newer one is tried first: the older one reads some
@@ -171,10 +178,21 @@ fn link(mut engine: Engine) -> Result<Script, String> {
     builtins::bind(&mut program)
         .and_then(|()| defined::guard(&mut program))
         .map_err(|why| format!("the policy cannot be run: {why}"))?;
-    Ok(Script { program: Arc::new(program), entry, reads_now, machines: Mutex::default() })
+    let (source, origin) = (String::new(), Origin { file: String::new(), line: 1, column: 1 });
+    Ok(Script { program: Arc::new(program), entry, reads_now, source, origin, machines: Mutex::default() })
 }
 
 impl Script {
+    /// The source, as it was written.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Where its first line stands.
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// Runs the script on an input. `now` is what `time.now_ns()` answers.
     ///
     /// # Errors
@@ -186,6 +204,21 @@ impl Script {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Answer, RunError> {
+        let result = self.result(input, bytes, now, deadline)?;
+        answer::read(&result).map_err(RunError::Shape)
+    }
+
+    /// What its rule `result` is, of whatever shape.
+    ///
+    /// # Errors
+    /// When it failed, or was not finished within its budget and before the deadline.
+    pub(crate) fn result(
+        &self,
+        input: Value,
+        bytes: usize,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Value, RunError> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(RunError::Timeout);
@@ -195,15 +228,14 @@ impl Script {
             builtins::begin(i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX));
             machine.set_input(input);
             machine.set_execution_timer_config(Some(timer(left)));
-            let result = machine.execute_entry_point_by_name(&self.entry);
-            result.map_err(|error| run_error(&error)).and_then(|result| answer::read(&result).map_err(RunError::Shape))
+            machine.execute_entry_point_by_name(&self.entry).map_err(|error| run_error(&error))
         }));
-        let answer = ran.unwrap_or_else(|_| Err(RunError::Error("the engine failed".to_owned())));
-        if answer.is_ok() && bytes <= POOLED_DOCUMENT_BYTES {
+        let result = ran.unwrap_or_else(|_| Err(RunError::Error("the engine failed".to_owned())));
+        if result.is_ok() && bytes <= POOLED_DOCUMENT_BYTES {
             machine.set_input(Value::Null);
             self.put_back(machine);
         }
-        answer
+        result
     }
 
     fn machine(&self) -> RegoVM {

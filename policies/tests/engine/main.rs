@@ -4,7 +4,6 @@
 
 mod answers;
 mod documentation;
-mod library;
 mod mistakes;
 mod support;
 mod time;

@@ -1,0 +1,70 @@
+//! Where a policy, its cases and what they refer to are read from.
+
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
+
+use anyhow::Context;
+use contracts::{Diagnostics, limits};
+use policies::authoring::PolicyFiles;
+
+use crate::files;
+
+/// Files that were read, by name.
+pub type Sources = BTreeMap<String, String>;
+
+/// A file by the folder that names begin at, and its name from there. Nothing outside of the folder is read for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub folder: PathBuf,
+    pub name: String,
+}
+
+impl Place {
+    /// The place of a file that was named on the command line. Names begin at the working folder, so that they are
+    /// shown as they were typed; for what lies elsewhere, at its own folder.
+    pub fn of(path: &Path) -> anyhow::Result<Self> {
+        let within = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if within {
+            return Ok(Self { folder: PathBuf::new(), name: name(path)? });
+        }
+        let folder = files::folder_of(path);
+        // Cases in a folder `tests` speak of the policies in the folder above.
+        let root = match (folder.file_name(), folder.parent()) {
+            (Some(last), Some(above)) if last == "tests" => above,
+            _ => folder,
+        };
+        let name = name(path.strip_prefix(root).unwrap_or(path))?;
+        Ok(Self { folder: root.to_owned(), name })
+    }
+
+    /// Another file of the same folder.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { folder: self.folder.clone(), name: name.to_owned() }
+    }
+
+    /// The path to open.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+}
+
+fn name(path: &Path) -> anyhow::Result<String> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    let names: Option<Vec<&str>> = parts.map(|part| part.as_os_str().to_str()).collect();
+    Ok(names.with_context(|| format!("`{}` is not text", path.display()))?.join("/"))
+}
+
+/// Reads a policy with what it refers to. Its files are added to the sources, also when there are mistakes.
+pub fn policy(place: &Place, sources: &mut Sources) -> anyhow::Result<Result<PolicyFiles, Diagnostics>> {
+    // A policy that is not there is misuse, not a mistake in a policy.
+    files::read(&place.path(), limits::REVISION_FILE_BYTES)?;
+    let mut load = |name: &str| {
+        let bytes = files::read(&place.folder.join(name), limits::REVISION_FILE_BYTES)
+            .map_err(|error| error.root_cause().to_string())?;
+        sources.insert(name.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
+        Ok(bytes)
+    };
+    Ok(PolicyFiles::collect(&place.name, &mut load))
+}

@@ -1,0 +1,165 @@
+//! `sluice policy …`: what authors see.
+#![cfg(test)]
+
+mod program;
+
+use program::Folder;
+use serde_json::{Value, json};
+
+const POLICY: &str = r#"apiVersion: chainloop.dev/v1
+kind: Policy
+metadata:
+  name: approved
+  description: Somebody with a name approved it
+spec:
+  inputs:
+    - name: people
+      required: true
+  policies:
+    - kind: EVIDENCE
+      embedded: |
+        package approved
+
+        import rego.v1
+
+        people := {person | some person in input.args.people}
+
+        violations contains msg if {
+          not input.approver in people
+          msg := sprintf("%s may not approve", [input.approver])
+        }
+
+        violations contains "nobody approved it" if not input.approver
+"#;
+
+const CASES: &str = r"tests:
+  - name: one who may
+    input: data/jo.json
+    with: {people: 'jo, ann'}
+    expect: {decision: allow, messages: []}
+  - name: one who may not
+    input: {approver: eve}
+    with: {people: 'jo, ann'}
+    expect: {decision: deny, codes: [policy-violation], messages: [eve may not approve]}
+";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("policies/approved.yaml", POLICY);
+    folder.write("policies/approved.test.yaml", CASES);
+    folder.write("policies/data/jo.json", r#"{"approver": "jo"}"#);
+    folder.write("eve.json", r#"{"approver": "eve"}"#);
+    folder
+}
+
+#[test]
+fn eval_answers_with_the_policys_own_result() {
+    let folder = folder();
+    let ask = |about: &str, more: &[&str]| {
+        let asked = ["policy", "eval", "policies/approved.yaml", "--material", about, "--with", "people=jo,ann"];
+        folder.sluice(&[&asked[..], more].concat())
+    };
+    insta::assert_snapshot!(ask("policies/data/jo.json", &[]));
+    insta::assert_snapshot!(ask("eve.json", &["--output", "json"]));
+    insta::assert_snapshot!(ask("eve.json", &["--explain", "--now", "2027-01-01T00:00:00Z"]));
+}
+
+#[test]
+fn eval_tells_mistakes_apart_from_answers() {
+    let folder = folder();
+    let ask = |arguments: &[&str]| folder.sluice(&[&["policy", "eval"], arguments].concat());
+    insta::assert_snapshot!(ask(&["policies/approved.yaml", "--material", "eve.json"]));
+    folder.write("policies/broken.yaml", &POLICY.replace("some person", "sum person").replace("inputs:", "input:"));
+    insta::assert_snapshot!(ask(&["policies/broken.yaml", "--material", "eve.json"]));
+    for (arguments, why) in [
+        (&["gone.yaml", "--material", "eve.json"][..], "`gone.yaml` cannot be read"),
+        (&["policies/approved.yaml", "--material", "gone.json"], "`gone.json` cannot be read"),
+        (
+            &["policies/approved.yaml", "--attestation", "eve.json"],
+            "the policy reads EVIDENCE, and this is of type ATTESTATION",
+        ),
+    ] {
+        let told = ask(arguments);
+        assert_eq!((told.exit, told.stdout.as_str()), (2, ""), "{arguments:?}\n{told}");
+        assert!(told.stderr.contains(why), "{why} in\n{told}");
+    }
+}
+
+#[test]
+fn a_statement_may_come_bare_in_an_envelope_or_in_a_bundle() {
+    let folder = Folder::new();
+    let policy =
+        POLICY.replace("kind: EVIDENCE", "kind: ATTESTATION").replace("input.approver", "input.predicate.approver");
+    folder.write("approved.yaml", &policy);
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://example.com/approval",
+        "subject": [{"name": "app", "digest": {"sha1": "78ac366c9e8a300d51808d581422ca61f7b5b721"}}],
+        "predicate": {"approver": "jo"},
+    });
+    let key = contracts::SigningKey::generate_p256().unwrap();
+    let bundle = key.sign(&contracts::Statement::parse(statement.to_string().as_bytes()).unwrap()).unwrap();
+    let bundle: Value = serde_json::from_slice(bundle.bytes()).unwrap();
+    folder.write("bare.json", &statement.to_string());
+    folder.write("bundle.json", &bundle.to_string());
+    folder.write("envelope.json", &bundle["dsseEnvelope"].to_string());
+    for file in ["bare.json", "bundle.json", "envelope.json"] {
+        for (person, exit) in [("jo,ann", 0), ("ann,eve", 1)] {
+            let with = format!("people={person}");
+            let told = folder.sluice(&["policy", "eval", "approved.yaml", "--attestation", file, "--with", &with]);
+            assert_eq!(told.exit, exit, "{file}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn test_runs_the_cases_beside_the_policies() {
+    let folder = folder();
+    insta::assert_snapshot!(folder.sluice(&["policy", "test"]));
+    insta::assert_snapshot!(folder.sluice(&[
+        "policy",
+        "test",
+        "policies/approved.yaml",
+        "--coverage",
+        "--min-coverage",
+        "100"
+    ]));
+
+    // A case that is wrong, and a file that cannot be read as cases.
+    folder.write("policies/tests/approved.yaml", &CASES.replace("eve may", "adam may").replace("data", "../data"));
+    folder.write("policies/tests/approved.test.yaml", &CASES.replace("data/jo", "data/gone"));
+    folder.write("policies/other.test.yaml", "tests:\n  - {nam: x}\n");
+    let told = folder.sluice(&["policy", "test", "--junit", "results.xml"]);
+    insta::assert_snapshot!(told);
+    let junit = folder.read("results.xml");
+    let counted = contracts::materials::describe(contracts::MaterialType::JunitXml, junit.as_bytes());
+    assert!(contracts::materials::validate(contracts::MaterialType::JunitXml, junit.as_bytes()).is_ok(), "{junit}");
+    assert!(junit.contains(r#"<testsuites tests="10" failures="2" errors="4">"#), "{counted:?} {junit}");
+
+    let json = folder.sluice(&["policy", "test", "policies/approved.test.yaml", "--output", "json", "--coverage"]);
+    let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((json.exit, &answer["total"], &answer["failed"]), (0, &json!(2), &json!(0)), "{json}");
+    assert!(answer["coverage"]["lines"].as_u64().unwrap() > 3, "{json}");
+}
+
+#[test]
+fn lines_that_no_case_reaches_are_told_and_can_fail_the_run() {
+    let folder = folder();
+    let with_more = POLICY.replace(
+        "        violations contains \"nobody",
+        "        violations contains \"late\" if {\n          input.late\n          input.late > 3\n        }\n\n        violations contains \"nobody",
+    );
+    folder.write("policies/approved.yaml", &with_more);
+    let told = folder.sluice(&["policy", "test", "--coverage", "--min-coverage", "100"]);
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn nothing_to_test_is_not_a_pass() {
+    let folder = Folder::new();
+    let told = folder.sluice(&["policy", "test"]);
+    assert_eq!(told.exit, 2, "{told}");
+    assert!(told.stderr.contains("there is no test case"), "{told}");
+    folder.write("p.yaml", POLICY);
+    let told = folder.sluice(&["policy", "test", "p.yaml"]);
+    assert!(told.exit == 2 && told.stderr.contains("write them to `p.test.yaml`"), "{told}");
+}

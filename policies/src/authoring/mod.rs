@@ -1,0 +1,12 @@
+//! What authors of policies need: one policy asked about one input, as a contract that attaches it as a gate would.
+//!
+//! The policy goes through the same compiler and evaluator as any contract; there is no second engine. Its inputs,
+//! though, are nobody's evidence: nothing here takes a signature, returns a verdict, or may stand on the way to one.
+
+mod ask;
+mod cases;
+mod files;
+
+pub use ask::{AskError, Asked, Input, ScriptRun, Trace, ask};
+pub use cases::{CaseResult, Coverage, Lines, run_case};
+pub use files::PolicyFiles;

@@ -1,0 +1,73 @@
+//! The other way to run a script: the engine's interpreter, which tells which lines it went through. For authors
+//! alone. It has no budget and does otherwise than OPA in places that the machine is guarded against, so nothing is
+//! decided by it; what it answers is only ever held against the machine's answer.
+
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use contracts::Origin;
+use jiff::Timestamp;
+use regorus::{Engine, Value};
+
+use super::{boilerplate, compile_as, last_line, parse_as, scope, timer, uses_keywords};
+use boilerplate::Syntax;
+
+/// What the interpreter did.
+#[derive(Debug)]
+pub(crate) struct Interpreted {
+    /// Its `result`, or why there is none.
+    pub(crate) result: Result<Value, String>,
+    /// The lines of the script that were looked at, from 1.
+    pub(crate) reached: BTreeSet<u32>,
+    /// The lines of the script that could have been and were not.
+    pub(crate) missed: BTreeSet<u32>,
+    /// What it printed.
+    pub(crate) prints: Vec<String>,
+}
+
+/// Interprets a script that compiles; `None` for one that does not.
+pub(crate) fn interpret(
+    source: &str,
+    origin: &Origin,
+    input: Value,
+    now: Timestamp,
+    deadline: Instant,
+) -> Option<Interpreted> {
+    // The same order as when it is compiled.
+    let v0_first = source.contains("import future.keywords");
+    let v0 = [v0_first, !v0_first].into_iter().find(|v0| compile_as(source, *v0, origin).is_ok())?;
+    // The interpreter's clock is the machine's, and cannot be given another.
+    let timed = source.replace("time.now_ns()", &now.as_nanosecond().to_string());
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&timed, v0, input, deadline)));
+    ran.unwrap_or_else(|_| Err("the interpreter failed".to_owned())).ok()
+}
+
+fn run(source: &str, v0: bool, input: Value, deadline: Instant) -> Result<Interpreted, String> {
+    let module = parse_as(source, v0)?.get_modules().first().cloned().ok_or("the policy is empty")?;
+    let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
+    let added = boilerplate::missing(&scope::rule_names(&module), syntax);
+    let mut engine = parse_as(&format!("{source}\n{added}"), v0)?;
+    engine.set_gather_prints(true);
+    engine.set_enable_coverage(true);
+    engine.set_execution_timer_config(timer(deadline.saturating_duration_since(Instant::now())));
+    engine.set_input(input);
+    let package = engine.get_packages().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
+    let result = engine.eval_rule(format!("{package}.result")).map_err(|error| {
+        let error = error.to_string();
+        let line = last_line(&error);
+        line.strip_prefix("error: ").unwrap_or(line).to_owned()
+    });
+    let lines = u32::try_from(source.lines().count()).unwrap_or(u32::MAX);
+    let (reached, missed) = covered(&engine, lines)?;
+    Ok(Interpreted { result, reached, missed, prints: engine.take_prints().unwrap_or_default() })
+}
+
+/// The lines reached and not reached; what was added behind the script's last line does not count.
+fn covered(engine: &Engine, lines: u32) -> Result<(BTreeSet<u32>, BTreeSet<u32>), String> {
+    let report = engine.get_coverage_report().map_err(|error| error.to_string())?;
+    let own = |set: &BTreeSet<u32>| set.iter().copied().filter(|line| *line <= lines).collect();
+    Ok(report.files.first().map(|file| (own(&file.covered), own(&file.not_covered))).unwrap_or_default())
+}

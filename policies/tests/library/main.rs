@@ -1,0 +1,7 @@
+//! The shipped policies: listed, documented, and held by their own test cases, line by line and comparison by
+//! comparison.
+#![cfg(test)]
+
+mod cases;
+mod mutants;
+mod shelf;
