@@ -9,7 +9,8 @@ use crate::{digest::shorten, limits};
 
 /// Reads one JSON document. Readers disagree on what a key given twice means, and that disagreement is how a
 /// signed document comes to say two things; so such a document is refused, as is one that is longer than
-/// `max_bytes`, nests deeper than [`limits::DOCUMENT_DEPTH`], is not UTF-8, or has anything after its end.
+/// `max_bytes`, nests deeper than [`limits::DOCUMENT_DEPTH`], has more values than [`limits::JSON_VALUES`], is not
+/// UTF-8, or has anything after its end.
 ///
 /// # Errors
 /// The first thing that is wrong; nothing of the document is handed out beside an error.
@@ -17,17 +18,39 @@ pub fn parse_strict(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> 
     if bytes.len() > max_bytes {
         return Err(JsonError::TooLarge { max: max_bytes });
     }
-    let refusal = Cell::new(None);
+    let (refusal, values) = (Cell::new(None), Cell::new(0));
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let strict = Strict { depth: 0, refusal: &refusal };
-    match strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)) {
-        Ok(value) => Ok(value),
-        Err(error) => Err(refusal.take().unwrap_or_else(|| JsonError::Syntax {
-            line: error.line(),
-            column: error.column(),
-            message: explain(&error),
-        })),
+    let strict = Strict { depth: 0, refusal: &refusal, values: &values };
+    let read = strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|error| why(&refusal, &error))
+}
+
+/// Reads JSON documents that follow each other, as tools write them one to a line. Each is read as by
+/// [`parse_strict`]; the bounds are for all of them together. No document at all is an empty list.
+///
+/// # Errors
+/// The first thing that is wrong with any of them.
+pub fn parse_strict_sequence(bytes: &[u8], max_bytes: usize) -> Result<Vec<Value>, JsonError> {
+    if bytes.len() > max_bytes {
+        return Err(JsonError::TooLarge { max: max_bytes });
     }
+    let (refusal, values) = (Cell::new(None), Cell::new(0));
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let mut documents = Vec::new();
+    // There is an end, or else another document.
+    while reader.end().is_err() {
+        let strict = Strict { depth: 0, refusal: &refusal, values: &values };
+        documents.push(strict.deserialize(&mut reader).map_err(|error| why(&refusal, &error))?);
+    }
+    Ok(documents)
+}
+
+fn why(refusal: &Cell<Option<JsonError>>, error: &serde_json::Error) -> JsonError {
+    refusal.take().unwrap_or_else(|| JsonError::Syntax {
+        line: error.line(),
+        column: error.column(),
+        message: explain(error),
+    })
 }
 
 /// serde_json ends its messages with the place, which has fields of its own here.
@@ -53,6 +76,12 @@ pub enum JsonError {
         /// The bound, in levels.
         max: usize,
     },
+    /// More values than are kept.
+    #[error("the document has more than {max} values")]
+    TooMany {
+        /// The bound, in values.
+        max: usize,
+    },
     /// A key twice in one object.
     #[error("the key `{key}` is given twice in one object")]
     DuplicateKey {
@@ -76,6 +105,7 @@ pub enum JsonError {
 struct Strict<'a> {
     depth: usize,
     refusal: &'a Cell<Option<JsonError>>,
+    values: &'a Cell<usize>,
 }
 
 impl Strict<'_> {
@@ -97,6 +127,11 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let values = self.values.get() + 1;
+        self.values.set(values);
+        if values > limits::JSON_VALUES {
+            return Err(self.refuse(JsonError::TooMany { max: limits::JSON_VALUES }));
+        }
         deserializer.deserialize_any(self)
     }
 }

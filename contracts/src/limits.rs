@@ -21,10 +21,32 @@ pub const STATEMENT_SUBJECTS: usize = 1024;
 pub const STATEMENT_MATERIALS: usize = 256;
 /// Nesting of any JSON or YAML document from outside.
 pub const DOCUMENT_DEPTH: usize = 100;
+/// Values of one JSON document: what it takes in memory goes by them, not by its bytes.
+pub const JSON_VALUES: usize = 2_000_000;
 /// Scalars, keys and containers of one YAML document.
 pub const YAML_NODES: usize = 100_000;
+/// A material in YAML, as bytes: its reader is slower than that of JSON.
+pub const MATERIAL_YAML_BYTES: usize = 8 * 1024 * 1024;
+/// Scalars, keys and containers of one material in YAML.
+pub const MATERIAL_YAML_NODES: usize = 500_000;
 /// Elements and attributes of one XML document.
 pub const XML_NODES: usize = 500_000;
+/// Fields of one material that is lines of text or a table.
+pub const TEXT_FIELDS: usize = 1_000_000;
+/// Columns of one table.
+pub const TABLE_COLUMNS: usize = 256;
+/// What is in one archive, folders included. An archive inside an archive is not opened.
+pub const ARCHIVE_ENTRIES: usize = 20_000;
+/// What is in one archive, unpacked, together.
+pub const ARCHIVE_BYTES: usize = 64 * 1024 * 1024;
+/// The name of what is in an archive.
+pub const ARCHIVE_NAME_BYTES: usize = 4096;
+/// Tokens of one GraphQL schema.
+pub const GRAPHQL_TOKENS: usize = 1_000_000;
+/// The JSON that a material becomes for policies, when it is not JSON itself.
+pub const PROJECTION_BYTES: usize = 64 * 1024 * 1024;
+/// One annotation that is read out of a material; what is longer is cut.
+pub const ANNOTATION_BYTES: usize = 4096;
 /// Attributes of one XML element (each is compared with those before it).
 pub const XML_ATTRIBUTES: usize = 128;
 /// Items of one list in a contract or policy (a statement cannot carry more materials either).

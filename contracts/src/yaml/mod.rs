@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 pub(crate) use fields::{Fields, Issues, is_dns_label, nearest};
 pub use read::parse;
-pub(crate) use read::parse_into;
+pub(crate) use read::{check, parse_bounded, parse_into};
 
 use crate::Origin;
 

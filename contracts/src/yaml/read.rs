@@ -23,13 +23,57 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Node, Diagnostics> {
     }
 }
 
+/// Likewise, with other bounds on the document's bytes and values.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_bounded(bytes: &[u8], max_bytes: usize, max_nodes: usize) -> Result<Node, Diagnostics> {
+    let mut issues = Issues::new("");
+    let node = parse_within(bytes, max_bytes, max_nodes, &mut issues);
+    match (node, issues.finish()) {
+        (Some(node), Ok(_)) => Ok(node),
+        (_, Err(diagnostics)) => Err(diagnostics),
+        (None, Ok(warnings)) => Err(Diagnostics(warnings)),
+    }
+}
+
+/// Whether a document is well-formed YAML of one or no value, anchors and tags included, within the bounds of [`parse`].
+/// Nothing is kept of it, and nothing expanded.
+///
+/// # Errors
+/// The line and reason of what is not.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), (usize, String)> {
+    let text = std::str::from_utf8(bytes).map_err(|_| (1, "the document is not UTF-8 text".to_owned()))?;
+    if bytes.len() > limits::REVISION_FILE_BYTES {
+        return Err((1, format!("the document has more than {} bytes", limits::REVISION_FILE_BYTES)));
+    }
+    let mut parser = Parser::new_from_str(text);
+    let (mut depth, mut nodes) = (0_usize, 0_usize);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = event.map_err(|error| (error.marker().line(), error.info().to_owned()))?;
+        nodes += 1;
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limits::DOCUMENT_DEPTH || nodes > limits::YAML_NODES {
+            return Err((span.start.line(), "the document is too deep or has too many values".to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Reads a document and adds what is wrong with it to the issues; `None` (always with an error) when nothing can be
 /// read of it. A node comes with errors when, say, a key appears twice: then the first one counts.
 pub(crate) fn parse_into(bytes: &[u8], issues: &mut Issues) -> Option<Node> {
+    parse_within(bytes, limits::REVISION_FILE_BYTES, limits::YAML_NODES, issues)
+}
+
+fn parse_within(bytes: &[u8], max_bytes: usize, max_nodes: usize, issues: &mut Issues) -> Option<Node> {
     const START: Place = Place { line: 1, column: 1 };
-    if bytes.len() > limits::REVISION_FILE_BYTES {
-        let message =
-            format!("the document has {} bytes; at most {} are read", bytes.len(), limits::REVISION_FILE_BYTES);
+    if bytes.len() > max_bytes {
+        let message = format!("the document has {} bytes; at most {max_bytes} are read", bytes.len());
         issues.error(Code::DocumentTooLarge, START, message);
         return None;
     }
@@ -43,7 +87,7 @@ pub(crate) fn parse_into(bytes: &[u8], issues: &mut Issues) -> Option<Node> {
             return None;
         }
     };
-    match Builder::new(text, issues).run() {
+    match Builder::new(text, max_nodes, issues).run() {
         Ok(node) => Some(node),
         Err((code, place, message)) => {
             issues.error(code, place, message);
@@ -72,11 +116,12 @@ struct Builder<'t, 'i> {
     open: Vec<Open>,
     root: Option<Node>,
     nodes: usize,
+    max_nodes: usize,
 }
 
 impl<'t, 'i> Builder<'t, 'i> {
-    fn new(text: &'t str, issues: &'i mut Issues) -> Self {
-        Self { text, issues, open: Vec::new(), root: None, nodes: 0 }
+    fn new(text: &'t str, max_nodes: usize, issues: &'i mut Issues) -> Self {
+        Self { text, issues, open: Vec::new(), root: None, nodes: 0, max_nodes }
     }
 
     fn run(mut self) -> Result<Node, Fatal> {
@@ -155,8 +200,8 @@ impl<'t, 'i> Builder<'t, 'i> {
 
     fn add(&mut self, node: Node) -> Result<(), Fatal> {
         self.nodes += 1;
-        if self.nodes > limits::YAML_NODES {
-            let message = format!("the document has more than {} values", limits::YAML_NODES);
+        if self.nodes > self.max_nodes {
+            let message = format!("the document has more than {} values", self.max_nodes);
             return Err((Code::DocumentTooLarge, node.place, message));
         }
         let Some(open) = self.open.last_mut() else {
