@@ -50,7 +50,7 @@ pub(crate) async fn fetch(
     let mut left = limits::MATERIALS_BYTES;
     for material in &run.materials {
         let elsewhere = contract.material(&material.name).is_some_and(|clause| clause.skip_upload);
-        let one = if elsewhere || material.kind == MaterialType::ContainerImage {
+        let one = if elsewhere || material.image.is_some() {
             Fetched::Reference
         } else if material.inline.is_some() {
             Fetched::Inline

@@ -203,9 +203,14 @@ impl MaterialEvidence {
             let message = format!("material `{name}` is larger than {MATERIAL_DOCUMENT_BYTES} bytes");
             return Err(refuse(Code::DocumentTooLarge, message));
         }
-        let projected = materials::project(declared.kind, bytes)
-            .map_err(|error| refuse(error.code, format!("material `{name}`: {}", error.message)))?;
-        let document = match projected {
+        let reading = materials::read(declared.kind, bytes).map_err(|error| {
+            let finding = refuse(error.code, format!("material `{name}`: {}", error.message));
+            match error.mend {
+                Some(mend) => finding.mend(mend),
+                None => finding,
+            }
+        })?;
+        let document = match reading.projection {
             Projection::Opaque => None,
             Projection::Json(json) => Some(
                 Document::from_json(&json)
@@ -213,29 +218,34 @@ impl MaterialEvidence {
             ),
         };
         let content = (declared.kind == MaterialType::String).then_some(bytes);
-        Ok(Self::new(declared, true, document, content))
+        // What the bytes say of themselves was read just now: what the build says that they say does not count.
+        let mut annotations = declared.annotations.clone();
+        annotations.retain(|key, _| !materials::is_derived(key));
+        annotations.extend(reading.annotations);
+        Ok(Self::new(declared, &annotations, true, document, content))
     }
 
     /// A material whose bytes no rule needs: an image, or one that the contract lets stay where it is. That its bytes
     /// need not be here is for the caller to know; what the attestation says of it counts for nothing.
     #[must_use]
     pub fn reference(declared: &DeclaredMaterial) -> Self {
-        Self::new(declared, true, None, None)
+        Self::new(declared, &declared.annotations, true, None, None)
     }
 
     /// A material whose bytes were never uploaded, or were lost. Its rules fail.
     #[must_use]
     pub fn absent(declared: &DeclaredMaterial) -> Self {
-        Self::new(declared, false, None, None)
+        Self::new(declared, &declared.annotations, false, None, None)
     }
 
     fn new(
         declared: &DeclaredMaterial,
+        annotations: &BTreeMap<String, String>,
         present: bool,
         document: Option<Arc<Document>>,
         content: Option<&[u8]>,
     ) -> Self {
-        let annotations = declared.annotations.iter().map(|(key, value)| {
+        let annotations = annotations.iter().map(|(key, value)| {
             let flag = FLAGS.contains(&key.as_str()).then(|| value.parse::<bool>().ok()).flatten();
             (text(key), flag.map_or_else(|| text(value), Value::Bool))
         });

@@ -8,6 +8,7 @@
 //! `contracts/tests/` may). A minter that cannot mint panics: the test is broken then, and says so.
 #![expect(clippy::expect_used, reason = "a minter that cannot mint ends the test that asked for it")]
 
+pub mod archive;
 mod attestation;
 mod authority;
 mod documents;

@@ -70,15 +70,7 @@ fn read_kind(material: &Fields<'_>, issues: &mut Issues) -> Option<MaterialType>
     let text = material.need_text("type", issues)?;
     let place = material.place_of("type");
     match text.value.parse::<MaterialType>() {
-        Ok(kind) if kind.supported() => Some(kind),
-        Ok(kind) => {
-            let supported: Vec<_> =
-                MaterialType::ALL.iter().filter(|kind| kind.supported()).map(|kind| kind.as_str()).collect();
-            let message = format!("materials of type `{kind}` are not supported yet");
-            let mend = format!("use one of {}", supported.join(", "));
-            issues.error_with(Code::DocumentUnsupported, place, message, mend);
-            None
-        }
+        Ok(kind) => Some(kind),
         Err(error) => {
             issues.error(Code::DocumentInvalidValue, place, error.to_string());
             None

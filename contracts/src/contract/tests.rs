@@ -180,7 +180,6 @@ spec:
     12:26 document-invalid-value `SBOM_CYCLONEDX` is not a material type: did you mean `SBOM_CYCLONEDX_JSON`?; -
     12:52 document-invalid-value `optional` is `true` or `false`, not `yes`; write true or false without quotes
     13:14 document-duplicate material `sbom` appears twice, first on line 12; -
-    14:25 document-unsupported materials of type `OPENVEX` are not supported yet; use one of STRING, CONTAINER_IMAGE, ARTIFACT, SBOM_CYCLONEDX_JSON, SBOM_SPDX_JSON, JUNIT_XML, SARIF, EVIDENCE
     15:7 document-missing-key a material needs `name`; -
     15:28 document-unsupported material groups (`group`) are not supported; leave it out, and set `optional: true` on the materials that may be missing
     16:14 document-invalid-value `Up_Per` is not a name; use lower-case letters, digits and hyphens, with a letter or digit at both ends

@@ -6,8 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    CraftError, CraftedRun, DeclaredMaterial, IMAGE_TAG, ImageName, MATERIAL_INLINE, MATERIAL_NAME, MATERIAL_STORED,
-    MATERIAL_TYPE, PREDICATE_TYPE,
+    CraftError, CraftedRun, DeclaredMaterial, IMAGE_IS_LATEST, IMAGE_TAG, ImageName, MATERIAL_INLINE, MATERIAL_NAME,
+    MATERIAL_STORED, MATERIAL_TYPE, PREDICATE_TYPE,
 };
 use crate::{Digest, MaterialType, digest::shorten, limits, runners, statement::Statement};
 
@@ -133,8 +133,12 @@ fn material(
     .ok_or_else(|| CraftError::Digest { name: shorten(&name) })?;
 
     let called = descriptor.get("name").and_then(Value::as_str).filter(|called| !called.is_empty());
+    // A chart is in a registry when it is annotated as what is there; else it is a file.
+    let in_registry = kind == MaterialType::HelmChart && annotations.contains_key(IMAGE_IS_LATEST);
     let image = match kind {
-        MaterialType::ContainerImage => {
+        MaterialType::ContainerImage | MaterialType::HelmChart
+            if in_registry || kind == MaterialType::ContainerImage =>
+        {
             let repository = called.and_then(|called| called.parse().ok());
             let repository = repository.ok_or_else(|| CraftError::Image { name: shorten(&name) })?;
             Some(ImageName { repository, tag: text(IMAGE_TAG).and_then(|tag| tag.parse().ok()) })

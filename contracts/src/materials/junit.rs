@@ -1,51 +1,45 @@
-//! JUnit XML: read with bounds, without entities of its own, into the suites that policies know.
+//! JUnit XML, alone or several in an archive, as the suites that policies know.
 
 use std::collections::BTreeMap;
 
-use quick_xml::{
-    Reader, XmlVersion,
-    escape::resolve_xml_entity,
-    events::{BytesStart, Event},
-};
 use serde::Serialize;
 
-use super::MaterialError;
-use crate::limits;
+use super::{
+    Json, MaterialError, archive,
+    xml::{self, Budget, Node},
+};
+use crate::digest::shorten;
 
-/// The suites found anywhere in the document. Attributes that count tests are ignored: totals are counted.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Suite>, MaterialError> {
-    let mut suites = Vec::new();
-    find_suites(parse(bytes)?, &mut suites);
+/// The suites of a report, or of every `.xml` in a ZIP or tar of reports, by the names of the files. Attributes that
+/// count tests are ignored: totals are counted.
+pub(super) fn read(bytes: &[u8]) -> Result<Json, MaterialError> {
+    super::to_json(&suites(bytes)?)
+}
+
+fn suites(bytes: &[u8]) -> Result<Vec<Suite>, MaterialError> {
+    let (mut suites, mut budget) = (Vec::new(), Budget::default());
+    if archive::format(bytes).is_none() {
+        find_suites(xml::tree(bytes, &mut budget)?.into_iter().collect(), &mut suites);
+        if suites.is_empty() {
+            return Err(MaterialError::malformed("it has no `testsuite`, so it is not a JUnit report"));
+        }
+        return Ok(suites);
+    }
+    let unpacked = archive::unpack(bytes, &|name| name.ends_with(".xml"))?;
+    for (name, content) in unpacked.files {
+        let tree = xml::tree(&content, &mut budget);
+        let root = tree.map_err(|error| error.about(&format!("`{}` in the archive", shorten(&name))))?;
+        find_suites(root.into_iter().collect(), &mut suites);
+    }
     if suites.is_empty() {
-        return Err(MaterialError::malformed("it has no `testsuite`, so it is not a JUnit report"));
+        return Err(MaterialError::malformed("no `.xml` in the archive has a `testsuite`, so none is a JUnit report"));
     }
     Ok(suites)
 }
 
-/// Whether the root element is one that JUnit reports have.
-pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    const LOOKED_AT: usize = 64 * 1024;
-    let head = bytes.get(..LOOKED_AT).unwrap_or(bytes);
-    let head = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        Err(error) => head.get(..error.valid_up_to()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default(),
-    };
-    let mut reader = Reader::from_str(head.trim_start_matches('\u{feff}'));
-    loop {
-        match reader.read_event() {
-            Ok(Event::Start(start) | Event::Empty(start)) => {
-                return matches!(start.local_name().as_ref(), "testsuites" | "testsuite");
-            }
-            Ok(Event::Text(text)) if !text.trim().is_empty() => return false,
-            Ok(Event::Decl(_) | Event::Comment(_) | Event::PI(_) | Event::Text(_)) => {}
-            _ => return false,
-        }
-    }
-}
-
 /// One suite of tests.
 #[derive(Debug, Serialize)]
-pub(super) struct Suite {
+struct Suite {
     name: String,
     package: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -219,94 +213,6 @@ fn nanoseconds(text: &str) -> i64 {
     microseconds.saturating_mul(1000)
 }
 
-/// An element with what is in it. Its text is without that of the elements inside.
-#[derive(Default)]
-struct Node {
-    name: String,
-    attributes: BTreeMap<String, String>,
-    text: String,
-    nodes: Vec<Node>,
-}
-
-impl Node {
-    fn take(&mut self, attribute: &str) -> String {
-        self.attributes.remove(attribute).unwrap_or_default()
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Vec<Node>, MaterialError> {
-    let malformed =
-        |error: &dyn std::fmt::Display| MaterialError::malformed(format!("it is not well-formed XML: {error}"));
-    let text = std::str::from_utf8(bytes).map_err(|_| malformed(&"only UTF-8 is read"))?;
-    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}'));
-    // The first holds the document itself.
-    let mut open = vec![Node::default()];
-    let mut elements: usize = 0;
-    loop {
-        let event = reader.read_event().map_err(|error| malformed(&error))?;
-        let closed = match event {
-            Event::Start(start) => {
-                open.push(node(&start, &mut elements)?);
-                if open.len() > limits::DOCUMENT_DEPTH {
-                    return Err(malformed(&format!("elements nest deeper than {}", limits::DOCUMENT_DEPTH)));
-                }
-                None
-            }
-            Event::Empty(start) => Some(node(&start, &mut elements)?),
-            Event::End(_) => open.pop(),
-            Event::Text(text) => append(&mut open, &text.xml10_content()),
-            Event::CData(text) => append(&mut open, &text.xml10_content()),
-            Event::GeneralRef(reference) => {
-                let character = reference.resolve_char_ref().map_err(|error| malformed(&error))?;
-                match (character, resolve_xml_entity(&reference)) {
-                    (Some(character), _) => append(&mut open, character.encode_utf8(&mut [0; 4])),
-                    (None, Some(text)) => append(&mut open, text),
-                    (None, None) => return Err(malformed(&"it uses an entity that XML does not predefine")),
-                }
-            }
-            Event::DocType(_) => return Err(malformed(&"a document type declaration is not read")),
-            Event::Comment(_) | Event::Decl(_) | Event::PI(_) => None,
-            Event::Eof => break,
-        };
-        if let (Some(closed), Some(parent)) = (closed, open.last_mut()) {
-            parent.nodes.push(closed);
-        }
-    }
-    match (open.pop(), open.is_empty()) {
-        (Some(document), true) => Ok(document.nodes),
-        _ => Err(malformed(&"it ends before its elements do")),
-    }
-}
-
-/// Adds to the text of the innermost open element; closes none.
-fn append(open: &mut [Node], text: &str) -> Option<Node> {
-    if let Some(innermost) = open.last_mut() {
-        innermost.text.push_str(text);
-    }
-    None
-}
-
-fn node(start: &BytesStart<'_>, elements: &mut usize) -> Result<Node, MaterialError> {
-    let malformed =
-        |error: &dyn std::fmt::Display| MaterialError::malformed(format!("it is not well-formed XML: {error}"));
-    let mut node = Node { name: start.local_name().as_ref().to_owned(), ..Node::default() };
-    *elements += 1;
-    for attribute in start.attributes() {
-        let attribute = attribute.map_err(|error| malformed(&error))?;
-        let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| malformed(&error))?;
-        node.attributes.insert(attribute.key.local_name().as_ref().to_owned(), value.into_owned());
-        *elements += 1;
-        // Each attribute is compared with those before it.
-        if node.attributes.len() > limits::XML_ATTRIBUTES {
-            return Err(malformed(&format!("an element has more than {} attributes", limits::XML_ATTRIBUTES)));
-        }
-    }
-    if *elements > limits::XML_NODES {
-        return Err(malformed(&format!("it has more than {} elements and attributes", limits::XML_NODES)));
-    }
-    Ok(node)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,9 +226,9 @@ mod tests {
             <testsuite name="inner"><testcase name="d"><failure message="1 &lt; 2" type="T">at <![CDATA[<x>]]></failure>
             </testcase></testsuite>
             <system-out>hi &#65;&amp;</system-out></testsuite></testsuites>"#;
-        let suites = serde_json::to_value(read(report.as_bytes()).unwrap()).unwrap();
+        let found = serde_json::to_value(suites(report.as_bytes()).unwrap()).unwrap();
         assert_eq!(
-            suites,
+            found,
             serde_json::json!([{
                 "name": "outer", "package": "", "properties": {"os": "linux"},
                 "tests": [
@@ -346,7 +252,7 @@ mod tests {
     #[test]
     fn a_later_mark_never_makes_a_failed_test_look_better() {
         let report = "<testsuite><testcase><error/><failure/><skipped/></testcase></testsuite>";
-        let suites = read(report.as_bytes()).unwrap();
+        let suites = suites(report.as_bytes()).unwrap();
         assert_eq!((suites[0].totals.error, suites[0].totals.skipped), (1, 0));
     }
 
@@ -367,8 +273,8 @@ mod tests {
             &deep,
             &wide,
         ] {
-            assert!(read(bad.as_bytes()).is_err(), "{bad:.60}");
+            assert!(suites(bad.as_bytes()).is_err(), "{bad:.60}");
         }
-        assert!(read(b"<testsuite name='\xff'/>").is_err());
+        assert!(suites(b"<testsuite name='\xff'/>").is_err());
     }
 }

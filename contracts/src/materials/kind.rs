@@ -8,9 +8,7 @@ use crate::digest::shorten;
 
 macro_rules! material_types {
     ($($name:ident = $text:literal,)+) => {
-        /// What a material is. The list is Chainloop's; all its names are known, so that a contract which uses
-        /// one that is not evaluated yet is told so, instead of being called a typing mistake. See
-        /// [`MaterialType::supported`].
+        /// What a material is. The list is Chainloop's, so that its contracts can be read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum MaterialType {
             $(#[doc = concat!("`", $text, "`")] $name,)+
@@ -75,28 +73,11 @@ material_types! {
 }
 
 impl MaterialType {
-    /// Whether this version validates and evaluates the type. A contract that asks for another one does not
-    /// compile.
-    #[must_use]
-    pub const fn supported(self) -> bool {
-        matches!(
-            self,
-            Self::String
-                | Self::Artifact
-                | Self::ContainerImage
-                | Self::SbomCyclonedxJson
-                | Self::SbomSpdxJson
-                | Self::Sarif
-                | Self::JunitXml
-                | Self::Evidence
-        )
-    }
-
-    /// Whether policies read the material's bytes as a document. The others are judged by digest, name and
-    /// annotations alone.
+    /// Whether the material's bytes are read. The others are judged by digest, name and annotations alone, and may be of
+    /// any size.
     #[must_use]
     pub const fn has_document(self) -> bool {
-        self.supported() && !matches!(self, Self::ContainerImage | Self::Artifact)
+        !matches!(self, Self::ContainerImage | Self::Artifact)
     }
 }
 

@@ -1,213 +1,102 @@
 //! Materials: the pieces of evidence that a contract asks for. This module tells the types apart, checks that
-//! bytes are what their type says, and projects them to the JSON that policies read.
+//! bytes are what their type says, and reads them as the JSON that policies see. [`table`](self) has a row for each type.
 //!
 //! It must not judge what a document says (that is for policies), and reads no more than its bounds.
 
+mod archive;
+mod chainloop;
+mod coverage;
+mod csaf;
+mod cyclonedx;
 mod documents;
+mod dranzer;
+mod graphql;
+mod helm;
 mod junit;
 mod kind;
-mod summary;
+mod look;
+mod radamsa;
+mod reading;
+mod sarif;
+mod scans;
+mod shape;
+mod signed;
+mod spdx;
+mod specs;
+mod sysinternals;
+mod table;
+mod tabular;
+mod vex;
+mod xml;
 
 pub use kind::{MaterialType, UnknownMaterialType};
-pub use summary::describe;
+pub use look::Recognised;
+pub use reading::{MaterialError, Projection, Reading};
+pub use table::{describe_table, is_derived};
 
 pub(crate) use kind::nearest;
+use reading::{Annotations, Json, to_json};
 
-use crate::{Code, Finding, limits};
+use crate::Code;
 
-/// Why bytes are not a material of their type.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct MaterialError {
-    /// The finding's code.
-    pub code: Code,
-    /// What is wrong, for a person.
-    pub message: String,
-}
-
-impl MaterialError {
-    fn malformed(message: impl Into<String>) -> Self {
-        Self { code: Code::MaterialMalformed, message: message.into() }
-    }
-
-    /// The finding that says so.
-    #[must_use]
-    pub fn finding(&self) -> Finding {
-        Finding::error(self.code, self.message.clone())
-    }
-}
-
-/// What policies read of a material.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Projection {
-    /// A well-formed JSON text without duplicate keys, within [`limits::DOCUMENT_DEPTH`].
-    Json(Vec<u8>),
-    /// The bytes are not read: only the digest, the name and the annotations say something.
-    Opaque,
+/// Reads the bytes as what the type says: what policies see of them, and what they say of themselves.
+///
+/// SBOMs and other JSON documents are held to the fields that their format requires in the version that they declare,
+/// to its enumerations, and to the kind of value of each field that policies read; not to every rule of the published
+/// schemas, which widespread tools break (`npm sbom` does).
+///
+/// # Errors
+/// When they are not what the type says, or are empty, too large, or of a version that is not known.
+pub fn read(kind: MaterialType, bytes: &[u8]) -> Result<Reading<'_>, MaterialError> {
+    let row = table::of(kind);
+    check_size(kind, &row, bytes)?;
+    (row.read)(bytes).map_err(|error| name_what_it_is(kind, bytes, error))
 }
 
 /// Checks that the bytes are what the type says.
 ///
-/// CycloneDX and SPDX documents are held to what tells them apart and to the shape of the parts that policies
-/// walk, not to the whole published schema: widespread tools write documents that break it (`npm sbom` does).
-///
 /// # Errors
-/// When they are not, or are empty, too large, or of a type that this version does not evaluate.
+/// As [`read`].
 pub fn validate(kind: MaterialType, bytes: &[u8]) -> Result<(), MaterialError> {
-    check_size(kind, bytes)?;
-    match kind {
-        MaterialType::SbomCyclonedxJson => documents::cyclonedx(bytes),
-        MaterialType::SbomSpdxJson => documents::spdx(bytes),
-        MaterialType::Sarif => documents::sarif(bytes),
-        MaterialType::JunitXml => junit::read(bytes).map(drop),
-        MaterialType::String => text(bytes).map(drop),
-        MaterialType::Evidence => documents::evidence(bytes).map(drop),
-        MaterialType::Artifact | MaterialType::ContainerImage => Ok(()),
-        _ => Err(unsupported(kind)),
-    }
-    .map_err(|error| name_what_it_is(kind, bytes, error))
+    read(kind, bytes).map(drop)
 }
 
-/// Projects the bytes to what policies read, and validates them on the way.
-///
-/// JSON documents are themselves. JUnit XML becomes the array of suites that policies written for Chainloop
-/// know: `{name, package, properties, tests: [{name, classname, duration, status, error, …}], suites, totals}`
-/// with durations in nanoseconds. A `STRING` becomes a JSON string. `EVIDENCE` is JSON when it is written in
-/// JSON, else opaque, like artifacts and images.
+/// What policies see of the bytes, validated on the way.
 ///
 /// # Errors
-/// As [`validate`].
-pub fn project(kind: MaterialType, bytes: &[u8]) -> Result<Projection, MaterialError> {
-    check_size(kind, bytes)?;
-    let encode = |value: Result<Vec<u8>, serde_json::Error>| {
-        value.map(Projection::Json).map_err(|e| MaterialError::malformed(format!("it does not fit into JSON: {e}")))
-    };
-    match kind {
-        MaterialType::JunitXml => junit::read(bytes)
-            .map_err(|error| name_what_it_is(kind, bytes, error))
-            .and_then(|suites| encode(serde_json::to_vec(&suites))),
-        MaterialType::String => text(bytes).and_then(|text| encode(serde_json::to_vec(text))),
-        MaterialType::Evidence => documents::evidence(bytes)
-            .map(|json| if json { Projection::Json(bytes.to_vec()) } else { Projection::Opaque }),
-        _ => {
-            validate(kind, bytes)?;
-            Ok(if kind.has_document() { Projection::Json(bytes.to_vec()) } else { Projection::Opaque })
-        }
-    }
+/// As [`read`].
+pub fn project(kind: MaterialType, bytes: &[u8]) -> Result<Projection<'_>, MaterialError> {
+    read(kind, bytes).map(|reading| reading.projection)
 }
 
-/// The type that a file's bytes speak for themselves, whatever it is called: a CycloneDX or SPDX document in
-/// JSON, SARIF, or JUnit XML. `None` for all else.
+/// The types that a file's bytes speak for by themselves; what the file is called settles nothing.
 #[must_use]
-pub fn recognise(bytes: &[u8], filename: &str) -> Option<MaterialType> {
-    // Names settle nothing, they only say what to look for first.
-    let xml_first = filename.to_ascii_lowercase().ends_with(".xml");
-    let xml = || junit::looks_like(bytes).then_some(MaterialType::JunitXml);
-    if xml_first { xml().or_else(|| documents::recognise(bytes)) } else { documents::recognise(bytes).or_else(xml) }
+pub fn recognise(bytes: &[u8]) -> Recognised {
+    look::recognise(bytes)
 }
 
-fn check_size(kind: MaterialType, bytes: &[u8]) -> Result<(), MaterialError> {
-    if bytes.is_empty() && kind != MaterialType::ContainerImage {
+fn check_size(kind: MaterialType, row: &table::Row, bytes: &[u8]) -> Result<(), MaterialError> {
+    if bytes.is_empty() && !row.may_be_empty {
         return Err(MaterialError::malformed("it is empty"));
     }
-    let max = match kind {
-        MaterialType::String => limits::INLINE_MATERIAL_BYTES,
-        _ if kind.has_document() => limits::MATERIAL_DOCUMENT_BYTES,
-        _ => return Ok(()),
-    };
-    if bytes.len() > max {
-        let message = format!("it has {} bytes, and a `{kind}` may have {max}", bytes.len());
-        return Err(MaterialError { code: Code::DocumentTooLarge, message });
+    if bytes.len() > row.most_bytes {
+        let message = format!("it has {} bytes, and a `{kind}` may have {}", bytes.len(), row.most_bytes);
+        return Err(MaterialError::too_large(message));
     }
     Ok(())
 }
 
-fn text(bytes: &[u8]) -> Result<&str, MaterialError> {
-    std::str::from_utf8(bytes).map_err(|_| MaterialError::malformed("a `STRING` is text in UTF-8, and this is not"))
-}
-
-fn unsupported(kind: MaterialType) -> MaterialError {
-    let message = format!("materials of type `{kind}` are not evaluated by this version");
-    MaterialError { code: Code::DocumentUnsupported, message }
-}
-
 /// When the bytes are another type's, that is the more useful answer.
 fn name_what_it_is(kind: MaterialType, bytes: &[u8], error: MaterialError) -> MaterialError {
-    match recognise(bytes, "") {
-        Some(other) if other != kind && error.code == Code::MaterialMalformed => MaterialError {
-            code: Code::MaterialType,
-            message: format!("it is of type `{other}`, and `{kind}` is asked for"),
-        },
+    if error.code != Code::MaterialMalformed {
+        return error;
+    }
+    match look::recognise(bytes).kinds.as_slice() {
+        [other] if *other != kind => {
+            let message = format!("it is of type `{other}`, and `{kind}` is asked for");
+            MaterialError { code: Code::MaterialType, message, mend: None }
+                .mend("name the right file, or ask for the other type in the contract")
+        }
         _ => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CYCLONEDX: &str = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}"#;
-    const SPDX: &str = r#"{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"x",
-        "creationInfo":{"created":"2026-11-22T19:21:10.168Z","creators":["Tool: npm/cli-11"]}}"#;
-    const SARIF: &str = r#"{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"semgrep"}},"results":[]}]}"#;
-    const JUNIT: &str = r#"<testsuite name="s"><testcase name="t"/></testsuite>"#;
-
-    #[test]
-    fn each_type_takes_its_own_and_names_what_another_is() {
-        let samples = [
-            (MaterialType::SbomCyclonedxJson, CYCLONEDX),
-            (MaterialType::SbomSpdxJson, SPDX),
-            (MaterialType::Sarif, SARIF),
-            (MaterialType::JunitXml, JUNIT),
-        ];
-        for (kind, _) in samples {
-            for (other, bytes) in samples {
-                assert_eq!(recognise(bytes.as_bytes(), "any.xml"), Some(other));
-                let code = validate(kind, bytes.as_bytes()).map_err(|e| e.code);
-                assert_eq!(code, if kind == other { Ok(()) } else { Err(Code::MaterialType) }, "{kind} {other}");
-                assert_eq!(project(kind, bytes.as_bytes()).map_err(|e| e.code).is_ok(), kind == other);
-            }
-        }
-    }
-
-    #[test]
-    fn refuses_what_is_not_what_it_says() {
-        use MaterialType as M;
-        let cases: &[(M, &str)] = &[
-            (M::SbomCyclonedxJson, r#"{"bomFormat":"CycloneDX","specVersion":"2.0","version":1}"#),
-            (M::SbomCyclonedxJson, r#"{"bomFormat":"CycloneDX","specVersion":"1.6","version":0}"#),
-            (M::SbomCyclonedxJson, r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":{}}"#),
-            (M::SbomCyclonedxJson, r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[],"components":[1]}"#),
-            (M::SbomSpdxJson, r#"{"spdxVersion":"SPDX-3.0","SPDXID":"SPDXRef-DOCUMENT","name":"x"}"#),
-            (
-                M::SbomSpdxJson,
-                r#"{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"x",
-                "creationInfo":{"created":"yesterday","creators":["Tool: x"]}}"#,
-            ),
-            (M::Sarif, r#"{"version":"2.0.0","runs":[]}"#),
-            (M::Sarif, r#"{"version":"2.1.0","runs":[{"results":[]}]}"#),
-            (M::Sarif, r#"{"version":"2.1.0","runs":{}}"#),
-            (M::Evidence, r#"{"approved":false,"approved":true}"#),
-            (M::Evidence, ""),
-            (M::String, ""),
-            (M::Artifact, ""),
-        ];
-        for (kind, bytes) in cases {
-            let code = validate(*kind, bytes.as_bytes()).map_err(|e| e.code);
-            assert_eq!(code, Err(Code::MaterialMalformed), "{kind} {bytes}");
-            assert!(project(*kind, bytes.as_bytes()).is_err(), "{kind} {bytes}");
-        }
-        assert_eq!(validate(M::HelmChart, b"x").map_err(|e| e.code), Err(Code::DocumentUnsupported));
-        assert_eq!(validate(M::String, &[b'a'; 65_537]).map_err(|e| e.code), Err(Code::DocumentTooLarge));
-        assert_eq!(validate(M::String, &[0xff]).map_err(|e| e.code), Err(Code::MaterialMalformed));
-    }
-
-    #[test]
-    fn evidence_is_json_only_when_it_is_written_in_json() {
-        let json = br#"{"approver":"jo"}"#.to_vec();
-        assert_eq!(project(MaterialType::Evidence, &json), Ok(Projection::Json(json.clone())));
-        assert_eq!(project(MaterialType::Evidence, b"[draft] approved by jo"), Ok(Projection::Opaque));
-        assert_eq!(project(MaterialType::String, b"a\"b"), Ok(Projection::Json(br#""a\"b""#.to_vec())));
-        assert_eq!(project(MaterialType::Artifact, &json), Ok(Projection::Opaque));
     }
 }

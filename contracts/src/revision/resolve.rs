@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{ResolvedAttachment, ResolvedScript, ScriptInput, files::Gathered};
 use crate::{
-    Code, Finding,
+    Code, Finding, MaterialType,
     contract::{Contract, MaterialClause, PolicyAttachment, PolicySource},
     digest::shorten,
     policy::{PolicyDocument, PolicyScript, ScriptKind, ScriptSource},
@@ -61,7 +61,12 @@ fn material_inputs<'d>(
         Some(selector) => selector.matches(&material.name),
         None => typed,
     };
-    let of_type = |material: &MaterialClause, script: &PolicyScript| script.kind == ScriptKind::Material(material.kind);
+    // Another run's attestation can be a material too.
+    let of_type = |material: &MaterialClause, script: &PolicyScript| match script.kind {
+        ScriptKind::Material(kind) => kind == material.kind,
+        ScriptKind::Attestation => material.kind == MaterialType::Attestation,
+        ScriptKind::Any => false,
+    };
     let read: Vec<&MaterialClause> = contract
         .materials
         .iter()

@@ -47,7 +47,7 @@ pub fn run_case(
     trace: bool,
 ) -> CaseResult {
     let filename = case.filename.as_deref().or(filename);
-    let kind = match case.kind.map_or_else(|| policy.kind_of(bytes, filename.unwrap_or_default()), Ok) {
+    let kind = match case.kind.map_or_else(|| policy.kind_of(bytes), Ok) {
         Ok(kind) => kind,
         Err(why) => return CaseResult::failed(why),
     };

@@ -79,20 +79,25 @@ impl PolicyFiles {
     ///
     /// # Errors
     /// When it may be several or none, with what to do.
-    pub fn kind_of(&self, bytes: &[u8], filename: &str) -> Result<MaterialType, String> {
+    pub fn kind_of(&self, bytes: &[u8]) -> Result<MaterialType, String> {
         let kinds = self.kinds();
         if let [kind] = kinds[..] {
             return Ok(kind);
         }
-        let recognised = materials::recognise(bytes, filename);
-        let names = || kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match recognised {
-            Some(kind) if kinds.is_empty() || kinds.contains(&kind) => Ok(kind),
-            Some(kind) => Err(format!("the input is of type {kind}, and the policy reads {}", names())),
-            None if kinds.is_empty() => {
+        let recognised = materials::recognise(bytes);
+        let listed = |kinds: &[MaterialType]| kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let fitting: Vec<MaterialType> =
+            recognised.kinds.iter().copied().filter(|kind| kinds.is_empty() || kinds.contains(kind)).collect();
+        match (fitting.as_slice(), recognised.kinds.as_slice()) {
+            ([kind], _) => Ok(*kind),
+            ([], []) if kinds.is_empty() => {
                 Err("neither the policy nor the input says of what type it is: say its kind".to_owned())
             }
-            None => Err(format!("the policy reads {}: say the kind of this input", names())),
+            ([], []) => Err(format!("the policy reads {}: say the kind of this input", listed(&kinds))),
+            ([], others) => {
+                Err(format!("the input is of type {}, and the policy reads {}", listed(others), listed(&kinds)))
+            }
+            (several, _) => Err(format!("the input can be of type {}: say its kind", listed(several))),
         }
     }
 

@@ -81,25 +81,16 @@ fn choose(session: &Session, contract: &Contract, args: &args::AttestationAdd) -
             None => beyond(name, args),
         };
     }
-    let value = &args.value;
-    if Path::new(value).is_dir() && !(value.contains('/') && value.parse::<Reference>().is_ok()) {
-        bail!("`{value}` is a folder: name a file");
-    }
     let open = session.open_slots(contract);
-    let fitting = |kinds: &[MaterialType]| -> Vec<&MaterialClause> {
-        open.iter().copied().filter(|slot| kinds.contains(&slot.kind)).collect()
+    let looks = match args.kind {
+        Some(kind) => Looks::kind(kind),
+        None => look_at(&args.value, &open)?,
     };
-    let candidates = match (args.kind, recognise(&args.value)?) {
-        (Some(kind), _) => fitting(&[kind]),
-        (None, Recognised::Certainly(kind)) => fitting(&[kind]),
-        (None, Recognised::One(kinds)) => fitting(kinds),
-    };
+    let candidates: Vec<&MaterialClause> =
+        open.iter().copied().filter(|slot| looks.kinds.contains(&slot.kind)).collect();
     match candidates.as_slice() {
         [only] => Ok((*only).into()),
-        [] => {
-            let no_file = if Path::new(&args.value).is_file() { "" } else { ", which is no file," };
-            bail!("nothing that the contract still asks for fits `{}`{no_file}: {}", args.value, asked(&open))
-        }
+        [] => bail!("nothing that the contract still asks for fits `{}`, {looks}; {}", args.value, asked(&open)),
         several => {
             let names: Vec<&str> = several.iter().map(|slot| slot.name.as_str()).collect();
             bail!("`{}` fits several materials of the contract: say --name {}", args.value, names.join(" or --name "))
@@ -116,43 +107,102 @@ fn beyond(name: &str, args: &args::AttestationAdd) -> anyhow::Result<Slot> {
     if !well_formed {
         bail!("`{name}` is not a material's name: use lower-case letters, digits and hyphens");
     }
-    let kind = match (args.kind, recognise(&args.value)?) {
-        (Some(kind), _) | (None, Recognised::Certainly(kind)) => kind,
-        (None, Recognised::One(_)) => {
-            bail!("the contract does not know `{name}`: say with --kind what it is, or choose one of its materials")
+    let kind = match args.kind {
+        Some(kind) => kind,
+        None => {
+            let looks = look_at(&args.value, &[])?;
+            match looks.kinds.as_slice() {
+                [only] => *only,
+                _ => bail!(
+                    "the contract does not know `{name}`, and `{}` is {looks}: say with --kind what it is, or choose one \
+                     of the contract's materials with --name",
+                    args.value
+                ),
+            }
         }
     };
-    if !kind.supported() {
-        bail!("materials of type `{kind}` are not evaluated by this version");
-    }
     Ok(Slot { name: name.to_owned(), kind, output: false, skip_upload: false, annotations: BTreeMap::new() })
 }
 
-/// What a value can be.
-enum Recognised {
-    /// Its bytes say it.
-    Certainly(MaterialType),
-    /// One of these.
-    One(&'static [MaterialType]),
+/// What a value can be, and what it looks like.
+struct Looks {
+    kinds: Vec<MaterialType>,
+    form: &'static str,
+    /// Whether its bytes say it.
+    recognised: bool,
 }
 
-fn recognise(value: &str) -> anyhow::Result<Recognised> {
+impl Looks {
+    fn kind(kind: MaterialType) -> Self {
+        Self { kinds: vec![kind], form: "said to be", recognised: true }
+    }
+}
+
+impl std::fmt::Display for Looks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds: Vec<String> = self.kinds.iter().map(|kind| format!("`{kind}`")).collect();
+        match (self.recognised, kinds.as_slice()) {
+            (true, [kind]) => write!(f, "{} of type {kind}", self.form),
+            (true, kinds) => write!(f, "{} that can be of type {}", self.form, kinds.join(" or ")),
+            (false, kinds) => write!(
+                f,
+                "{} of no type that is recognised by its bytes: it can be recorded as {}",
+                self.form,
+                kinds.join(" or ")
+            ),
+        }
+    }
+}
+
+/// What a file can be is told by its bytes; what is no file is never taken for one, and a name that may be a mistyped
+/// path never for a text or an image.
+fn look_at(value: &str, open: &[&MaterialClause]) -> anyhow::Result<Looks> {
+    /// What any file may be.
+    const ANY_FILE: [MaterialType; 4] =
+        [MaterialType::Artifact, MaterialType::Evidence, MaterialType::RadamsaReport, MaterialType::RadamsaCrashes];
     let path = Path::new(value);
+    let image = |kind, form| Looks { kinds: vec![kind], form, recognised: true };
     if path.is_file() {
         let length = path.metadata().with_context(|| format!("`{value}` cannot be read"))?.len();
-        if length <= limits::MATERIAL_DOCUMENT_BYTES as u64 {
-            let bytes = files::read(path, limits::MATERIAL_DOCUMENT_BYTES)?;
-            if let Some(kind) = materials::recognise(&bytes, value) {
-                return Ok(Recognised::Certainly(kind));
-            }
+        if length > limits::MATERIAL_DOCUMENT_BYTES as u64 {
+            return Ok(Looks { kinds: vec![MaterialType::Artifact], form: "a large file", recognised: false });
         }
-        return Ok(Recognised::One(&[MaterialType::Artifact, MaterialType::Evidence]));
+        let found = materials::recognise(&files::read(path, limits::MATERIAL_DOCUMENT_BYTES)?);
+        if found.kinds.is_empty() {
+            return Ok(Looks { kinds: ANY_FILE.to_vec(), form: found.form, recognised: false });
+        }
+        return Ok(Looks { kinds: found.kinds, form: found.form, recognised: true });
     }
-    // A name without a slash is a text before it is an image of Docker's.
-    if value.contains('/') && value.parse::<Reference>().is_ok() {
-        return Ok(Recognised::One(&[MaterialType::ContainerImage]));
+    if value.starts_with(CHART_IN_REGISTRY) {
+        return Ok(image(MaterialType::HelmChart, "a chart in a registry"));
     }
-    Ok(Recognised::One(&[MaterialType::String]))
+    if names_an_image(value) {
+        return Ok(image(MaterialType::ContainerImage, "an image in a registry"));
+    }
+    if path.is_dir() {
+        bail!("`{value}` is a folder: name a file");
+    }
+    let texts: Vec<String> = open
+        .iter()
+        .filter(|slot| slot.kind == MaterialType::String)
+        .map(|slot| format!("--name {}", slot.name))
+        .collect();
+    let text = if texts.is_empty() { "--kind STRING".to_owned() } else { texts.join(" or ") };
+    bail!(
+        "there is no file `{value}`, and it is no image with a registry, a tag or a digest; if it is a text, say {text}; if \
+         it is an image, say --kind CONTAINER_IMAGE"
+    )
+}
+
+/// How a chart is written that is in a registry.
+const CHART_IN_REGISTRY: &str = "oci://";
+
+/// Whether what is written is an image and nothing else: it has a digest, or a path under a registry's host, or a path
+/// and a tag.
+fn names_an_image(value: &str) -> bool {
+    let Some((host, rest)) = value.split_once('/') else { return value.contains("@sha256:") };
+    let hosted = host == "localhost" || host.contains('.') && !host.starts_with('.') || host.contains(':');
+    (hosted || rest.contains(':') || rest.contains("@sha256:")) && value.parse::<Reference>().is_ok()
 }
 
 fn asked(open: &[&MaterialClause]) -> String {
@@ -178,7 +228,11 @@ async fn collect(slot: &Slot, args: &args::AttestationAdd) -> anyhow::Result<Col
     };
     let mut collected = match slot.kind {
         MaterialType::String => string(empty, &args.value)?,
-        MaterialType::ContainerImage => container_image(empty, args).await?,
+        MaterialType::ContainerImage => in_registry(empty, &args.value, args).await?,
+        MaterialType::HelmChart if args.value.starts_with(CHART_IN_REGISTRY) => {
+            let reference = args.value.strip_prefix(CHART_IN_REGISTRY).unwrap_or_default();
+            in_registry(empty, reference, args).await?
+        }
         _ => file(empty, Path::new(&args.value))?,
     };
     annotate(&mut collected.material.annotations, slot, &args.annotations)?;
@@ -196,8 +250,12 @@ fn string(material: CraftedMaterial, value: &str) -> anyhow::Result<Collected> {
     Ok(Collected { material, path: None })
 }
 
-async fn container_image(material: CraftedMaterial, args: &args::AttestationAdd) -> anyhow::Result<Collected> {
-    let resolved = image::resolve(&args.value, &args.registry, &variable).await?;
+async fn in_registry(
+    material: CraftedMaterial,
+    reference: &str,
+    args: &args::AttestationAdd,
+) -> anyhow::Result<Collected> {
+    let resolved = image::resolve(reference, &args.registry, &variable).await?;
     let image = ImageName { repository: resolved.reference.repository, tag: resolved.tag };
     Ok(Collected { material: CraftedMaterial { digest: resolved.digest, image: Some(image), ..material }, path: None })
 }
@@ -212,8 +270,8 @@ fn file(material: CraftedMaterial, path: &Path) -> anyhow::Result<Collected> {
     let refused = || format!("`{}` cannot be added as `{}`", path.display(), material.name);
     let (digest, size, described) = if kind.has_document() {
         let bytes = files::read(&absolute, limits::MATERIAL_DOCUMENT_BYTES)?;
-        materials::validate(kind, &bytes).with_context(refused)?;
-        (Digest::of(&bytes), bytes.len() as u64, materials::describe(kind, &bytes))
+        let reading = materials::read(kind, &bytes).with_context(refused)?;
+        (Digest::of(&bytes), bytes.len() as u64, reading.annotations)
     } else {
         let (digest, size) = files::digest(&absolute)?;
         if size == 0 {

@@ -60,7 +60,7 @@ fn input(args: &PolicyEval, policy: &PolicyFiles) -> anyhow::Result<Input> {
     let kind = match (args.kind, &args.attestation) {
         (_, Some(_)) => MaterialType::Attestation,
         (Some(kind), None) => kind,
-        (None, None) => match policy.kind_of(&bytes, filename.as_deref().unwrap_or_default()) {
+        (None, None) => match policy.kind_of(&bytes) {
             Ok(MaterialType::Attestation) => bail!("the policy reads statements: give one with --attestation"),
             Ok(kind) => kind,
             Err(why) => bail!("{why}, with --kind"),
