@@ -23,20 +23,38 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("accesschk", |bytes| material(MaterialType::SysinternalsAccesschk, bytes)),
+    ("archive", archive),
+    ("asyncapi", |bytes| material(MaterialType::AsyncapiSpec, bytes)),
+    ("attestation", |bytes| material(MaterialType::Attestation, bytes)),
     ("bundle", bundle),
+    ("cobertura", |bytes| material(MaterialType::CoberturaXml, bytes)),
+    ("collected", collected),
     ("contract", contract),
+    ("csaf", |bytes| material(MaterialType::CsafVex, bytes)),
     ("cyclonedx", |bytes| material(MaterialType::SbomCyclonedxJson, bytes)),
+    ("dranzer", |bytes| material(MaterialType::CertccDranzer, bytes)),
     ("dsse", dsse),
+    ("evidence", |bytes| material(MaterialType::Evidence, bytes)),
+    ("graphql", |bytes| material(MaterialType::GraphqlSpec, bytes)),
+    ("jacoco", |bytes| material(MaterialType::JacocoXml, bytes)),
     ("json", json),
     ("junit", |bytes| material(MaterialType::JunitXml, bytes)),
     ("key", key),
+    ("openapi", |bytes| material(MaterialType::OpenapiSpec, bytes)),
+    ("openvex", |bytes| material(MaterialType::Openvex, bytes)),
     ("policy", policy),
+    ("provenance", |bytes| material(MaterialType::SlsaProvenance, bytes)),
     ("public_key", public_key),
+    ("radamsa", |bytes| material(MaterialType::RadamsaReport, bytes)),
     ("reference", reference),
     ("sarif", |bytes| material(MaterialType::Sarif, bytes)),
+    ("scans", scans),
     ("settings", settings),
+    ("sigcheck", |bytes| material(MaterialType::SysinternalsSigcheck, bytes)),
     ("spdx", |bytes| material(MaterialType::SbomSpdxJson, bytes)),
     ("statement", statement),
+    ("trufflehog", |bytes| material(MaterialType::TrufflehogJson, bytes)),
     ("trusted_root", trusted_root),
 ];
 
@@ -113,13 +131,68 @@ fn trusted_root(bytes: &[u8]) {
 }
 
 fn material(kind: MaterialType, bytes: &[u8]) {
-    let valid = materials::validate(kind, bytes).is_ok();
-    let projected = materials::project(kind, bytes);
-    assert!(valid || projected.is_err(), "what is not valid was projected");
-    if let Ok(Projection::Json(json)) = projected {
-        assert!(json::parse_strict(&json, json.len()).is_ok(), "the projection is no strict JSON");
+    read_material(kind, bytes);
+    let found = materials::recognise(bytes);
+    let again = materials::recognise(bytes);
+    assert_eq!(found, again, "looking twice gave two answers");
+}
+
+fn read_material(kind: MaterialType, bytes: &[u8]) {
+    let Ok(reading) = materials::read(kind, bytes) else { return };
+    if let Projection::Json(json) = &reading.projection {
+        assert!(json::parse_strict(json, json.len()).is_ok(), "the projection is no strict JSON");
     }
-    let _guess = materials::recognise(bytes, "material");
+    for (key, value) in &reading.annotations {
+        assert!(materials::is_derived(key), "`{key}` is written by a reader, and an attestation could claim it");
+        assert!(value.len() <= limits::ANNOTATION_BYTES, "`{key}` is longer than allowed");
+    }
+}
+
+/// Everything that is read out of ZIP and tar.
+fn archive(bytes: &[u8]) {
+    for kind in [
+        MaterialType::HelmChart,
+        MaterialType::ZapDastZip,
+        MaterialType::JunitXml,
+        MaterialType::CertccDranzer,
+        MaterialType::RadamsaReport,
+        MaterialType::RadamsaCrashes,
+    ] {
+        read_material(kind, bytes);
+    }
+    drop(materials::recognise(bytes));
+}
+
+/// The reports of scanners in JSON, whose readers differ in their shape alone.
+fn scans(bytes: &[u8]) {
+    for kind in [
+        MaterialType::GitlabSecurityReport,
+        MaterialType::BlackduckScaJson,
+        MaterialType::TwistcliScanJson,
+        MaterialType::GhasCodeScan,
+        MaterialType::GhasSecretScan,
+        MaterialType::GhasDependencyScan,
+        MaterialType::GitleaksJson,
+        MaterialType::YelpDetectSecretsBaseline,
+        MaterialType::OssfScorecardJson,
+        MaterialType::CheckmarxJson,
+    ] {
+        read_material(kind, bytes);
+    }
+    drop(materials::recognise(bytes));
+}
+
+/// What Chainloop's tools collect about a run; likewise.
+fn collected(bytes: &[u8]) {
+    for kind in [
+        MaterialType::ChainloopRunnerContext,
+        MaterialType::ChainloopPrInfo,
+        MaterialType::ChainloopAiAgentConfig,
+        MaterialType::ChainloopAiCodingSession,
+    ] {
+        read_material(kind, bytes);
+    }
+    drop(materials::recognise(bytes));
 }
 
 fn settings(bytes: &[u8]) {
