@@ -6,6 +6,7 @@ mod attestations;
 mod contracts;
 mod doors;
 mod evidence;
+mod materials;
 mod support;
 mod tenancy;
 mod tokens;
