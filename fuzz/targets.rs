@@ -13,7 +13,7 @@ use contracts::{
     keys::{PublicKey, SigningKey},
     limits,
     materials::{self, MaterialType, Projection},
-    policy::PolicyDocument,
+    policy::{PolicyDocument, PolicyGroupDocument},
     statement::Statement,
     verify::TrustRoot,
 };
@@ -97,6 +97,9 @@ fn contract(bytes: &[u8]) {
 
 fn policy(bytes: &[u8]) {
     if let Err(mistakes) = PolicyDocument::parse("policy.yaml", bytes) {
+        assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
+    }
+    if let Err(mistakes) = PolicyGroupDocument::parse("group.yaml", bytes) {
         assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
     }
 }

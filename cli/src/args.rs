@@ -52,6 +52,15 @@ pub struct Connection {
     pub client_config: Option<PathBuf>,
 }
 
+/// Where a contract's files may be fetched from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Fetching {
+    /// A host that policies may be fetched from when the contract names them by `https://`; may be repeated [default:
+    /// none]
+    #[arg(long = "allow-host", value_name = "HOST", env = "SLUICE_ALLOW_HOSTS", value_delimiter = ',')]
+    pub allow_hosts: Vec<String>,
+}
+
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
@@ -114,11 +123,15 @@ pub enum Contract {
     Lint {
         /// The contract
         file: PathBuf,
+        #[command(flatten)]
+        fetching: Fetching,
     },
     /// Print the rules that a contract compiles to
     Compile {
         /// The contract
         file: PathBuf,
+        #[command(flatten)]
+        fetching: Fetching,
     },
     /// Upload a contract with the files that it refers to; from then on it decides
     Apply {
@@ -130,6 +143,8 @@ pub enum Contract {
         /// Let the gateway check everything and keep nothing
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        fetching: Fetching,
     },
     /// List the contracts
     List,

@@ -14,6 +14,7 @@ mod image;
 mod report;
 mod secret;
 mod settings;
+mod sources;
 mod state;
 
 use std::process::ExitCode;

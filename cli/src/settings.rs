@@ -35,6 +35,20 @@ struct ConfigFile {
     token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     plain_http: Option<bool>,
+    #[serde(default)]
+    allow_hosts: Vec<String>,
+}
+
+/// The hosts that a contract's files may be fetched from. `variable` reads the environment.
+pub fn allowed_hosts(
+    connection: &args::Connection,
+    fetching: &args::Fetching,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<Vec<String>> {
+    if !fetching.allow_hosts.is_empty() {
+        return Ok(fetching.allow_hosts.clone());
+    }
+    Ok(config_file(connection, variable)?.0.allow_hosts)
 }
 
 impl Connection {

@@ -1,6 +1,10 @@
 //! Findings: one reason each, with a stable code, for a verdict or for a mistake in a document.
 
+mod details;
+
 use serde::{Deserialize, Serialize};
+
+pub use details::{FindingDetails, FindingType};
 
 use crate::digest::Digest;
 
@@ -94,16 +98,24 @@ codes! {
     DocumentUnsupported = "document-unsupported",
     /// A file that a document refers to is not there, or one is there that no document refers to.
     DocumentReference = "document-reference",
+    /// What is fetched for a contract may be another file the next time, as no digest is pinned.
+    ReferenceUnpinned = "reference-unpinned",
     /// A document or file is larger than allowed.
     DocumentTooLarge = "document-too-large",
     /// A policy does not block: its violations are shown only.
     PolicyAdvisory = "policy-advisory",
+    /// A script for the start of an attestation judges what is pushed.
+    PolicyPhase = "policy-phase",
     /// A policy's source does not compile.
     PolicyCompile = "policy-compile",
     /// A policy calls a function that policies may not call.
     PolicyBuiltin = "policy-builtin",
+    /// A rule that always comes out the same, whatever the evidence.
+    RuleConstant = "rule-constant",
     /// A pattern or identity that lets in more than it seems to.
     PatternTooWide = "pattern-too-wide",
+    /// A pattern that says nothing, as another one of the same list covers it.
+    PatternShadowed = "pattern-shadowed",
     /// Nobody is named who may sign for the contract.
     SignersMissing = "signers-missing",
 }
@@ -173,13 +185,25 @@ pub struct Finding {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mend: Option<String>,
+    /// What a policy tells of what it found, in the published shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<FindingDetails>>,
 }
 
 impl Finding {
     /// A blocking finding.
     pub fn error(code: Code, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, severity: Severity::Error, message, rule: None, evidence: None, origin: None, mend: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            message,
+            rule: None,
+            evidence: None,
+            origin: None,
+            mend: None,
+            details: None,
+        }
     }
 
     /// A finding that blocks nothing.

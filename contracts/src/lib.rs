@@ -31,7 +31,7 @@ pub mod yaml;
 pub use bundle::{Bundle, BundleError};
 pub use digest::{Digest, Hasher};
 pub use dsse::{Envelope, EnvelopeError};
-pub use finding::{Code, Diagnostics, EvidencePlace, Finding, Origin, Severity};
+pub use finding::{Code, Diagnostics, EvidencePlace, Finding, FindingDetails, FindingType, Origin, Severity};
 pub use keys::{KeyError, PublicKey, SignError, SigningKey};
 pub use materials::MaterialType;
 pub use reference::{PinnedRef, Reference, Repository, Tag, Target};

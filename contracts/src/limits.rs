@@ -98,6 +98,8 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub const RULE_INSTRUCTIONS: usize = 30_000_000;
 /// What the functions that one Rego rule calls may produce altogether, in bytes.
 pub const RULE_PRODUCED_BYTES: usize = 64 * 1024 * 1024;
+/// Calls of functions of the host (`chainloop.…`) in one Rego rule.
+pub const RULE_HOST_CALLS: usize = 10_000;
 /// What one function call of a Rego rule may read or produce as text, in bytes.
 pub const RULE_TEXT_BYTES: usize = 4 * 1024 * 1024;
 /// Numbers in one `numbers.range` of a Rego rule.

@@ -65,6 +65,21 @@ impl RepositoryPattern {
     }
 }
 
+impl RepositoryPattern {
+    /// Whether it certainly stands for every repository that another pattern stands for. Of patterns with wildcards
+    /// this is said only where it is plain to see.
+    #[must_use]
+    pub fn covers(&self, narrow: &Self) -> bool {
+        if let Ok(repository) = narrow.text.parse::<Repository>()
+            && repository.to_string() == narrow.text
+        {
+            return self.matches(&repository);
+        }
+        let folder = self.text.strip_suffix("**").filter(|folder| !folder.contains('*'));
+        folder.is_some_and(|folder| narrow.text.starts_with(folder))
+    }
+}
+
 /// Holds the parts against the components with one row of a table: `reached[i]` says whether the parts so far can
 /// stand for the first `i` components. Never more than parts times components steps.
 fn path_matches(parts: &[Part], components: &[&str]) -> bool {
@@ -320,6 +335,25 @@ mod tests {
         ] {
             let error = bad.parse::<RepositoryPattern>().map_err(|e| e.code());
             assert_eq!(error, Err(Code::DocumentInvalidValue), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_covered_is_plain_to_see() {
+        let pattern = |text: &str| text.parse::<RepositoryPattern>().unwrap();
+        for (wide, narrow, covers) in [
+            ("**", "r.dev/**", true),
+            ("r.dev/**", "r.dev/a/**", true),
+            ("r.dev/**", "r.dev/*", true),
+            ("r.dev/a/**", "r.dev/a/b", true),
+            ("r.dev/*", "r.dev/a", true),
+            ("*.acme.dev/**", "r.acme.dev/a", true),
+            ("r.dev/a/**", "r.dev/a", false),
+            ("r.dev/a/**", "r.dev/ab/**", false),
+            ("r.dev/*", "r.dev/**", false),
+            ("r.dev/a", "r.dev/**", false),
+        ] {
+            assert_eq!(pattern(wide).covers(&pattern(narrow)), covers, "{wide} {narrow}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 use contracts::{
     Diagnostics, Finding, Severity,
     contract::Contract,
-    policy::PolicyDocument,
+    policy::{PolicyDocument, PolicyGroupDocument},
     revision::{self, Revision},
 };
 
@@ -78,21 +78,25 @@ fn minted_documents_are_read() {
 /// What the documentation shows as a whole document is one.
 #[test]
 fn the_documentation_shows_what_is_read() {
-    let page = fs::read_to_string(folder().join("../../docs/contract.md")).unwrap();
     let mut documents = 0;
-    for block in page.split("```yaml\n").skip(1) {
-        let text = block.split("```").next().unwrap_or_default();
-        let result = if text.contains("kind: Contract") || text.starts_with("schemaVersion") {
-            Contract::parse("docs/contract.md", text.as_bytes()).map(|_| ())
-        } else if text.contains("kind: Policy") {
-            PolicyDocument::parse("docs/contract.md", text.as_bytes()).map(|_| ())
-        } else {
-            continue;
-        };
-        documents += 1;
-        assert_eq!(result, Ok(()), "{text}");
+    for page in ["contract.md", "policy.md"] {
+        let text = fs::read_to_string(folder().join("../../docs").join(page)).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let text = block.split("```").next().unwrap_or_default();
+            let result = if text.contains("kind: Contract") || text.starts_with("schemaVersion") {
+                Contract::parse(page, text.as_bytes()).map(|_| ())
+            } else if text.contains("kind: PolicyGroup") {
+                PolicyGroupDocument::parse(page, text.as_bytes()).map(|_| ())
+            } else if text.contains("kind: Policy") {
+                PolicyDocument::parse(page, text.as_bytes()).map(|_| ())
+            } else {
+                continue;
+            };
+            documents += 1;
+            assert_eq!(result, Ok(()), "{text}");
+        }
     }
-    assert!(documents >= 3, "only {documents} documents found in docs/contract.md");
+    assert!(documents >= 4, "only {documents} documents found");
 }
 
 /// Whatever is written, reading ends, does not panic, and an error names at least one mistake.
@@ -109,6 +113,7 @@ fn hostile_documents_are_refused_or_read_but_never_a_surprise() {
         for diagnostics in [
             Contract::parse("c.yaml", &bytes).err(),
             PolicyDocument::parse("p.yaml", &bytes).err(),
+            PolicyGroupDocument::parse("g.yaml", &bytes).err(),
             revision::collect("c.yaml", &mut |_| Ok(bytes.clone())).err(),
         ]
         .into_iter()

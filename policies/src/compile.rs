@@ -1,5 +1,7 @@
 //! Compiling: from a contract's revision to rules. What is printed is what runs.
 
+mod attached;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,13 +10,14 @@ use std::{
 use contracts::{
     Code, Diagnostics, Digest, Enforcement, Finding, MaterialType, Origin, SignerIdentity,
     contract::{Admission, MaterialClause},
-    revision::{ResolvedAttachment, ResolvedScript, Revision, ScriptInput},
+    policy::ScriptLanguage,
+    revision::Revision,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     cel,
-    rego::{self, Policy, Script},
+    policy::Script,
     rule::{Engine, Phase, Program, Rule, RuleInput, RuleSet, Slot},
     schema::Schema,
 };
@@ -32,6 +35,7 @@ pub fn compile(revision: &Revision) -> Result<RuleSet, Diagnostics> {
     for clause in &contract.materials {
         compiler.material(clause);
     }
+    compiler.groups(&contract.materials);
     for annotation in &contract.annotations {
         let name = quote(&annotation.name);
         let message = match &annotation.value {
@@ -84,8 +88,8 @@ struct Compiler {
     rules: Vec<Rule>,
     mistakes: Vec<Finding>,
     ids: BTreeSet<String>,
-    /// The same script may be attached several times.
-    scripts: BTreeMap<(Origin, Digest), Arc<Script>>,
+    /// The same script may be attached several times, with the same data.
+    scripts: BTreeMap<(Origin, ScriptLanguage, Digest), Script>,
 }
 
 /// A rule that the compiler writes for a clause.
@@ -169,7 +173,8 @@ impl Compiler {
     fn material(&mut self, clause: &MaterialClause) {
         let (name, kind) = (&clause.name, clause.kind);
         let key = quote(name);
-        if !clause.optional {
+        // Of a group it is the group that is asked for.
+        if !clause.optional && clause.group.is_none() {
             self.cel(Clause {
                 id: format!("material-{name}"),
                 source: format!("{key} in materials"),
@@ -233,6 +238,32 @@ impl Compiler {
                     self.mistakes.push(Finding::error(Code::DocumentInvalidValue, message).at(clause.origin.clone()));
                 }
             }
+        }
+    }
+
+    /// Of the materials of a group at least one must be there.
+    fn groups(&mut self, materials: &[MaterialClause]) {
+        let mut told = BTreeSet::new();
+        for clause in materials {
+            let Some(group) = clause.group.as_ref().filter(|group| told.insert(group.value.as_str())) else { continue };
+            let members: Vec<&MaterialClause> =
+                materials.iter().filter(|other| other.group.as_ref().is_some_and(|g| g.value == group.value)).collect();
+            let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            let listed = names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
+            // The group is asked for as soon as one of its materials is.
+            let starts: Option<Vec<Timestamp>> = members.iter().map(|member| member.effective_from).collect();
+            self.cel(Clause {
+                id: format!("group-{}", group.value),
+                source: format!("[{listed}].exists(m, m in materials)"),
+                message: format!(
+                    "the contract asks for at least one of the materials `{}`, and there is none",
+                    names.join("`, `")
+                ),
+                mend: Some(format!("add one: `sluice attestation add --name {} --value …`", names.join("|"))),
+                code: Code::MaterialMissing,
+                effective_from: starts.and_then(|starts| starts.into_iter().min()),
+                ..Clause::of(&group.origin)
+            });
         }
     }
 
@@ -332,88 +363,6 @@ impl Compiler {
                     self.push(clause, expression);
                 }
                 Err(mistakes) => self.mistakes.extend(mistakes),
-            }
-        }
-    }
-
-    fn attachment(&mut self, resolved: &ResolvedAttachment, materials: &[MaterialClause]) {
-        let of_attestation: Vec<&ResolvedScript> =
-            resolved.scripts.iter().filter(|script| script.input == ScriptInput::Attestation).collect();
-        if !of_attestation.is_empty() {
-            self.policy(resolved, &of_attestation, None);
-        }
-        for clause in materials {
-            let reads = |script: &&ResolvedScript| match &script.input {
-                ScriptInput::Materials(names) => names.contains(&clause.name),
-                ScriptInput::Attestation => false,
-            };
-            let scripts: Vec<&ResolvedScript> = resolved.scripts.iter().filter(reads).collect();
-            if scripts.is_empty() {
-                continue;
-            }
-            if clause.skip_upload {
-                let message = format!(
-                    "policy `{}` reads the material `{}`, whose bytes stay where they are",
-                    resolved.document.name, clause.name
-                );
-                let origin = resolved.attachment.origin.clone();
-                self.mistakes.push(Finding::error(Code::DocumentInvalidValue, message).at(origin));
-                continue;
-            }
-            self.policy(resolved, &scripts, Some(clause));
-        }
-    }
-
-    fn policy(&mut self, resolved: &ResolvedAttachment, scripts: &[&ResolvedScript], on: Option<&MaterialClause>) {
-        let compiled: Vec<_> = scripts.iter().filter_map(|script| self.script(script)).collect();
-        if compiled.len() < scripts.len() {
-            return;
-        }
-        let document = &resolved.document;
-        let policy =
-            Policy { name: document.name.clone(), scripts: compiled, arguments: rego::arguments(&resolved.arguments) };
-        let (id, input) = match on {
-            None => (format!("policy-{}", document.name), RuleInput::Attestation),
-            Some(clause) => {
-                (format!("policy-{}-{}", document.name, clause.name), RuleInput::Material { name: clause.name.clone() })
-            }
-        };
-        let rule = Rule {
-            id: self.unique(id),
-            engine: Engine::Rego,
-            phase: Phase::Intake,
-            source: scripts.iter().map(|script| script.source.as_str()).collect::<Vec<_>>().join("\n"),
-            input,
-            gate: resolved.attachment.gate,
-            message: document.description.clone().unwrap_or_else(|| format!("policy `{}`", document.name)),
-            mend: None,
-            code: Code::PolicyViolation,
-            origin: resolved.attachment.origin.clone(),
-            effective_from: on.and_then(|clause| clause.effective_from),
-            program: Program::Rego(Arc::new(policy)),
-            kind: on.map(|clause| clause.kind),
-            max_age: None,
-            schema: None,
-        };
-        self.rules.push(rule);
-    }
-
-    fn script(&mut self, script: &ResolvedScript) -> Option<Arc<Script>> {
-        let key = (script.origin.clone(), Digest::of(script.source.as_bytes()));
-        if let Some(known) = self.scripts.get(&key) {
-            return Some(Arc::clone(known));
-        }
-        match rego::compile(&script.source, &script.origin) {
-            Ok(compiled) => {
-                let compiled = Arc::new(compiled);
-                self.scripts.insert(key, Arc::clone(&compiled));
-                Some(compiled)
-            }
-            Err(mistakes) => {
-                // A script that is attached twice has its mistakes once.
-                let new: Vec<_> = mistakes.into_iter().filter(|mistake| !self.mistakes.contains(mistake)).collect();
-                self.mistakes.extend(new);
-                None
             }
         }
     }

@@ -8,8 +8,8 @@ use regorus::Value;
 
 use crate::{
     cel::{Bound, Expression, Facts},
-    evidence::{Attested, Evidence, object, text},
-    rego::{Answer, Policy, RunError},
+    evidence::{Attested, Evidence, Piece, object, text},
+    policy::{Answer, Asked, Policy, RunError},
     rule::{Phase, Program, Rule, RuleInput, RuleSet},
 };
 
@@ -57,6 +57,7 @@ pub fn evaluate(
     });
     let minute = minute_of(now);
     let mut run = Run {
+        rules,
         evidence,
         subject: &subject,
         now,
@@ -89,6 +90,7 @@ pub(crate) fn minute_of(now: Timestamp) -> Timestamp {
 }
 
 struct Run<'e> {
+    rules: &'e RuleSet,
     evidence: &'e Evidence,
     subject: &'e Value,
     now: Timestamp,
@@ -107,7 +109,7 @@ impl<'e> Run<'e> {
         }
         match &rule.program {
             Program::Cel(expression) => self.cel(rule, expression),
-            Program::Rego(policy) => self.rego(rule, policy),
+            Program::Policy(policy) => self.policies(rule, policy),
         }
     }
 
@@ -148,7 +150,11 @@ impl<'e> Run<'e> {
         for (n, attested) in evidence.attested.iter().enumerate().take(asked) {
             let now = if cut { self.minute } else { self.now };
             let bound = self.bound.entry((n, cut)).or_insert_with(|| facts(evidence, attested, self.subject).bind(now));
-            let attestation = expression.reads_attestation().then_some(attested);
+            let material = match &rule.input {
+                RuleInput::Material { name } => Some(name.as_str()),
+                RuleInput::Attestation | RuleInput::OtherMaterials { .. } => None,
+            };
+            let about = About { attested: expression.reads_attestation().then_some(attested), material };
             match expression.run(bound, schema_errors.clone(), deadline) {
                 Ok(true) => {
                     if let Some(until) = rule.max_age.and_then(|age| attested.signed_at.checked_add(age).ok()) {
@@ -160,20 +166,21 @@ impl<'e> Run<'e> {
                         Some(first) => format!("{}: {first}", rule.message),
                         None => rule.message.clone(),
                     };
-                    self.report(rule, attestation, rule.code, message, self.severity(rule));
+                    self.report(rule, about, rule.code, message, self.severity(rule));
                 }
-                Err(error) => self.failed(rule, attestation, &error)?,
+                Err(error) => self.failed(rule, about, &error)?,
             }
         }
         Ok(())
     }
 
-    fn rego(&mut self, rule: &Rule, policy: &Policy) -> Result<(), EvaluateError> {
+    fn policies(&mut self, rule: &Rule, policy: &Policy) -> Result<(), EvaluateError> {
         let evidence = self.evidence;
         match &rule.input {
             RuleInput::Attestation => {
                 for attested in &evidence.attested {
-                    self.policy(rule, policy, &attested.input, attested.bytes(), Some(attested))?;
+                    let about = About { attested: Some(attested), material: None };
+                    self.policy(rule, policy, &attested.input, attested.bytes(), about)?;
                 }
             }
             RuleInput::Material { name } => {
@@ -182,12 +189,34 @@ impl<'e> Run<'e> {
                 if let Some(piece) =
                     piece.filter(|piece| piece.material.present && rule.kind == Some(piece.material.kind))
                 {
-                    let bytes = piece.material.document.as_ref().map_or(0, |document| document.bytes());
-                    self.policy(rule, policy, &piece.input, bytes, None)?;
+                    self.material(rule, policy, name, piece)?;
+                }
+            }
+            RuleInput::OtherMaterials { selector } => {
+                let rules = self.rules;
+                let asked_for = |name: &str| rules.slots().iter().any(|slot| slot.name == name);
+                for (name, piece) in evidence.materials.iter().filter(|(name, _)| !asked_for(name)) {
+                    let of_kind = rule.kind.is_none_or(|kind| kind == piece.material.kind);
+                    if !of_kind || !selector.as_ref().is_none_or(|selector| selector.matches(name)) {
+                        continue;
+                    }
+                    if piece.material.present {
+                        self.material(rule, policy, name, piece)?;
+                    } else {
+                        let about = About { attested: None, material: Some(name) };
+                        let message = format!("the bytes of the material `{name}` were never uploaded, or were lost");
+                        self.report(rule, about, Code::MaterialBytesAbsent, message, self.severity(rule));
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn material(&mut self, rule: &Rule, policy: &Policy, name: &str, piece: &Piece) -> Result<(), EvaluateError> {
+        let bytes = piece.material.document.as_ref().map_or(0, |document| document.bytes());
+        let about = About { attested: None, material: Some(name) };
+        self.policy(rule, policy, &piece.input, bytes, about)
     }
 
     fn policy(
@@ -196,7 +225,7 @@ impl<'e> Run<'e> {
         policy: &Policy,
         input: &Value,
         bytes: usize,
-        attested: Option<&Attested>,
+        about: About<'_>,
     ) -> Result<(), EvaluateError> {
         let now = if policy.reads_now() {
             self.until_next_minute();
@@ -208,17 +237,18 @@ impl<'e> Run<'e> {
         let input = with_arguments(input, &policy.arguments);
         let mut answers = Vec::with_capacity(policy.scripts.len());
         for script in &policy.scripts {
-            match script.run(input.clone(), bytes, now, deadline) {
+            let asked = Asked { input: input.clone(), bytes, now, evidence: self.evidence };
+            match policy.run(script, asked, deadline) {
                 Ok(answer) => answers.push(answer),
-                Err(error) => return self.failed(rule, attested, &error),
+                Err(error) => return self.failed(rule, about, &error),
             }
         }
-        self.answers(rule, policy, attested, answers);
+        self.answers(rule, policy, about, answers);
         Ok(())
     }
 
     /// The scripts of a policy speak together: it is skipped when all of them are.
-    fn answers(&mut self, rule: &Rule, policy: &Policy, attested: Option<&Attested>, answers: Vec<Answer>) {
+    fn answers(&mut self, rule: &Rule, policy: &Policy, about: About<'_>, answers: Vec<Answer>) {
         let judged = answers.iter().any(|answer| !answer.ignore && answer.skipped.is_none());
         let mut reasons = Vec::new();
         for answer in answers {
@@ -230,27 +260,27 @@ impl<'e> Run<'e> {
             }
             for violation in answer.violations {
                 let severity = if violation.suppressed { Severity::Warning } else { self.severity(rule) };
-                self.report(rule, attested, rule.code, violation.message, severity);
+                self.report(rule, about, rule.code, violation.message, severity);
+                if let Some(finding) = self.findings.last_mut() {
+                    finding.details = violation.details.map(Box::new);
+                }
             }
             if answer.more > 0 {
                 let message = format!("and {} more violations of policy `{}`", answer.more, policy.name);
-                self.report(rule, attested, rule.code, message, self.severity(rule));
+                self.report(rule, about, rule.code, message, self.severity(rule));
             }
         }
         if !judged {
-            let what = match &rule.input {
-                RuleInput::Attestation => "the attestation".to_owned(),
-                RuleInput::Material { name } => format!("material `{name}`"),
-            };
+            let what = about.material.map_or("the attestation".to_owned(), |name| format!("material `{name}`"));
             let mut message = format!("policy `{}` did not judge {what}", policy.name);
             if !reasons.is_empty() {
                 message = format!("{message}: {}", reasons.join("; "));
             }
-            self.report(rule, attested, Code::PolicySkipped, message, self.severity(rule));
+            self.report(rule, about, Code::PolicySkipped, message, self.severity(rule));
         }
     }
 
-    fn failed(&mut self, rule: &Rule, attested: Option<&Attested>, error: &RunError) -> Result<(), EvaluateError> {
+    fn failed(&mut self, rule: &Rule, about: About<'_>, error: &RunError) -> Result<(), EvaluateError> {
         let code = match error {
             RunError::Timeout if self.blocks(rule) => return Err(EvaluateError::Timeout { rule: rule.id.clone() }),
             RunError::Timeout | RunError::Budget(_) => Code::RuleBudget,
@@ -258,7 +288,7 @@ impl<'e> Run<'e> {
             RunError::Shape(_) => Code::RuleResultShape,
         };
         let message = format!("rule `{}` gave no answer: {error}", rule.id);
-        self.report(rule, attested, code, message, self.severity(rule));
+        self.report(rule, about, code, message, self.severity(rule));
         Ok(())
     }
 
@@ -266,16 +296,22 @@ impl<'e> Run<'e> {
         if self.blocks(rule) { Severity::Error } else { Severity::Warning }
     }
 
-    fn report(&mut self, rule: &Rule, attested: Option<&Attested>, code: Code, message: String, severity: Severity) {
-        let material = match &rule.input {
-            RuleInput::Material { name } => Some(name.clone()),
-            RuleInput::Attestation => None,
+    fn report(&mut self, rule: &Rule, about: About<'_>, code: Code, message: String, severity: Severity) {
+        let place = EvidencePlace {
+            attestation: about.attested.map(|attested| attested.id),
+            material: about.material.map(str::to_owned),
         };
-        let place = EvidencePlace { attestation: attested.map(|attested| attested.id), material };
         let finding = Finding::error(code, message).by_rule(&rule.id).in_evidence(place).at(rule.origin.clone());
         let mend = rule.mend.clone().filter(|_| code == rule.code);
         self.findings.push(Finding { severity, mend, ..finding });
     }
+}
+
+/// What of the evidence a finding is about.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    attested: Option<&'a Attested>,
+    material: Option<&'a str>,
 }
 
 fn facts<'e>(evidence: &'e Evidence, attested: &'e Attested, subject: &'e Value) -> Facts<'e> {

@@ -113,6 +113,21 @@ impl Attested {
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// The commit that it names as a subject, as `sha1:…`.
+    pub(crate) fn git_head(&self) -> Option<String> {
+        let Value::Object(fields) = &self.attestation else { return None };
+        let Some(Value::Array(subjects)) = fields.get(&Value::from("subject")) else { return None };
+        subjects.iter().find_map(|subject| {
+            let field = |of: &Value, name: &str| match of {
+                Value::Object(fields) => fields.get(&Value::from(name)).cloned(),
+                _ => None,
+            };
+            let named = field(subject, "name")? == Value::from("git.head");
+            let digest = field(&field(subject, "digest")?, "sha1")?;
+            named.then(|| digest.as_string().map(|hex| format!("sha1:{hex}")).ok()).flatten()
+        })
+    }
 }
 
 /// Takes out of a statement what the build claims of itself.
@@ -349,6 +364,11 @@ impl Evidence {
         Self::new(attested, materials, &BTreeMap::new())
     }
 
+    #[cfg(test)]
+    pub(crate) fn nothing() -> Self {
+        Self::new(Vec::new(), Vec::new(), &BTreeMap::new())
+    }
+
     fn new(attested: Vec<Attested>, materials: Vec<MaterialEvidence>, project: &BTreeMap<Value, Value>) -> Self {
         let pieces: BTreeMap<String, Piece> = materials
             .into_iter()
@@ -361,6 +381,12 @@ impl Evidence {
 }
 
 impl MaterialEvidence {
+    /// As `sha256:…`.
+    pub(crate) fn digest(&self) -> String {
+        let digest = self.facts.get(&Value::from("digest"));
+        digest.and_then(|digest| digest.as_string().ok()).map(ToString::to_string).unwrap_or_default()
+    }
+
     fn renamed(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self.facts.insert(Value::from("name"), text(name));
@@ -404,6 +430,11 @@ fn fields_of(value: &Value) -> BTreeMap<Value, Value> {
         Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         _ => BTreeMap::new(),
     }
+}
+
+/// JSON that is no statement.
+pub(crate) fn value_from(json: &serde_json::Value) -> Value {
+    value_of(json, &mut 0)
 }
 
 /// The depth is bounded where statements are read. `bytes` grows by about what the value takes as JSON.

@@ -6,10 +6,12 @@
 pub mod authoring;
 mod cel;
 mod compile;
+mod discover;
 mod document;
 mod evaluate;
 mod evidence;
 pub mod library;
+mod policy;
 mod rego;
 mod rule;
 mod schema;

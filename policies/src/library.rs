@@ -1,5 +1,8 @@
-//! Policies that are shipped: documents of kind `Policy`, ready to be put next to a contract. Each is
-//! `library/NAME.yaml` with its test cases in `library/NAME.test.yaml`; a test holds that none is missing here.
+//! Policies that are shipped: documents of kind `Policy`, to be named from a contract as `sluice://NAME`, or to be put
+//! next to one. Each is `library/NAME.yaml` with its test cases in `library/NAME.test.yaml`; a test holds that none is
+//! missing here.
+
+use contracts::{Digest, policy::PolicyDocument};
 
 /// Every shipped policy, in the order of the names.
 pub const ALL: &[Shipped] = &[
@@ -38,4 +41,53 @@ pub struct Shipped {
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Shipped> {
     ALL.iter().find(|policy| policy.name == name)
+}
+
+/// What a contract means by `sluice://NAME`, or by `sluice://NAME@VERSION`: then the document's annotation `version`
+/// must be that.
+///
+/// # Errors
+/// When there is no such policy, or it has another version.
+pub fn resolve(reference: &str) -> Result<&'static str, String> {
+    let name = reference.strip_prefix("sluice://").unwrap_or(reference);
+    let (name, version) = match name.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (name, None),
+    };
+    let Some(shipped) = find(name) else {
+        let names: Vec<&str> = ALL.iter().map(|policy| policy.name).collect();
+        return Err(format!("the library has {}", names.join(", ")));
+    };
+    if let Some(version) = version {
+        let document = PolicyDocument::parse(name, shipped.text.as_bytes()).ok();
+        let has = document.and_then(|document| document.annotations.get("version").cloned());
+        if has.as_deref() != Some(version) {
+            let has = has.map_or_else(|| "no version".to_owned(), |has| format!("version {has}"));
+            return Err(format!(
+                "the library of this program has it with {has}; write `sluice://{name}@{}` to have exactly this one",
+                Digest::of(shipped.text.as_bytes())
+            ));
+        }
+    }
+    Ok(shipped.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_is_found_by_its_name() {
+        for shipped in ALL {
+            assert_eq!(resolve(&format!("sluice://{}", shipped.name)), Ok(shipped.text));
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is() {
+        let told = resolve("sluice://banned").unwrap_err();
+        assert!(told.contains("banned-licenses, "), "{told}");
+        let told = resolve("sluice://banned-licenses@99").unwrap_err();
+        assert!(told.contains("write `sluice://banned-licenses@sha256:"), "{told}");
+    }
 }

@@ -2,15 +2,18 @@
 
 use std::{fmt, sync::Arc};
 
-use contracts::{Code, Digest, Enforcement, Hasher, MaterialType, Origin};
+use contracts::{
+    Code, Digest, Enforcement, Hasher, MaterialType, Origin,
+    contract::{MatchMode, Selector},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::{cel, rego, schema::Schema};
+use crate::{cel, policy, schema::Schema};
 
 /// Bumped when the engines or their inputs change such that the same rule may answer otherwise. Part of every
 /// rule set's digest.
-pub const ENGINE_VERSION: &str = "1;regorus=0.14;cel=0.15";
+pub const ENGINE_VERSION: &str = "2;regorus=0.14;cel=0.15";
 
 /// The language of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -18,7 +21,7 @@ pub enum Engine {
     /// Common Expression Language: an expression that must be `true`.
     #[serde(rename = "CEL")]
     Cel,
-    /// Rego: a policy whose `result` lists violations.
+    /// Rego: a policy whose `result` lists violations. (A policy with a script in either language is printed as this.)
     Rego,
 }
 
@@ -43,6 +46,34 @@ pub enum RuleInput {
         /// The contract's name for it.
         name: String,
     },
+    /// Each material of a run that the contract does not ask for.
+    #[serde(rename = "other-materials")]
+    OtherMaterials {
+        /// Only those whose name is this.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        selector: Option<NameSelector>,
+    },
+}
+
+/// Selects materials by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct NameSelector {
+    /// The name.
+    pub name: String,
+    /// Whether names need only begin with it.
+    pub prefix: bool,
+}
+
+impl NameSelector {
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(&self.name) } else { name == self.name }
+    }
+}
+
+impl From<&Selector> for NameSelector {
+    fn from(selector: &Selector) -> Self {
+        Self { name: selector.name.clone(), prefix: selector.mode == MatchMode::Prefix }
+    }
 }
 
 /// One rule. What is printed is what runs.
@@ -89,14 +120,14 @@ pub struct Rule {
 #[derive(Clone)]
 pub(crate) enum Program {
     Cel(Arc<cel::Expression>),
-    Rego(Arc<rego::Policy>),
+    Policy(Arc<policy::Policy>),
 }
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cel(_) => "Cel",
-            Self::Rego(_) => "Rego",
+            Self::Policy(_) => "Policy",
         })
     }
 }
@@ -163,19 +194,33 @@ fn digest_of(contract: Option<&str>, rules: &[Rule]) -> Digest {
     hasher.update_framed(contract.unwrap_or_default().as_bytes());
     for rule in rules {
         let (input, name) = match &rule.input {
-            RuleInput::Attestation => ("attestation", ""),
-            RuleInput::Material { name } => ("material", name.as_str()),
+            RuleInput::Attestation => ("attestation", String::new()),
+            RuleInput::Material { name } => ("material", name.clone()),
+            RuleInput::OtherMaterials { selector } => ("other", format!("{selector:?}")),
         };
         let (engine, arguments) = match &rule.program {
             Program::Cel(expression) => ("cel", expression.fingerprint()),
-            Program::Rego(policy) => ("rego", policy.fingerprint()),
+            Program::Policy(policy) => ("policy", policy.fingerprint()),
         };
+        let kind = rule.kind.map_or("", MaterialType::as_str);
         let phase = if rule.phase == Phase::Intake { "intake" } else { "admission" };
         let from = rule.effective_from.map(|from| from.to_string()).unwrap_or_default();
         let gate = if rule.gate { "gate" } else { "advisory" };
         let mend = rule.mend.as_deref().unwrap_or_default();
-        let parts =
-            [&rule.id, engine, phase, &rule.source, input, name, gate, &rule.message, mend, rule.code.as_str(), &from];
+        let parts = [
+            &rule.id,
+            engine,
+            phase,
+            &rule.source,
+            input,
+            &name,
+            kind,
+            gate,
+            &rule.message,
+            mend,
+            rule.code.as_str(),
+            &from,
+        ];
         for part in parts {
             hasher.update_framed(part.as_bytes());
         }

@@ -2,34 +2,34 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use contracts::{
     Diagnostics, Finding,
-    api::{AppliedContract, ContractBody, RevisionFiles},
-    limits,
-    revision::{self, Revision},
+    api::{AppliedContract, ContractBody},
+    revision::Revision,
 };
 use policies::{Engine, RuleSet, compile};
 use serde_json::json;
 
-use super::connect;
+use super::{connect, variable};
 use crate::{
     args,
     client::ClientError,
     exit::Exit,
-    files,
     report::{self, Report, diagnostics, plain, table},
+    settings, sources,
 };
 
 /// Runs the command.
 pub async fn run(connection: &args::Connection, args: &args::Contract) -> anyhow::Result<Report> {
+    let hosts = |fetching: &args::Fetching| settings::allowed_hosts(connection, fetching, &variable);
     match args {
-        args::Contract::Lint { file } => lint(file),
-        args::Contract::Compile { file } => match open(file)? {
+        args::Contract::Lint { file, fetching } => lint(file, &hosts(fetching)?).await,
+        args::Contract::Compile { file, fetching } => match open(file, &hosts(fetching)?).await? {
             Ok(opened) => print_rules(&opened),
             Err(mistakes) => mistakes.report(),
         },
-        args::Contract::Apply { file, name, dry_run } => match open(file)? {
+        args::Contract::Apply { file, name, dry_run, fetching } => match open(file, &hosts(fetching)?).await? {
             Ok(opened) => apply(connection, &opened, name.as_deref(), *dry_run).await,
             Err(mistakes) => mistakes.report(),
         },
@@ -68,22 +68,10 @@ impl Mistakes {
 
 /// Reads a contract and everything that it refers to. What cannot be read at all is an error; a document with
 /// mistakes is an answer.
-fn open(path: &Path) -> anyhow::Result<Result<Opened, Mistakes>> {
+async fn open(path: &Path, hosts: &[String]) -> anyhow::Result<Result<Opened, Mistakes>> {
     let file = path.display().to_string();
-    // A contract that is not there is misuse, not a mistake in a contract.
-    files::read(path, limits::REVISION_FILE_BYTES)?;
-    let folder = files::folder_of(path);
-    let name = path.file_name().and_then(|name| name.to_str()).context("the file's name is not text")?;
-
-    let mut sources = BTreeMap::new();
-    let mut load = |relative: &str| -> Result<Vec<u8>, String> {
-        let bytes = files::read(&folder.join(relative), limits::REVISION_FILE_BYTES)
-            .map_err(|error| error.root_cause().to_string())?;
-        sources.insert(relative.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
-        Ok(bytes)
-    };
-    let collected = revision::collect(name, &mut load);
-    let (revision, warnings) = match collected.and_then(|collected: RevisionFiles| Revision::from_files(&collected)) {
+    let sources::Gathered { files, sources } = sources::gather(path, hosts).await?;
+    let (revision, warnings) = match files.and_then(|files| Revision::from_files(&files)) {
         Ok(read) => read,
         Err(Diagnostics(findings)) => return Ok(Err(Mistakes { file, findings, sources, compiled: false })),
     };
@@ -93,8 +81,8 @@ fn open(path: &Path) -> anyhow::Result<Result<Opened, Mistakes>> {
     })
 }
 
-fn lint(path: &Path) -> anyhow::Result<Report> {
-    match open(path)? {
+async fn lint(path: &Path, hosts: &[String]) -> anyhow::Result<Report> {
+    match open(path, hosts).await? {
         Ok(opened) if opened.warnings.is_empty() => {
             let rules = opened.rules.rules().len();
             let text = format!("{}: no mistakes, {rules} rules", plain(&opened.file));

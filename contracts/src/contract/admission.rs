@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use super::{Admission, AdmissionRule};
 use crate::{
-    Code, Enforcement,
+    Code, Enforcement, Finding,
     digest::shorten,
     duration, limits,
     pattern::RepositoryPattern,
@@ -49,6 +49,14 @@ fn read_repositories(admission: &Fields<'_>, issues: &mut Issues) -> Vec<Spanned
             }
             Ok(pattern) => patterns.push(Spanned { value: pattern, origin: issues.at(node.place) }),
             Err(error) => issues.error(error.code(), node.place, error.to_string()),
+        }
+    }
+    for narrow in &patterns {
+        let wide = patterns.iter().find(|wide| wide.value != narrow.value && wide.value.covers(&narrow.value));
+        if let Some(wide) = wide {
+            let message = format!("`{}` says nothing: `{}` covers it", narrow.value, wide.value);
+            let finding = Finding::warning(Code::PatternShadowed, message).at(narrow.origin.clone());
+            issues.push(finding.mend("leave it out, or make the other one narrower"));
         }
     }
     patterns

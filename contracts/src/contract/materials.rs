@@ -1,27 +1,21 @@
 //! The `materials` and `annotations` of a contract.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::{AnnotationClause, MaterialClause, compile_schema};
 use crate::{
-    Code,
+    Code, Finding,
     digest::shorten,
     materials::MaterialType,
     policy::check_name,
-    yaml::{Fields, Issues, Place},
+    yaml::{Fields, Issues, Place, Spanned},
 };
 
-/// The materials that could be read, and the names of all, so that one mistake is not told as two.
-pub(super) struct Materials {
-    pub(super) clauses: Vec<MaterialClause>,
-    pub(super) names: BTreeSet<String>,
-}
-
-pub(super) fn read(fields: &Fields<'_>, issues: &mut Issues) -> Materials {
-    let mut materials = Materials { clauses: Vec::new(), names: BTreeSet::new() };
+pub(super) fn read(fields: &Fields<'_>, issues: &mut Issues) -> Vec<MaterialClause> {
+    let mut clauses: Vec<MaterialClause> = Vec::new();
     let mut first: BTreeMap<&str, u32> = BTreeMap::new();
     for node in fields.list("materials", issues) {
         const KNOWN: &[&str] =
@@ -29,15 +23,11 @@ pub(super) fn read(fields: &Fields<'_>, issues: &mut Issues) -> Materials {
         let Some(material) = Fields::read(node, "a material", KNOWN, issues) else { continue };
         let name = material.need_text("name", issues);
         let kind = read_kind(&material, issues);
-        if let Some(group) = material.get("group").filter(|node| node.scalar().is_none_or(|s| !s.text.is_empty())) {
-            let message = "material groups (`group`) are not supported";
-            let mend = "leave it out, and set `optional: true` on the materials that may be missing";
-            issues.error_with(Code::DocumentUnsupported, group.place, message, mend);
-        }
         let optional = material.boolean("optional", issues).unwrap_or(false);
         let output = material.boolean("output", issues).unwrap_or(false);
         let skip_upload = material.boolean("skipUpload", issues).unwrap_or(false);
         let annotations = read_annotations(&material, issues);
+        let group = read_group(&material, optional, issues);
         let effective_from = read_effective_from(&material, issues);
         let schema = read_schema(&material, kind, skip_upload, issues);
         let Some(name) = name else { continue };
@@ -49,31 +39,56 @@ pub(super) fn read(fields: &Fields<'_>, issues: &mut Issues) -> Materials {
             continue;
         }
         first.insert(name.value, place.line);
-        materials.names.insert(name.value.to_owned());
         let Some(kind) = kind else { continue };
-        materials.clauses.push(MaterialClause {
+        clauses.push(MaterialClause {
             name: name.value.to_owned(),
             kind,
             optional,
             output,
             skip_upload,
             annotations,
+            group,
             effective_from,
             schema,
             origin: issues.at(node.place),
         });
     }
-    materials
+    check_groups(&clauses, issues);
+    clauses
 }
 
 fn read_kind(material: &Fields<'_>, issues: &mut Issues) -> Option<MaterialType> {
     let text = material.need_text("type", issues)?;
-    let place = material.place_of("type");
     match text.value.parse::<MaterialType>() {
         Ok(kind) => Some(kind),
         Err(error) => {
-            issues.error(Code::DocumentInvalidValue, place, error.to_string());
+            issues.error(Code::DocumentInvalidValue, material.place_of("type"), error.to_string());
             None
+        }
+    }
+}
+
+/// The name of a set of materials of which at least one must be there.
+fn read_group(material: &Fields<'_>, optional: bool, issues: &mut Issues) -> Option<Spanned<String>> {
+    let group = material.text("group", issues).filter(|group| !group.value.is_empty())?;
+    check_name(group.value, material.place_of("group"), issues);
+    if optional {
+        let message = "`optional` says nothing here: one material of the `group` must be there, whichever it is";
+        let finding = Finding::warning(Code::DocumentInvalidValue, message);
+        issues.push(finding.at(issues.at(material.place_of("optional"))).mend("leave out `optional`, or `group`"));
+    }
+    Some(Spanned { value: group.value.to_owned(), origin: group.origin })
+}
+
+/// A set of one is a misspelt set of two, or a material that is simply required.
+fn check_groups(clauses: &[MaterialClause], issues: &mut Issues) {
+    for clause in clauses {
+        let Some(group) = &clause.group else { continue };
+        let members = clauses.iter().filter(|other| other.group.as_ref().is_some_and(|g| g.value == group.value));
+        if members.count() == 1 {
+            let message = format!("the group `{}` has one material, so it must be there", shorten(&group.value));
+            let finding = Finding::warning(Code::DocumentInvalidValue, message).at(group.origin.clone());
+            issues.push(finding.mend("give other materials the same `group`, or leave it out"));
         }
     }
 }
@@ -101,7 +116,7 @@ pub(super) fn read_annotations(fields: &Fields<'_>, issues: &mut Issues) -> Vec<
 }
 
 /// A date, which begins at midnight UTC, or an instant with its offset.
-fn read_effective_from(material: &Fields<'_>, issues: &mut Issues) -> Option<Timestamp> {
+pub(super) fn read_effective_from(material: &Fields<'_>, issues: &mut Issues) -> Option<Timestamp> {
     material.entry("effectiveFrom")?;
     let text = material.need_text("effectiveFrom", issues)?;
     let written = text.value;

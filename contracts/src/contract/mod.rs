@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 
+pub(crate) use policies::{read_attachment, read_match_mode};
 pub use schema::{SchemaError, compile_schema};
 
 use crate::{
-    Code, Diagnostics, Digest, Enforcement, Finding, Origin,
+    Code, Diagnostics, Enforcement, Finding, Origin,
     digest::shorten,
     materials::MaterialType,
     pattern::RepositoryPattern,
-    policy::{Metadata, PolicyDocument, check_header},
+    policy::{FileReference, Metadata, PolicyDocument, check_header},
     runners::Runner,
     yaml::{self, Fields, Issues, Kind, Node, Spanned},
 };
@@ -50,6 +51,9 @@ pub struct Contract {
     pub env_allow_list: Vec<String>,
     /// The policies attached to it.
     pub policies: Policies,
+    /// The policy groups attached to it. In a [revision](crate::revision::Revision) the materials that they name are
+    /// among the contract's.
+    pub policy_groups: Vec<PolicyGroupAttachment>,
     /// Who may sign; `None` means the organization's default signers.
     pub signers: Option<SignersClause>,
     /// Which pulls and checks it answers for; `None` means none.
@@ -74,6 +78,8 @@ pub struct MaterialClause {
     pub skip_upload: bool,
     /// Annotations of the material.
     pub annotations: Vec<AnnotationClause>,
+    /// The set that it belongs to: of the materials of one set at least one must be there, and none in particular.
+    pub group: Option<Spanned<String>>,
     /// Until then its absence is only a warning.
     pub effective_from: Option<Timestamp>,
     /// The JSON Schema of custom evidence; always one that [`compile_schema`] takes.
@@ -102,12 +108,12 @@ pub struct Policies {
     pub attestation: Vec<PolicyAttachment>,
 }
 
-/// A policy attached to a contract.
+/// A policy attached to a contract, or within a policy group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyAttachment {
     /// Which policy.
     pub source: PolicySource,
-    /// Which materials, by name; always one that the contract asks for. `None` on attestation policies.
+    /// Which materials, by name. `None` on attestation policies and in groups.
     pub selector: Option<Selector>,
     /// Whether it is switched off.
     pub disabled: bool,
@@ -115,8 +121,27 @@ pub struct PolicyAttachment {
     pub with: BTreeMap<String, Spanned<String>>,
     /// Requirements of frameworks that it contributes to; for reports only.
     pub requirements: Vec<String>,
-    /// Whether a violation blocks.
-    pub gate: bool,
+    /// Whether a violation blocks, if it is said.
+    pub gate: Option<bool>,
+    /// Until then it only warns.
+    pub effective_from: Option<Timestamp>,
+    /// Where it is attached.
+    pub origin: Origin,
+}
+
+/// A policy group attached to a contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyGroupAttachment {
+    /// The group's document.
+    pub file: FileReference,
+    /// The arguments, as they were written.
+    pub with: BTreeMap<String, Spanned<String>>,
+    /// The names of policies that are left out.
+    pub skip: Vec<Spanned<String>>,
+    /// Whether violations of the group's policies block, whatever the group says; `None` leaves it to the group.
+    pub gate: Option<bool>,
+    /// Until then it only warns.
+    pub effective_from: Option<Timestamp>,
     /// Where it is attached.
     pub origin: Origin,
 }
@@ -125,13 +150,8 @@ pub struct PolicyAttachment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySource {
     /// In a file of the revision.
-    File {
-        /// The file, relative to the contract's folder.
-        path: String,
-        /// The digest that its bytes must have, when the reference pins one (`file://x.yaml@sha256:…`).
-        digest: Option<Digest>,
-    },
-    /// In the contract itself.
+    File(FileReference),
+    /// In the document that attaches it.
     Embedded(Box<PolicyDocument>),
 }
 
@@ -232,8 +252,7 @@ impl Contract {
     ///
     /// # Errors
     /// Every mistake in the document, with line and column, and the warnings among them. What is published but not
-    /// evaluated by this version (policy groups, material groups, other references than `file://`, other material
-    /// types than the supported ones) is an error, never ignored.
+    /// evaluated by this version (policies kept by a Chainloop server) is an error, never ignored.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<(Self, Vec<Finding>), Diagnostics> {
         let mut issues = Issues::new(file);
         let contract = Self::read_file(bytes, &mut issues);
@@ -331,23 +350,17 @@ impl Contract {
 
     /// What both shapes have.
     fn read_spec(fields: &Fields<'_>, node: &Node, issues: &mut Issues) -> Self {
-        if let Some(groups) = fields.get("policyGroups") {
-            let message = "policy groups are not supported";
-            let mend = "attach the group's policies one by one under `policies`";
-            issues.error_with(Code::DocumentUnsupported, groups.place, message, mend);
-        }
-        let materials = materials::read(fields, issues);
-        let policies = policies::read(fields, &materials, issues);
         Self {
             name: None,
             description: None,
             labels: BTreeMap::new(),
             organization: None,
-            materials: materials.clauses,
+            materials: materials::read(fields, issues),
             annotations: materials::read_annotations(fields, issues),
             runner: read_runner(fields, issues),
             env_allow_list: fields.texts("envAllowList", issues).into_iter().map(|name| name.value).collect(),
-            policies,
+            policies: policies::read(fields, issues),
+            policy_groups: policies::read_groups(fields, issues),
             signers: None,
             admission: None,
             origin: issues.at(node.place),

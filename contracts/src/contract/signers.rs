@@ -125,6 +125,14 @@ fn read_exact(signer: &Fields<'_>, key: &str, issues: &mut Issues) -> Option<Str
         issues.error_with(Code::PatternTooWide, place, message, "write it in full; name several signers one by one");
         return None;
     }
+    if text.value.contains(['^', '$', '\\', '|', '(', ')', '[', ']', '{', '}']) {
+        let message = format!(
+            "`{}` looks like a regular expression, but an `{key}` is compared letter by letter",
+            shorten(text.value)
+        );
+        issues.error_with(Code::PatternTooWide, place, message, "write it in full; name several signers one by one");
+        return None;
+    }
     if text.value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         let message = format!("`{key}` has spaces or line ends in it");
         issues.error(Code::DocumentInvalidValue, place, message);

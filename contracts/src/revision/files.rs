@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Code, Diagnostics, Digest, Finding, Origin,
+    Code, Diagnostics, Digest, Finding, Hasher, Origin,
     api::RevisionFiles,
-    contract::{Contract, PolicySource, SignerClause},
+    contract::{Contract, PolicyAttachment, PolicySource, SignerClause},
     digest::shorten,
     limits, paths,
-    policy::{PolicyDocument, ScriptSource},
+    policy::{FileReference, PolicyDocument, PolicyGroupDocument},
     yaml::Issues,
 };
 
 /// Gathers a contract and every file that it refers to. The contract is named by its file name in its folder; `load`
-/// is asked for paths relative to that folder, each once, and answers why when it cannot read one.
+/// is asked for each file, and answers why when it cannot read one. It is asked for paths relative to the contract's
+/// folder, for addresses (`https://…`; `http://` on this machine alone) and for names of the shipped
+/// library (`sluice://NAME`, `sluice://NAME@VERSION`).
 ///
 /// # Errors
 /// Every mistake in the contract and in the policies that it refers to, and every file that could not be read.
@@ -38,34 +40,52 @@ pub(super) struct Gathered {
     pub(super) contract: Option<Contract>,
     /// By path.
     pub(super) policies: BTreeMap<String, PolicyDocument>,
+    /// By path.
+    pub(super) groups: BTreeMap<String, PolicyGroupDocument>,
     /// Every file that something refers to, and the contract.
     pub(super) files: BTreeMap<String, String>,
+}
+
+impl Gathered {
+    /// The policy that is attached. When it is not there, that was told when it was looked for.
+    pub(super) fn policy<'g>(&'g self, source: &'g PolicySource) -> Option<&'g PolicyDocument> {
+        match source {
+            PolicySource::Embedded(document) => Some(document),
+            PolicySource::File(file) => self.policies.get(found(file, &|path| self.files.contains_key(path))),
+        }
+    }
+}
+
+/// What a file is called that is there, under the first of its names.
+fn found<'f>(file: &'f FileReference, there: &dyn Fn(&str) -> bool) -> &'f str {
+    match &file.otherwise {
+        Some(other) if !there(&file.path) && there(other) => other,
+        _ => &file.path,
+    }
 }
 
 /// Answers with a file's text, or why it cannot be read.
 type Load<'l> = dyn FnMut(&str) -> Result<String, String> + 'l;
 
 pub(super) fn gather(contract_file: &str, load: &mut Load<'_>, issues: &mut Issues) -> Gathered {
-    let mut gathering = Gathering { load, issues, tried: BTreeMap::new(), bytes: 0 };
-    let mut policies = BTreeMap::new();
+    let mut gathering = Gathering {
+        load,
+        issues,
+        tried: BTreeMap::new(),
+        bytes: 0,
+        policies: BTreeMap::new(),
+        groups: BTreeMap::new(),
+    };
     let start = Origin { file: contract_file.to_owned(), line: 1, column: 1 };
     gathering.take(contract_file, &start);
     let contract =
         gathering.text(contract_file).and_then(|text| Contract::read_file(text.as_bytes(), gathering.issues));
     if let Some(contract) = &contract {
         for attachment in contract.policies.materials.iter().chain(&contract.policies.attestation) {
-            match &attachment.source {
-                PolicySource::Embedded(document) => gathering.take_scripts(document),
-                PolicySource::File { path, digest } => {
-                    if gathering.take(path, &attachment.origin)
-                        && let Some(document) = gathering.read_policy(path)
-                    {
-                        gathering.take_scripts(&document);
-                        policies.insert(path.clone(), document);
-                    }
-                    gathering.check_pin(path, *digest, &attachment.origin);
-                }
-            }
+            gathering.attachment(attachment);
+        }
+        for group in &contract.policy_groups {
+            gathering.group(&group.file, &group.origin);
         }
         for signer in contract.signers.iter().flat_map(|signers| &signers.any) {
             if let SignerClause::Key { path, origin } = signer {
@@ -73,8 +93,9 @@ pub(super) fn gather(contract_file: &str, load: &mut Load<'_>, issues: &mut Issu
             }
         }
     }
-    let files = gathering.tried.into_iter().filter_map(|(path, text)| text.map(|text| (path, text))).collect();
-    Gathered { contract, policies, files }
+    let Gathering { tried, policies, groups, .. } = gathering;
+    let files = tried.into_iter().filter_map(|(path, text)| text.map(|text| (path, text))).collect();
+    Gathered { contract, policies, groups, files }
 }
 
 struct Gathering<'g, 'l> {
@@ -83,9 +104,69 @@ struct Gathering<'g, 'l> {
     /// What was asked for, and what came.
     tried: BTreeMap<String, Option<String>>,
     bytes: usize,
+    policies: BTreeMap<String, PolicyDocument>,
+    groups: BTreeMap<String, PolicyGroupDocument>,
 }
 
 impl Gathering<'_, '_> {
+    fn group(&mut self, file: &FileReference, origin: &Origin) {
+        if self.take(&file.path, origin)
+            && let Some(group) = self.read(&file.path, PolicyGroupDocument::read_file)
+        {
+            for attachment in group.attachments() {
+                self.attachment(attachment);
+            }
+            self.groups.insert(file.path.clone(), group);
+        }
+        self.advise_pin(file, origin);
+        self.check_pin(file, origin);
+    }
+
+    fn attachment(&mut self, attachment: &PolicyAttachment) {
+        let file = match &attachment.source {
+            PolicySource::Embedded(document) => return self.references(document),
+            PolicySource::File(file) => file,
+        };
+        let path = self.locate(file);
+        if self.take(&path, &attachment.origin)
+            && let Some(document) = self.read(&path, PolicyDocument::read_file)
+        {
+            self.references(&document);
+            self.policies.insert(path, document);
+        }
+        self.advise_pin(file, &attachment.origin);
+        self.check_pin(file, &attachment.origin);
+    }
+
+    /// The first of a file's names under which it can be loaded, else the first.
+    fn locate(&mut self, file: &FileReference) -> String {
+        let Some(other) = &file.otherwise else { return file.path.clone() };
+        for path in [&file.path, other] {
+            if self.text(path).is_some() {
+                return path.clone();
+            }
+            if !self.tried.contains_key(path) && (self.load)(path).is_ok() {
+                return path.clone();
+            }
+        }
+        file.path.clone()
+    }
+
+    fn references(&mut self, document: &PolicyDocument) {
+        for file in document.references() {
+            self.take(&file.path, &file.origin);
+            self.check_pin(file, &file.origin);
+        }
+    }
+
+    fn read<T>(&mut self, path: &str, read: fn(&[u8], &mut Issues) -> Option<T>) -> Option<T> {
+        let text = self.text(path)?;
+        let before = self.issues.enter(path);
+        let document = read(text.as_bytes(), self.issues);
+        self.issues.enter(&before);
+        document
+    }
+
     /// Loads a file that something refers to. True when it is there and was not asked for before.
     fn take(&mut self, path: &str, origin: &Origin) -> bool {
         if self.tried.contains_key(path) {
@@ -132,31 +213,83 @@ impl Gathering<'_, '_> {
         self.tried.get(path).cloned().flatten()
     }
 
-    fn read_policy(&mut self, path: &str) -> Option<PolicyDocument> {
-        let text = self.text(path)?;
-        let before = self.issues.enter(path);
-        let document = PolicyDocument::read_file(text.as_bytes(), self.issues);
-        self.issues.enter(&before);
-        document
-    }
-
-    fn take_scripts(&mut self, document: &PolicyDocument) {
-        for script in &document.scripts {
-            if let ScriptSource::File { path, origin } = &script.source {
-                self.take(path, origin);
-            }
+    /// What is fetched may be another file the next time.
+    fn advise_pin(&mut self, file: &FileReference, origin: &Origin) {
+        if file.path.starts_with("http")
+            && paths::is_address(&file.path)
+            && file.digest.is_none()
+            && !paths::is_address(&origin.file)
+        {
+            let message = format!("`{}` may be another policy each time that it is fetched", shorten(&file.reference));
+            let pin =
+                self.pin(&self.located(file)).map(|digest| format!("write `{}@{digest}`", shorten(&file.reference)));
+            let finding = Finding::warning(Code::ReferenceUnpinned, message).at(origin.clone());
+            self.issues.push(finding.mend(pin.unwrap_or_else(|| "add `@sha256:` and its digest".to_owned())));
         }
     }
 
-    fn check_pin(&mut self, path: &str, pinned: Option<Digest>, origin: &Origin) {
-        let (Some(pinned), Some(text)) = (pinned, self.text(path)) else { return };
-        let digest = Digest::of(text.as_bytes());
+    fn located(&self, file: &FileReference) -> String {
+        found(file, &|path| self.text(path).is_some()).to_owned()
+    }
+
+    /// Holds a pin against the digest of the file with all that it refers to. A file that is not there was told.
+    fn check_pin(&mut self, file: &FileReference, origin: &Origin) {
+        let Some(pinned) = file.digest else { return };
+        let path = self.located(file);
+        let (Some(text), Some(digest)) = (self.text(&path), self.pin(&path)) else { return };
         if digest != pinned {
-            let message = format!("`{}` is {digest}, not the pinned {pinned}", shorten(path));
-            let mend = "pin what the file is now, if you reviewed it";
+            let alone = Digest::of(text.as_bytes()) == pinned;
+            let why = if alone { ", which covers the document alone and not the files that it names" } else { "" };
+            let message = format!("`{}` is {digest}, not the pinned {pinned}{why}", shorten(&path));
+            let mend = "pin what it is now, if you reviewed it with all that it refers to";
             self.issues.push(Finding::error(Code::DocumentReference, message).at(origin.clone()).mend(mend));
         }
     }
+
+    /// What a pin of a file is: the digest of its bytes when it refers to nothing; else a digest over its bytes and
+    /// over each reference with what a pin of that would be.
+    fn pin(&self, path: &str) -> Option<Digest> {
+        let Some(group) = self.groups.get(path) else { return self.pin_of_policy(path) };
+        let mut pins = BTreeMap::new();
+        for attachment in group.attachments() {
+            match &attachment.source {
+                PolicySource::File(file) => {
+                    pins.insert(file.reference.clone(), self.pin_of_policy(&self.located(file))?);
+                }
+                PolicySource::Embedded(document) => pins.extend(self.pins_of_references(document)?),
+            }
+        }
+        Some(with_references(&self.text(path)?, pins))
+    }
+
+    fn pin_of_policy(&self, path: &str) -> Option<Digest> {
+        let text = self.text(path)?;
+        match self.policies.get(path) {
+            Some(document) => Some(with_references(&text, self.pins_of_references(document)?)),
+            None => Some(Digest::of(text.as_bytes())),
+        }
+    }
+
+    fn pins_of_references(&self, document: &PolicyDocument) -> Option<BTreeMap<String, Digest>> {
+        document
+            .references()
+            .map(|file| Some((file.reference.clone(), Digest::of(self.text(&file.path)?.as_bytes()))))
+            .collect()
+    }
+}
+
+fn with_references(text: &str, pins: BTreeMap<String, Digest>) -> Digest {
+    if pins.is_empty() {
+        return Digest::of(text.as_bytes());
+    }
+    let mut hasher = Hasher::default();
+    hasher.update_framed(b"sluice.dev/pin/v1");
+    hasher.update_framed(text.as_bytes());
+    for (reference, pin) in pins {
+        hasher.update_framed(reference.as_bytes());
+        hasher.update_framed(pin.as_bytes());
+    }
+    hasher.finish()
 }
 
 /// Bounds and paths of files from outside, before anything is read.
@@ -178,7 +311,10 @@ pub(super) fn check(files: &RevisionFiles) -> Result<(), Diagnostics> {
             findings.push(Finding::error(Code::DocumentTooLarge, message).at(origin()));
         }
         if paths::resolve("", path).as_deref() != Ok(path.as_str()) {
-            let message = format!("`{}` is not the path of a file within the contract's folder", shorten(path));
+            let message = format!(
+                "`{}` is neither the path of a file within the contract's folder nor an address",
+                shorten(path)
+            );
             findings.push(Finding::error(Code::DocumentReference, message).at(origin()));
         }
     }

@@ -1,19 +1,24 @@
 //! Revisions: a contract and every file that it refers to, closed. Nothing outside of it is ever looked up.
 
+mod arguments;
 mod files;
+mod groups;
 mod resolve;
 mod signers;
 
 use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value as Json;
 
 pub use files::collect;
 
 use crate::{
     Code, Diagnostics, Digest, Finding, Hasher, Origin,
     api::RevisionFiles,
-    contract::{Contract, PolicyAttachment},
+    contract::{Contract, PolicyAttachment, Selector},
     keys::PublicKey,
-    policy::PolicyDocument,
+    policy::{PolicyDocument, ScriptKind, ScriptLanguage},
     verify::SignerPolicy,
     yaml::Issues,
 };
@@ -28,18 +33,37 @@ pub struct Revision {
     signer_policy: Option<SignerPolicy>,
 }
 
-/// An attached policy with its document, arguments and scripts. Disabled ones are not resolved.
+/// An attached policy with its document, arguments, data and scripts. Those that are disabled, or that a group's
+/// attachment skips, are not resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedAttachment {
-    /// The attachment.
+    /// The attachment, in the contract or in a group; the values of its arguments with the group's inputs put in.
     pub attachment: PolicyAttachment,
+    /// The name of the group that it comes from.
+    pub group: Option<String>,
+    /// Whether a violation blocks.
+    pub gate: bool,
+    /// Until then it only warns.
+    pub effective_from: Option<Timestamp>,
     /// The policy.
     pub document: PolicyDocument,
     /// The arguments: what the attachment gives and else the policy's defaults, none empty. Every required one is
     /// there; none is there that a policy which declares its inputs does not declare.
     pub arguments: BTreeMap<String, String>,
-    /// The scripts that apply where the policy is attached, at least one when the attachment is a gate.
+    /// The files of data that it declares, by name.
+    pub data: BTreeMap<String, Json>,
+    /// The scripts that may apply where the policy is attached.
     pub scripts: Vec<ResolvedScript>,
+    /// Whether it reads materials of a run that the contract does not ask for.
+    pub others: Option<OtherMaterials>,
+}
+
+/// Which materials of a run that the contract does not ask for a policy reads: of the types of its scripts, where they
+/// have one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OtherMaterials {
+    /// Only those of this name.
+    pub selector: Option<Selector>,
 }
 
 /// One script with what it reads.
@@ -47,6 +71,10 @@ pub struct ResolvedAttachment {
 pub struct ResolvedScript {
     /// What it reads.
     pub input: ScriptInput,
+    /// What it is for.
+    pub kind: ScriptKind,
+    /// What it is written in.
+    pub language: ScriptLanguage,
     /// The source.
     pub source: String,
     /// Where the first line of the source stands, for adding to the lines that a compiler reports.
@@ -58,8 +86,7 @@ pub struct ResolvedScript {
 pub enum ScriptInput {
     /// The statement of an attestation.
     Attestation,
-    /// Each of these materials of the contract, by name, in the contract's order, at least one. None of them has
-    /// `skipUpload`.
+    /// Each of these materials of the contract, by name, in the contract's order. None of them has `skipUpload`.
     Materials(Vec<String>),
 }
 
@@ -73,12 +100,13 @@ impl Revision {
     pub fn from_files(files: &RevisionFiles) -> Result<(Self, Vec<Finding>), Diagnostics> {
         files::check(files)?;
         let mut issues = Issues::new(&files.contract);
-        let gathered = files::gather(
+        let mut gathered = files::gather(
             &files.contract,
             &mut |path| files.files.get(path).cloned().ok_or_else(|| "it is not among the files given".to_owned()),
             &mut issues,
         );
-        let attachments = resolve::attachments(&gathered, &mut issues);
+        let groups = groups::resolve(&mut gathered, &mut issues);
+        let attachments = resolve::attachments(&gathered, &groups, &mut issues);
         let signer_policy = signers::resolve(&gathered, &mut issues);
         let mut warnings = issues.finish()?;
         let Some(contract) = gathered.contract else { return Err(Diagnostics(warnings)) };
@@ -106,7 +134,7 @@ impl Revision {
         Ok((Self { contract, files, digest, attachments, signer_policy }, warnings))
     }
 
-    /// The contract.
+    /// The contract, with the materials that its policy groups ask for.
     #[must_use]
     pub fn contract(&self) -> &Contract {
         &self.contract
@@ -124,7 +152,8 @@ impl Revision {
         self.digest
     }
 
-    /// The policies that run, in the order of the contract: those on materials, then those on the attestation.
+    /// The policies that run, in the order of the contract: those on materials, then those on the attestation, then
+    /// those of each group.
     #[must_use]
     pub fn attachments(&self) -> &[ResolvedAttachment] {
         &self.attachments

@@ -15,7 +15,8 @@ use super::files::{MATERIAL, PolicyFiles, by_contract};
 use crate::{
     evaluate::{EvaluateError, deadline, evaluate, minute_of, with_arguments},
     evidence::{Attested, Evidence, MaterialEvidence},
-    rego::{self, Interpreted, Policy},
+    policy::{self, Policy, RunError, Script},
+    rego::{self, Interpreted},
     rule::{Phase, Program, RuleInput},
 };
 
@@ -120,7 +121,7 @@ pub fn ask(
     let mut scripts = Vec::new();
     let mut reads_now = false;
     for rule in rules.rules() {
-        let Program::Rego(program) = &rule.program else { continue };
+        let Program::Policy(program) = &rule.program else { continue };
         reads_now |= program.reads_now();
         let (document, bytes) = match &rule.input {
             RuleInput::Attestation => match evidence.attested.first() {
@@ -131,9 +132,12 @@ pub fn ask(
                 Some(piece) => (&piece.input, piece.material.document.as_ref().map_or(0, |document| document.bytes())),
                 None => continue,
             },
+            RuleInput::OtherMaterials { .. } => continue,
         };
         let document = with_arguments(document, &program.arguments);
-        scripts.extend(run(program, &document, bytes, now, trace));
+        let now = if program.reads_now() { minute_of(now) } else { now };
+        let asked = policy::Asked { input: document, bytes, now, evidence: &evidence };
+        scripts.extend(run(program, &asked, trace));
     }
     // The contract that asked was made for the question: there is no rule or material to look up.
     let alone = |finding: Finding| match by_contract(&finding) {
@@ -145,14 +149,16 @@ pub fn ask(
 }
 
 /// Runs the scripts once more, for their results as they are.
-fn run(policy: &Policy, document: &Value, bytes: usize, now: Timestamp, trace: bool) -> Vec<ScriptRun> {
-    let now = if policy.reads_now() { minute_of(now) } else { now };
+fn run(policy: &Policy, asked: &policy::Asked<'_>, trace: bool) -> Vec<ScriptRun> {
     let mut runs = Vec::new();
     for script in &policy.scripts {
-        let ran = script.result(document.clone(), bytes, now, deadline());
-        let trace = trace.then(|| {
-            let interpreted = rego::interpret(script.source(), script.origin(), document.clone(), now, deadline());
-            interpreted.map(|interpreted| traced(&ran, interpreted)).unwrap_or_default()
+        let ran = script.result(asked.clone(), deadline());
+        let trace = trace.then(|| match script {
+            Script::Rego(script) => rego::interpret(script, asked.clone(), deadline())
+                .map(|interpreted| traced(&ran, interpreted))
+                .unwrap_or_default(),
+            // One expression has no lines of its own to reach.
+            Script::Cel(_) => Trace::default(),
         });
         let (result, error) = match ran {
             Ok(result) => (json(&result), None),
@@ -163,7 +169,7 @@ fn run(policy: &Policy, document: &Value, bytes: usize, now: Timestamp, trace: b
     runs
 }
 
-fn traced(ran: &Result<Value, rego::RunError>, interpreted: Interpreted) -> Trace {
+fn traced(ran: &Result<Value, RunError>, interpreted: Interpreted) -> Trace {
     let Interpreted { result, reached, missed, prints } = interpreted;
     let differs = match (ran, &result) {
         (Ok(one), Ok(other)) if one == other => None,

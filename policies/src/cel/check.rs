@@ -25,6 +25,11 @@ const FUNCTIONS: &[&str] = &[
 /// Names of types, for `type(x) == list`.
 const TYPES: &[&str] = &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
+/// Whether it is the name of a type.
+pub(super) fn is_type(name: &str) -> bool {
+    TYPES.contains(&name)
+}
+
 /// A mistake, and the node it is at.
 pub(super) struct Mistake {
     pub(super) node: u64,

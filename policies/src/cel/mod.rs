@@ -1,7 +1,9 @@
 //! CEL: expressions that must be true, compiled once and run within bounds.
 
 mod check;
+mod constant;
 mod document;
+mod policy;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use contracts::{
 use jiff::{SignedDuration, Timestamp};
 use regorus::Value;
 
+pub(crate) use self::policy::Script;
 use crate::rego::{RunError, shorten};
 use document::Over;
 
@@ -91,15 +94,27 @@ impl Expression {
 /// # Errors
 /// Every mistake, each at its place.
 pub(crate) fn compile(source: &str, origin: &Origin) -> Result<Expression, Vec<Finding>> {
-    compile_within(source, origin, false, String::new())
+    compile_within(source, origin, Written::Rule, String::new())
 }
 
 /// Compiles a rule that the compiler wrote for a clause.
 pub(crate) fn compile_generated(source: &str, origin: &Origin, salt: String) -> Result<Expression, Vec<Finding>> {
-    compile_within(source, origin, true, salt)
+    compile_within(source, origin, Written::Clause, salt)
 }
 
-fn compile_within(source: &str, origin: &Origin, generated: bool, salt: String) -> Result<Expression, Vec<Finding>> {
+/// What an expression is written as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// A rule of a person: a condition.
+    Rule,
+    /// By the compiler, for a clause.
+    Clause,
+    /// A script of a policy: a condition, or a list of violations.
+    Policy,
+}
+
+fn compile_within(source: &str, origin: &Origin, written: Written, salt: String) -> Result<Expression, Vec<Finding>> {
+    let generated = written == Written::Clause;
     let most = if generated { CEL_GENERATED_BYTES } else { CEL_SOURCE_BYTES };
     if source.len() > most {
         let message = format!("the rule is longer than {most} bytes");
@@ -118,17 +133,25 @@ fn compile_within(source: &str, origin: &Origin, generated: bool, salt: String) 
         });
         mistakes.collect::<Vec<_>>()
     })?;
-    let mut found = check::inspect(program.expression(), VARIABLES, generated);
-    let mut mend = None;
+    let variables = if written == Written::Policy { policy::VARIABLES } else { VARIABLES };
+    let mut found = check::inspect(program.expression(), variables, generated);
+    let (mut code, mut mend) = (Code::PolicyCompile, None);
     if found.mistakes.is_empty() {
-        found.mistakes = shape::mistakes(program.expression());
+        found.mistakes = shape::mistakes(program.expression(), written == Written::Policy);
         mend = Some("write a condition that can come out true, such as `age < duration('24h')`");
+    }
+    if found.mistakes.is_empty()
+        && !generated
+        && let Some(mistake) = constant::mistake(program.expression())
+    {
+        found.mistakes.push(mistake);
+        (code, mend) = (Code::RuleConstant, Some("let it look at something, or leave it out"));
     }
     if !found.mistakes.is_empty() {
         let mistakes = found.mistakes.into_iter().map(|mistake| {
             let offset = program.source_info().offset_for(mistake.node).map_or(0, |(start, _)| start);
             let (line, column) = position(source, usize::try_from(offset).unwrap_or(0));
-            let finding = Finding::error(Code::PolicyCompile, mistake.message).at(place(origin, line, column));
+            let finding = Finding::error(code, mistake.message).at(place(origin, line, column));
             mend.map_or_else(|| finding.clone(), |mend| finding.clone().mend(mend))
         });
         return Err(mistakes.collect());
@@ -212,22 +235,34 @@ impl Expression {
         schema_errors: BTreeMap<String, Vec<String>>,
         deadline: Instant,
     ) -> Result<bool, RunError> {
+        SCHEMA_ERRORS.set(schema_errors);
+        let answer = self.answer(&bound.0, deadline, |value| match value {
+            cel::Value::Bool(answer) => Ok(*answer),
+            _ => Err(RunError::Shape("it is neither true nor false".to_owned())),
+        });
+        SCHEMA_ERRORS.take();
+        answer
+    }
+
+    /// Runs it, and reads what comes out while looks are still counted.
+    fn answer<T>(
+        &self,
+        context: &Context<'_, '_>,
+        deadline: Instant,
+        read: impl Fn(&cel::Value) -> Result<T, RunError>,
+    ) -> Result<T, RunError> {
         if Instant::now() >= deadline {
             return Err(RunError::Timeout);
         }
-        SCHEMA_ERRORS.set(schema_errors);
         document::begin(deadline);
-        let ran = catch_unwind(AssertUnwindSafe(|| self.program.execute(&bound.0)));
+        let ran = catch_unwind(AssertUnwindSafe(|| match self.program.execute(context) {
+            Ok(value) => read(&value),
+            Err(error) => Err(RunError::Error(describe(&error))),
+        }));
         match document::end() {
-            Some(Over::Steps) => return Err(RunError::Budget("it looks at too many values".to_owned())),
-            Some(Over::Time) => return Err(RunError::Timeout),
-            None => {}
-        }
-        match ran {
-            Ok(Ok(cel::Value::Bool(answer))) => Ok(answer),
-            Ok(Ok(_)) => Err(RunError::Shape("it is neither true nor false".to_owned())),
-            Ok(Err(error)) => Err(RunError::Error(describe(&error))),
-            Err(_) => Err(RunError::Error("it failed in the engine".to_owned())),
+            Some(Over::Steps) => Err(RunError::Budget("it looks at too many values".to_owned())),
+            Some(Over::Time) => Err(RunError::Timeout),
+            None => ran.unwrap_or_else(|_| Err(RunError::Error("it failed in the engine".to_owned()))),
         }
     }
 }

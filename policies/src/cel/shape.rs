@@ -84,13 +84,14 @@ impl Shape {
     }
 }
 
-/// What in the expression can never work, whatever the evidence.
-pub(super) fn mistakes(expression: &IdedExpr) -> Vec<Mistake> {
+/// What in the expression can never work, whatever the evidence. A policy may also come out as a list.
+pub(super) fn mistakes(expression: &IdedExpr, policy: bool) -> Vec<Mistake> {
     let mut reader = Reader { locals: Vec::new(), mistakes: Vec::new() };
     let whole = reader.expr(expression);
-    if reader.mistakes.is_empty() && !matches!(whole, Any | Bool) {
-        reader
-            .mistake(expression.id, format!("the rule comes out as {}, and must come out true or false", whole.name()));
+    let fits = matches!(whole, Any | Bool) || policy && matches!(whole, List(_));
+    if reader.mistakes.is_empty() && !fits {
+        let what = if policy { "true, false or a list of violations" } else { "true or false" };
+        reader.mistake(expression.id, format!("the rule comes out as {}, and must come out {what}", whole.name()));
     }
     reader.mistakes
 }

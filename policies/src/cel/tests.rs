@@ -54,9 +54,13 @@ fn documents_behave_like_cel_values() {
 fn what_is_not_true_or_false_is_an_error() {
     assert!(matches!(run("attestation.n", "{\"n\":1}"), Err(RunError::Shape(_))));
     assert!(matches!(run("attestation", "{}"), Err(RunError::Shape(_))));
-    for source in
-        ["attestation.missing == 1", "1 / 0 == 1", "attestation.l[7] == 1", "attestation < 1", "subject.digest == ''"]
-    {
+    for source in [
+        "attestation.missing == 1",
+        "1 / (size(attestation.l) - 1) == 1",
+        "attestation.l[7] == 1",
+        "attestation < 1",
+        "subject.digest == ''",
+    ] {
         assert!(matches!(run(source, r#"{"l":[1]}"#), Err(RunError::Error(_))), "{source}");
     }
 }
@@ -173,9 +177,66 @@ fn what_evidence_may_make_true_compiles() {
         "now - signed_at < duration('24h') && signed_at + duration('1h') > now && now.getHours() < 18",
         "int(run.annotations.level) > 3 && string(now).startsWith('2027') && subject.repository.contains('a')",
         "'sbom' in materials && materials['sbom'].filename.endsWith('.json') && 'a' + 'b' == 'ab'",
-        "true",
         "dyn(age) < 5",
     ] {
         assert!(compile(source, &origin()).is_ok(), "{source}: {:?}", compile(source, &origin()).err());
+    }
+}
+
+fn policy(source: &str, message: Option<&str>, input: &str, data: &str) -> Result<Vec<String>, RunError> {
+    let data = Value::from_json_str(data).unwrap();
+    let script =
+        Script::compile(source, &origin(), &data, message).unwrap_or_else(|found| panic!("{found:?}\n{source}"));
+    let asked = crate::policy::Asked {
+        input: Value::from_json_str(input).unwrap(),
+        bytes: input.len(),
+        now: "2027-01-02T00:00:00Z".parse().unwrap(),
+        evidence: &crate::evidence::Evidence::nothing(),
+    };
+    let answer = script.run(&asked, "p", None, Instant::now() + Duration::from_secs(20))?;
+    Ok(answer.violations.into_iter().map(|violation| violation.message).collect())
+}
+
+#[test]
+fn a_policy_is_a_condition_or_a_list_of_violations() {
+    let input = r#"{"components":[{"name":"a"},{"name":"b"}],"args":{"names":["b"]}}"#;
+    let data = r#"{"banned":["a"]}"#;
+    let conditions = "input.components.all(c, !(c.name in data.banned))";
+    assert_eq!(policy(conditions, Some("a banned component"), input, data).unwrap(), ["a banned component"]);
+    assert_eq!(policy(conditions, None, input, data).unwrap(), ["policy `p` is not satisfied"]);
+    assert_eq!(policy(conditions, None, input, r#"{"banned":[]}"#).unwrap(), [""; 0]);
+    let texts = "input.components.filter(c, c.name in input.args.names).map(c, c.name)";
+    assert_eq!(policy(texts, None, input, data).unwrap(), ["b"]);
+    let maps = "input.components.map(c, {'message': c.name, 'suppress': false})";
+    assert_eq!(policy(maps, None, input, data).unwrap(), ["a", "b"]);
+    assert_eq!(policy("now < timestamp('2028-01-01T00:00:00Z')", None, input, data).unwrap(), [""; 0]);
+    for wrong in ["input.components.map(c, 1)", "[input.components]", "input.args"] {
+        assert!(matches!(policy(wrong, None, input, data), Err(RunError::Shape(_))), "{wrong}");
+    }
+    assert!(matches!(policy("input.missing == 1", None, input, data), Err(RunError::Error(_))));
+    for mistake in ["attestation.x", "'text'", "1", "[]", "true", "data.banned == data.nothing || true"] {
+        assert!(Script::compile(mistake, &origin(), &Value::new_object(), None).is_err(), "{mistake}");
+    }
+}
+
+#[test]
+fn a_rule_that_always_comes_out_the_same_is_a_mistake() {
+    for source in [
+        "true",
+        "!false",
+        "age > duration('1h') || true",
+        "false && age > duration('1h')",
+        "1 == 1",
+        "'a' in ['a']",
+        "[1, 2].exists(x, x > 1)",
+        "age > duration('1h') ? true : true",
+    ] {
+        let found = compile(source, &origin()).err().unwrap_or_else(|| panic!("{source}"));
+        assert_eq!(found[0].code, Code::RuleConstant, "{source}");
+    }
+    for source in
+        ["false", "age > duration('1h') || false", "signers.exists(s, true)", "[1].exists(x, size(signers) == x)"]
+    {
+        assert!(compile(source, &origin()).is_ok(), "{source}");
     }
 }

@@ -1,6 +1,9 @@
 //! Reads what a policy returned.
 
-use contracts::limits::{RULE_FINDINGS, RULE_MESSAGE_CHARS};
+use contracts::{
+    FindingDetails, FindingType,
+    limits::{RULE_FINDINGS, RULE_MESSAGE_CHARS},
+};
 use regorus::Value;
 
 /// What a policy answered.
@@ -21,11 +24,14 @@ pub(crate) struct Violation {
     pub(crate) message: String,
     /// The policy knows about it and lets it pass (an accepted vulnerability).
     pub(crate) suppressed: bool,
+    /// What the policy tells of it, when it says of what type its findings are.
+    pub(crate) details: Option<FindingDetails>,
 }
 
 /// Reads `{violations | findings, skipped, skip_reason, ignore}`. Anything of another shape is an error: to read a
-/// wrong shape as "no violations" would let everything pass.
-pub(super) fn read(result: &Value) -> Result<Answer, String> {
+/// wrong shape as "no violations" would let everything pass. Of a policy that says of what type its findings are,
+/// those that are objects have the fields of that type.
+pub(crate) fn read(result: &Value, kind: Option<FindingType>) -> Result<Answer, String> {
     let Value::Object(fields) = result else {
         return Err(match result {
             Value::Undefined => "it has no `result` for this input".to_owned(),
@@ -52,7 +58,7 @@ pub(super) fn read(result: &Value) -> Result<Answer, String> {
         (_, None) => None,
     };
     let (violations, more) = match listed {
-        Some((name, list)) => violations(name, list)?,
+        Some((name, list)) => violations(name, list, kind)?,
         None if skipped || ignore => (Vec::new(), 0),
         None => return Err("its `result` has neither `violations` nor `findings`".to_owned()),
     };
@@ -67,7 +73,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn violations(name: &str, list: &Value) -> Result<(Vec<Violation>, usize), String> {
+fn violations(name: &str, list: &Value, kind: Option<FindingType>) -> Result<(Vec<Violation>, usize), String> {
     let (items, count): (Box<dyn Iterator<Item = &Value>>, usize) = match list {
         Value::Array(items) => (Box::new(items.iter()), items.len()),
         Value::Set(items) => (Box::new(items.iter_sorted()), items.len()),
@@ -78,7 +84,7 @@ fn violations(name: &str, list: &Value) -> Result<(Vec<Violation>, usize), Strin
     let mut suppressed = Vec::new();
     let mut hidden = 0;
     for item in items {
-        let violation = violation(item)?;
+        let violation = violation(item, kind)?;
         let to = if violation.suppressed { &mut suppressed } else { &mut blocking };
         if to.len() < RULE_FINDINGS {
             to.push(violation);
@@ -92,18 +98,21 @@ fn violations(name: &str, list: &Value) -> Result<(Vec<Violation>, usize), Strin
     Ok((blocking, hidden))
 }
 
-fn violation(item: &Value) -> Result<Violation, String> {
-    match item {
-        Value::String(message) => Ok(Violation { message: shorten(message), suppressed: false }),
-        Value::Object(fields) => match fields.get(&Value::from("message")) {
-            Some(Value::String(message)) => {
-                let suppressed = matches!(fields.get(&Value::from("suppress")), Some(Value::Bool(true)));
-                Ok(Violation { message: shorten(message), suppressed })
-            }
-            _ => Err("a violation has no `message`".to_owned()),
-        },
-        _ => Err("a violation is neither a text nor an object with a `message`".to_owned()),
-    }
+fn violation(item: &Value, kind: Option<FindingType>) -> Result<Violation, String> {
+    let fields = match item {
+        Value::String(message) => {
+            return Ok(Violation { message: shorten(message), suppressed: false, details: None });
+        }
+        Value::Object(fields) => fields,
+        _ => return Err("a violation is neither a text nor an object with a `message`".to_owned()),
+    };
+    let Some(Value::String(message)) = fields.get(&Value::from("message")) else {
+        return Err("a violation has no `message`".to_owned());
+    };
+    let suppressed = matches!(fields.get(&Value::from("suppress")), Some(Value::Bool(true)));
+    let field = |name: &str| fields.get(&Value::from(name)).and_then(|value| serde_json::to_value(value).ok());
+    let details = kind.map(|kind| FindingDetails::read(kind, &field, &shorten)).transpose()?;
+    Ok(Violation { message: shorten(message), suppressed, details })
 }
 
 /// One line of bounded length.

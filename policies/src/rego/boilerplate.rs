@@ -3,6 +3,9 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+/// The rules that every module has in the end.
+pub(super) const NAMES: &[&str] = &["result", "skip_reason", "valid_input", "skipped", "ignore", "violations"];
+
 /// How a module writes rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Syntax {

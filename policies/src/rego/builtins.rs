@@ -63,7 +63,25 @@ fn stop(why: Stopped) -> LimitError {
 
 /// Whether policies may call it.
 pub(super) fn is_allowed(name: &str) -> bool {
-    bounded(name).is_some() || matches!(name, "print" | "set")
+    bounded(name).is_some() || matches!(name, "print" | "set") || super::host::is_function(name)
+}
+
+/// Counts what the host answered. The reason, when it is too much.
+pub(super) fn produced(answer: &Value) -> Result<(), String> {
+    // A list within an object is counted, too: it is what may be long.
+    let parts = match answer {
+        Value::Object(fields) => {
+            fields.iter().map(|(_, value)| if let Value::Array(items) = value { items.len() } else { 1 }).sum::<usize>()
+        }
+        _ => 1,
+    };
+    match spend(parts.saturating_mul(1024)) {
+        Ok(()) => Ok(()),
+        Err(_) => match stopped() {
+            Some(Stopped::Budget(why)) => Err(why.to_owned()),
+            _ => Err(TOO_BIG.to_owned()),
+        },
+    }
 }
 
 /// Puts the bounded functions into a compiled program.

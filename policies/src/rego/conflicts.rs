@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
 
-use super::scope::{Edit, parts, path};
+use super::{
+    expressions::{parts, path},
+    scope::Edit,
+};
 
 /// The function that compares: one that policies themselves may not call, bound to another meaning.
 pub(super) const AGREE: &str = "json.patch";

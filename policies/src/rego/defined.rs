@@ -14,7 +14,10 @@ pub(super) fn guard(program: &mut Program) -> Result<(), &'static str> {
     for (at, instruction) in program.instructions.iter().enumerate() {
         places.push(instructions.len());
         let span = program.instruction_spans.get(at).cloned().flatten();
-        for register in stored(instruction).into_iter().flatten() {
+        // A call of the host looks itself whether it has an argument, and is undefined without.
+        let next = program.instructions.get(at + 1..at + 3).unwrap_or_default();
+        let guarded = if asks_host(instruction, next) { [None, None] } else { stored(instruction) };
+        for register in guarded.into_iter().flatten() {
             instructions.push(Instruction::Guard { register, mode: GuardMode::NotUndefined });
             spans.push(span.clone());
         }
@@ -51,6 +54,16 @@ pub(super) fn guard(program: &mut Program) -> Result<(), &'static str> {
     program.instructions = instructions;
     program.instruction_spans = spans;
     Ok(())
+}
+
+/// Whether this is where a call of the host begins: the argument is moved, looked at, and the call left out.
+fn asks_host(instruction: &Instruction, next: &[Instruction]) -> bool {
+    match (instruction, next) {
+        (Instruction::Move { src, .. }, [Instruction::Not { operand, dest }, Instruction::AnyOfNext { check, .. }]) => {
+            src == operand && dest == check
+        }
+        _ => false,
+    }
 }
 
 /// The registers whose values an instruction stores where undefined must not be.

@@ -8,11 +8,10 @@ use std::{
     time::Instant,
 };
 
-use contracts::Origin;
-use jiff::Timestamp;
 use regorus::{Engine, Value};
 
-use super::{boilerplate, compile_as, last_line, parse_as, scope, timer, uses_keywords};
+use super::{Script, boilerplate, compile_as, host, last_line, parse_as, scope, timer, uses_keywords};
+use crate::policy::Asked;
 use boilerplate::Syntax;
 
 /// What the interpreter did.
@@ -29,23 +28,19 @@ pub(crate) struct Interpreted {
 }
 
 /// Interprets a script that compiles; `None` for one that does not.
-pub(crate) fn interpret(
-    source: &str,
-    origin: &Origin,
-    input: Value,
-    now: Timestamp,
-    deadline: Instant,
-) -> Option<Interpreted> {
+pub(crate) fn interpret(script: &Script, asked: Asked<'_>, deadline: Instant) -> Option<Interpreted> {
     // The same order as when it is compiled.
+    let source = script.source();
     let v0_first = source.contains("import future.keywords");
-    let v0 = [v0_first, !v0_first].into_iter().find(|v0| compile_as(source, *v0, origin).is_ok())?;
+    let compiles = |v0: &bool| compile_as(source, *v0, script.origin(), script.data()).is_ok();
+    let v0 = [v0_first, !v0_first].into_iter().find(compiles)?;
     // The interpreter's clock is the machine's, and cannot be given another.
-    let timed = source.replace("time.now_ns()", &now.as_nanosecond().to_string());
-    let ran = catch_unwind(AssertUnwindSafe(|| run(&timed, v0, input, deadline)));
+    let timed = source.replace("time.now_ns()", &asked.now.as_nanosecond().to_string());
+    let ran = catch_unwind(AssertUnwindSafe(|| run(&timed, v0, script.data(), asked, deadline)));
     ran.unwrap_or_else(|_| Err("the interpreter failed".to_owned())).ok()
 }
 
-fn run(source: &str, v0: bool, input: Value, deadline: Instant) -> Result<Interpreted, String> {
+fn run(source: &str, v0: bool, data: &Value, asked: Asked<'_>, deadline: Instant) -> Result<Interpreted, String> {
     let module = parse_as(source, v0)?.get_modules().first().cloned().ok_or("the policy is empty")?;
     let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
     let added = boilerplate::missing(&scope::rule_names(&module), syntax);
@@ -53,7 +48,17 @@ fn run(source: &str, v0: bool, input: Value, deadline: Instant) -> Result<Interp
     engine.set_gather_prints(true);
     engine.set_enable_coverage(true);
     engine.set_execution_timer_config(timer(deadline.saturating_duration_since(Instant::now())));
-    engine.set_input(input);
+    engine.add_data(data.clone()).map_err(|error| error.to_string())?;
+    for (name, arguments) in host::FUNCTIONS {
+        let evidence = asked.evidence.clone();
+        let answer = move |given: Vec<Value>| {
+            host::answer(name, &Value::from(given), &evidence)
+                .map_err(|error| std::io::Error::other(error.to_string()).into())
+        };
+        let arguments = u8::try_from(*arguments).unwrap_or(u8::MAX);
+        engine.add_extension((*name).to_owned(), arguments, Box::new(answer)).map_err(|error| error.to_string())?;
+    }
+    engine.set_input(asked.input);
     let package = engine.get_packages().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
     let result = engine.eval_rule(format!("{package}.result")).map_err(|error| {
         let error = error.to_string();

@@ -7,19 +7,23 @@ mod builtins;
 mod conflicts;
 mod costs;
 mod defined;
+mod expressions;
+mod host;
 mod interpret;
 mod scope;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use contracts::{Code, Finding, Hasher, Origin, limits::RULE_INSTRUCTIONS};
-use jiff::Timestamp;
+use contracts::{
+    Code, Finding, FindingType, Origin,
+    limits::{RULE_HOST_CALLS, RULE_INSTRUCTIONS},
+};
 use regorus::{
     Engine, Value,
     languages::rego::compiler::Compiler,
@@ -30,7 +34,8 @@ use regorus::{
     utils::limits::ExecutionTimerConfig,
 };
 
-pub(crate) use answer::{Answer, shorten};
+use crate::policy::Asked;
+pub(crate) use answer::{Answer, Violation, read as read_answer, shorten};
 use boilerplate::Syntax;
 use builtins::Stopped;
 pub(crate) use interpret::{Interpreted, interpret};
@@ -41,7 +46,7 @@ const POOL: usize = 8;
 /// Documents above this size are not left lying in a pooled machine.
 const POOLED_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// One Rego script, compiled.
+/// One Rego script, compiled, with its data.
 pub(crate) struct Script {
     program: Arc<Program>,
     entry: String,
@@ -49,29 +54,8 @@ pub(crate) struct Script {
     /// As it was written, for authors.
     source: String,
     origin: Origin,
+    data: Value,
     machines: Mutex<Vec<RegoVM>>,
-}
-
-/// A policy as one rule runs it: its scripts for one kind of input, and its arguments.
-pub(crate) struct Policy {
-    pub(crate) name: String,
-    pub(crate) scripts: Vec<Arc<Script>>,
-    pub(crate) arguments: Value,
-}
-
-impl Policy {
-    /// Whether any script asks for the time.
-    pub(crate) fn reads_now(&self) -> bool {
-        self.scripts.iter().any(|script| script.reads_now)
-    }
-
-    /// What distinguishes this policy from another with the same sources.
-    pub(crate) fn fingerprint(&self) -> String {
-        let mut hasher = Hasher::default();
-        hasher.update_framed(self.name.as_bytes());
-        hasher.update_framed(self.arguments.to_json_str().unwrap_or_default().as_bytes());
-        hasher.finish().to_string()
-    }
 }
 
 /// Why a run gave no answer.
@@ -91,12 +75,13 @@ pub(crate) enum RunError {
     Timeout,
 }
 
-/// Compiles one script. `origin` is where its first line is written.
+/// Compiles one script. `origin` is where its first line is written; `data` is an object, of what it reads as
+/// `data.<name>`.
 ///
 /// # Errors
 /// Every mistake found, each at its place.
-pub(crate) fn compile(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
-    let compiled = catch_unwind(AssertUnwindSafe(|| compile_inner(source, origin)));
+pub(crate) fn compile(source: &str, origin: &Origin, data: &Value) -> Result<Script, Vec<Finding>> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| compile_inner(source, origin, data)));
     let compiled = compiled
         .unwrap_or_else(|_| Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy cannot be compiled")]))?;
     Ok(Script { source: source.to_owned(), origin: origin.clone(), ..compiled })
@@ -104,29 +89,29 @@ pub(crate) fn compile(source: &str, origin: &Origin) -> Result<Script, Vec<Findi
 
 /// Policies without `import rego.v1` may be of either syntax. The newer one is tried first: the older one reads some
 /// of it as something else. Those that import its keywords one by one keep the older meaning of `rule[x]`.
-fn compile_inner(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
+fn compile_inner(source: &str, origin: &Origin, data: &Value) -> Result<Script, Vec<Finding>> {
     let v0_first = source.contains("import future.keywords");
-    let first = match compile_as(source, v0_first, origin) {
+    let first = match compile_as(source, v0_first, origin, data) {
         Ok(script) => return Ok(script),
         Err(mistakes) => mistakes,
     };
     if source.contains("import rego.v1") {
         return Err(first);
     }
-    match compile_as(source, !v0_first, origin) {
+    match compile_as(source, !v0_first, origin, data) {
         Ok(script) => Ok(script),
         // Report the mistakes under the syntax that the author seems to use.
         Err(second) => Err(if v0_first || source.contains(" if ") { first } else { second }),
     }
 }
 
-fn compile_as(source: &str, v0: bool, origin: &Origin) -> Result<Script, Vec<Finding>> {
+fn compile_as(source: &str, v0: bool, origin: &Origin, data: &Value) -> Result<Script, Vec<Finding>> {
     let mut engine = parse_as(source, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
     let Some(module) = engine.get_modules().first().cloned() else {
         return Err(vec![finding(origin, 1, 1, Code::PolicyCompile, "the policy is empty")]);
     };
     let names = scope::rule_names(&module);
-    let found = scope::read(&module, source, &builtins::is_allowed);
+    let found = scope::read(&module, source, &names_of(data), &builtins::is_allowed);
     let mut mistakes: Vec<Finding> =
         found.mistakes.into_iter().map(|mistake| mistake_finding(origin, mistake)).collect();
     if !names.contains_key("result") && !names.contains_key("violations") {
@@ -148,7 +133,16 @@ fn compile_as(source: &str, v0: bool, origin: &Origin) -> Result<Script, Vec<Fin
         let whole = format!("{edited}\n{added}");
         engine = parse_as(&whole, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
     }
-    link(engine).map_err(|error| vec![engine_finding(origin, &error)])
+    link(engine, data).map_err(|error| vec![engine_finding(origin, &error)])
+}
+
+fn names_of(data: &Value) -> BTreeSet<String> {
+    match data {
+        Value::Object(fields) => {
+            fields.iter().filter_map(|(name, _)| name.as_string().ok().map(ToString::to_string)).collect()
+        }
+        _ => BTreeSet::new(),
+    }
 }
 
 fn parse_as(source: &str, v0: bool) -> Result<Engine, String> {
@@ -165,21 +159,30 @@ fn uses_keywords(module: &regorus::unstable::Module) -> bool {
     module.imports.iter().any(|import| import.refr.span().text().starts_with("future.keywords"))
 }
 
-fn link(mut engine: Engine) -> Result<Script, String> {
+fn link(mut engine: Engine, data: &Value) -> Result<Script, String> {
     let package = engine.get_packages().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
     let entry = format!("{package}.result");
     let policy = engine.compile_with_entrypoint(&Arc::from(entry.as_str())).map_err(|error| error.to_string())?;
-    let program = Compiler::compile_from_policy(&policy, &[entry.as_str()]).map_err(|error| error.to_string())?;
+    let program = Compiler::compile_from_policy_with_host_await(&policy, &[entry.as_str()], host::FUNCTIONS)
+        .map_err(|error| error.to_string())?;
     let mut program = Arc::try_unwrap(program).unwrap_or_else(|shared| (*shared).clone());
     let reads_now = builtins::reads_now(&program);
-    if program.has_host_await {
-        return Err("the policy cannot be run: it waits for the host".to_owned());
-    }
     builtins::bind(&mut program)
         .and_then(|()| defined::guard(&mut program))
         .map_err(|why| format!("the policy cannot be run: {why}"))?;
-    let (source, origin) = (String::new(), Origin { file: String::new(), line: 1, column: 1 });
-    Ok(Script { program: Arc::new(program), entry, reads_now, source, origin, machines: Mutex::default() })
+    let script = Script {
+        program: Arc::new(program),
+        entry,
+        reads_now,
+        source: String::new(),
+        origin: Origin { file: String::new(), line: 1, column: 1 },
+        data: data.clone(),
+        machines: Mutex::default(),
+    };
+    // Data with the name of the package would stand in the way of its rules.
+    let machine = script.machine().map_err(|_| "the policy's package has the name of one of its files of data")?;
+    script.put_back(machine);
+    Ok(script)
 }
 
 impl Script {
@@ -193,64 +196,79 @@ impl Script {
         &self.origin
     }
 
+    pub(crate) const fn reads_now(&self) -> bool {
+        self.reads_now
+    }
+
+    pub(crate) const fn data(&self) -> &Value {
+        &self.data
+    }
+
     /// Runs the script on an input. `now` is what `time.now_ns()` answers.
     ///
     /// # Errors
     /// When it gave no answer of the right shape within its budget and before the deadline.
     pub(crate) fn run(
         &self,
-        input: Value,
-        bytes: usize,
-        now: Timestamp,
+        asked: Asked<'_>,
+        findings: Option<FindingType>,
         deadline: Instant,
     ) -> Result<Answer, RunError> {
-        let result = self.result(input, bytes, now, deadline)?;
-        answer::read(&result).map_err(RunError::Shape)
+        let result = self.result(asked, deadline)?;
+        answer::read(&result, findings).map_err(RunError::Shape)
     }
 
     /// What its rule `result` is, of whatever shape.
     ///
     /// # Errors
     /// When it failed, or was not finished within its budget and before the deadline.
-    pub(crate) fn result(
-        &self,
-        input: Value,
-        bytes: usize,
-        now: Timestamp,
-        deadline: Instant,
-    ) -> Result<Value, RunError> {
+    pub(crate) fn result(&self, asked: Asked<'_>, deadline: Instant) -> Result<Value, RunError> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(RunError::Timeout);
         }
-        let mut machine = self.machine();
+        let failed = || RunError::Error("the engine failed".to_owned());
+        let mut machine = self.machine().map_err(|_| failed())?;
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            builtins::begin(i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX));
-            machine.set_input(input);
+            builtins::begin(i64::try_from(asked.now.as_nanosecond()).unwrap_or(i64::MAX));
+            machine.set_input(asked.input);
             machine.set_execution_timer_config(Some(timer(left)));
-            machine.execute_entry_point_by_name(&self.entry).map_err(|error| run_error(&error))
+            let mut result = machine.execute_entry_point_by_name(&self.entry);
+            for _ in 0..RULE_HOST_CALLS {
+                // The machine stops wherever something is asked that only the evidence can tell.
+                let (Ok(_), Some(argument)) = (&result, machine.get_host_await_argument()) else { break };
+                let name = machine.get_host_await_identifier().and_then(|name| name.as_string().ok());
+                let answer = host::answer(name.map_or("", |name| name.as_ref()), argument, asked.evidence)?;
+                result = machine.resume(Some(answer));
+            }
+            if result.is_ok() && machine.get_host_await_argument().is_some() {
+                return Err(RunError::Budget("it calls functions of the host too often".to_owned()));
+            }
+            result.map_err(|error| run_error(&error))
         }));
-        let result = ran.unwrap_or_else(|_| Err(RunError::Error("the engine failed".to_owned())));
-        if result.is_ok() && bytes <= POOLED_DOCUMENT_BYTES {
+        let result = ran.unwrap_or_else(|_| Err(failed()));
+        if result.is_ok() && asked.bytes <= POOLED_DOCUMENT_BYTES {
             machine.set_input(Value::Null);
             self.put_back(machine);
         }
         result
     }
 
-    fn machine(&self) -> RegoVM {
+    fn machine(&self) -> Result<RegoVM, VmError> {
         let pooled = self.machines.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        pooled.unwrap_or_else(|| {
-            let mut machine = RegoVM::new();
-            machine.load_program(Arc::clone(&self.program));
-            // Any other mode recurses on the thread's stack and can abort the process.
-            machine.set_execution_mode(ExecutionMode::Suspendable);
-            // Strictness would not end a run, and would take null for false; the bounded functions are strict
-            // themselves.
-            machine.set_strict_builtin_errors(false);
-            machine.set_max_instructions(RULE_INSTRUCTIONS);
-            machine
-        })
+        if let Some(machine) = pooled {
+            return Ok(machine);
+        }
+        let mut machine = RegoVM::new();
+        machine.load_program(Arc::clone(&self.program));
+        machine.set_data(self.data.clone())?;
+        // Any other mode recurses on the thread's stack and can abort the process.
+        machine.set_execution_mode(ExecutionMode::Suspendable);
+        // Strictness would not end a run, and would take null for false; the bounded functions are strict
+        // themselves.
+        machine.set_strict_builtin_errors(false);
+        machine.set_max_instructions(RULE_INSTRUCTIONS);
+        Ok(machine)
     }
 
     fn put_back(&self, machine: RegoVM) {
@@ -305,7 +323,9 @@ fn mistake_finding(origin: &Origin, mistake: Mistake) -> Finding {
         MistakeKind::Builtin(name) => (
             Code::PolicyBuiltin,
             match name.as_str() {
-                "http.send" => "policies have no network: `http.send` may not be called".to_owned(),
+                "http.send" => {
+                    "policies have no network: `http.send` may not be called; put what it fetches into a file under `spec.data` and read `data.<name>`".to_owned()
+                }
                 "rand.intn" | "uuid.rfc4122" => format!("policies have no randomness: `{name}` may not be called"),
                 "opa.runtime" => "policies have no environment: `opa.runtime` may not be called".to_owned(),
                 name => format!("`{name}` is not a function that policies may call"),

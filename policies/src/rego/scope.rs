@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleBody, RuleHead, Span};
+use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span};
+
+use super::expressions::{head_ref, is_constant, parts, path, printing, root};
 
 /// A mistake at a place in the source, lines and columns from 1.
 #[derive(Debug)]
@@ -53,19 +55,27 @@ pub(super) fn rule_names(module: &Module) -> BTreeMap<String, bool> {
     names
 }
 
-/// Walks the module.
-pub(super) fn read(module: &Module, source: &str, allowed: &dyn Fn(&str) -> bool) -> Findings {
-    let rules = rule_names(module).into_keys().collect();
+/// Walks the module. `data` names what it may read of `data` besides its own rules.
+pub(super) fn read(module: &Module, source: &str, data: &BTreeSet<String>, allowed: &dyn Fn(&str) -> bool) -> Findings {
+    // What is added to the module later are its rules, too.
+    let mut rules: HashSet<String> = rule_names(module).into_keys().collect();
+    rules.extend(super::boilerplate::NAMES.iter().map(|name| (*name).to_owned()));
     let package = path(&module.package.refr).unwrap_or_default();
     let mut reader = Reader {
         source,
         rules,
         package,
+        data,
         allowed,
         found: Findings::default(),
         calls: BTreeMap::new(),
         current: String::new(),
     };
+    let first = reader.package.split('.').next().unwrap_or_default().to_owned();
+    if data.contains(&first) {
+        let message = format!("`data.{first}` is the policy's own package: give the file of data another name");
+        reader.refuse(module.package.refr.span(), message);
+    }
     reader.imports(module);
     for rule in &module.policy {
         reader.rule(rule);
@@ -78,6 +88,7 @@ struct Reader<'a> {
     source: &'a str,
     rules: HashSet<String>,
     package: String,
+    data: &'a BTreeSet<String>,
     allowed: &'a dyn Fn(&str) -> bool,
     found: Findings,
     /// Rule to the rules it refers to.
@@ -112,8 +123,14 @@ impl Reader<'_> {
                 || name.starts_with("future.keywords.")
                 || name == "input"
                 || name.starts_with("input.");
-            if !known {
-                let message = format!("policies stand alone: `import {name}` has nothing to import from");
+            let of_data = name.strip_prefix("data.").map(|rest| rest.split('.').next().unwrap_or(rest));
+            if !known && !of_data.is_some_and(|file| self.data.contains(file)) {
+                let message = match of_data {
+                    Some(file) => format!(
+                        "policies stand alone: `import {name}` has nothing to import from, unless `{file}` is under `spec.data`"
+                    ),
+                    None => format!("policies stand alone: `import {name}` has nothing to import from"),
+                };
                 self.refuse(&import.span, message);
             }
         }
@@ -312,10 +329,18 @@ impl Reader<'_> {
             Some(None) => {}
             None => {
                 if name == "data" {
-                    let message = format!(
-                        "`data` may only be used as `{}.<rule>`: policies have no other data",
-                        self.package_path()
-                    );
+                    let package = self.package_path();
+                    let message = if self.data.is_empty() {
+                        format!(
+                            "`data` may only be used as `{package}.<rule>`: the policy has no files under `spec.data`"
+                        )
+                    } else {
+                        let names: Vec<&str> = self.data.iter().map(String::as_str).collect();
+                        format!(
+                            "`data` may only be used as `{package}.<rule>` or `data.<name>`, of `{}`",
+                            names.join("`, `")
+                        )
+                    };
                     self.refuse(span, message);
                 } else if self.rules.contains(name) {
                     self.refers_to(name.to_owned());
@@ -325,8 +350,9 @@ impl Reader<'_> {
     }
 
     fn reference(&mut self, expr: &Expr, scope: &mut Scope) {
-        let rule = (root(expr) == Some("data") && scope.find("data").is_none()).then(|| self.own_rule(expr)).flatten();
-        self.chain(expr, rule.is_some(), scope);
+        let of_data = root(expr) == Some("data") && scope.find("data").is_none();
+        let rule = of_data.then(|| self.own_rule(expr)).flatten();
+        self.chain(expr, rule.is_some() || of_data && self.is_file_of_data(expr), scope);
         if let Some(rule) = rule {
             self.refers_to(rule);
         }
@@ -359,6 +385,22 @@ impl Reader<'_> {
             };
         }
         None
+    }
+
+    /// Whether a chain begins with `data.<name>` of a file that the policy declares.
+    fn is_file_of_data(&self, expr: &Expr) -> bool {
+        let mut chain = Some(expr);
+        while let Some(expr) = chain {
+            if path(expr).and_then(|path| path.strip_prefix("data.").map(|name| self.data.contains(name))) == Some(true)
+            {
+                return true;
+            }
+            chain = match expr {
+                Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => Some(refr),
+                _ => None,
+            };
+        }
+        false
     }
 
     fn package_path(&self) -> String {
@@ -412,73 +454,5 @@ impl Reader<'_> {
             }
         }
         false
-    }
-}
-
-fn head_ref(head: &RuleHead) -> &Ref<Expr> {
-    match head {
-        RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
-    }
-}
-
-/// The first name of a chain like `a.b[c].d`.
-fn root(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Var { span, .. } => Some(span.text()),
-        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => root(refr),
-        _ => None,
-    }
-}
-
-/// `a.b.c`, when the chain has fixed components only.
-pub(super) fn path(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Var { span, .. } => Some(span.text().to_owned()),
-        Expr::RefDot { refr, field, .. } => Some(format!("{}.{}", path(refr)?, field.0.text())),
-        Expr::RefBrack { refr, index, .. } => match index.as_ref() {
-            Expr::String { value, .. } => Some(format!("{}.{}", path(refr)?, value.as_string().ok()?)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn printing(expr: &Expr) -> Option<&Span> {
-    match expr {
-        Expr::Call { span, fcn, .. } if path(fcn).as_deref() == Some("print") => Some(span),
-        _ => None,
-    }
-}
-
-fn is_constant(expr: &Expr) -> bool {
-    match expr {
-        Expr::String { .. } | Expr::RawString { .. } | Expr::Number { .. } | Expr::Bool { .. } | Expr::Null { .. } => {
-            true
-        }
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().all(|item| is_constant(item)),
-        Expr::Object { fields, .. } => fields.iter().all(|(_, key, value)| is_constant(key) && is_constant(value)),
-        Expr::UnaryExpr { expr, .. } => is_constant(expr),
-        // `set()` is how an empty set is written.
-        Expr::Call { fcn, params, .. } => params.is_empty() && path(fcn).as_deref() == Some("set"),
-        _ => false,
-    }
-}
-
-/// The direct parts of an expression that brings no names of its own.
-pub(super) fn parts(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::Array { items, .. } | Expr::Set { items, .. } => items.iter().map(AsRef::as_ref).collect(),
-        Expr::Object { fields, .. } => {
-            fields.iter().flat_map(|(_, key, value)| [key.as_ref(), value.as_ref()]).collect()
-        }
-        Expr::UnaryExpr { expr, .. } => vec![expr],
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => vec![lhs, rhs],
-        Expr::Membership { key, value, collection, .. } => {
-            key.iter().chain([value, collection]).map(AsRef::as_ref).collect()
-        }
-        _ => Vec::new(),
     }
 }

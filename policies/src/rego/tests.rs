@@ -1,6 +1,9 @@
 //! What policies may do, what stops them, and that nothing takes the process along.
 
+use jiff::Timestamp;
+
 use super::*;
+use crate::evidence::Evidence;
 
 fn origin() -> Origin {
     Origin { file: "policies/p.yaml".to_owned(), line: 10, column: 7 }
@@ -10,10 +13,23 @@ fn now() -> Timestamp {
     "2027-01-02T03:04:05Z".parse().unwrap()
 }
 
+fn compile(source: &str, origin: &Origin) -> Result<Script, Vec<Finding>> {
+    super::compile(source, origin, &Value::new_object())
+}
+
+fn ask(script: &Script, input: Value, bytes: usize, deadline: Instant) -> Result<Answer, RunError> {
+    script.run(Asked { input, bytes, now: now(), evidence: &Evidence::nothing() }, None, deadline)
+}
+
 fn run(source: &str, input: &str) -> Result<Answer, RunError> {
-    let script = compile(source, &origin()).unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{source}"));
+    run_with(source, input, "{}")
+}
+
+fn run_with(source: &str, input: &str, data: &str) -> Result<Answer, RunError> {
+    let script = super::compile(source, &origin(), &Value::from_json_str(data).unwrap())
+        .unwrap_or_else(|mistakes| panic!("{mistakes:?}\n{source}"));
     let deadline = Instant::now() + Duration::from_secs(20);
-    script.run(Value::from_json_str(input).unwrap(), input.len(), now(), deadline)
+    ask(&script, Value::from_json_str(input).unwrap(), input.len(), deadline)
 }
 
 fn messages(source: &str, input: &str) -> Vec<String> {
@@ -273,7 +289,7 @@ fn the_time_is_what_it_is_told() {
 #[test]
 fn a_deadline_that_passed_says_nothing_about_the_policy() {
     let script = compile(&policy("violations contains \"a\" if true"), &origin()).unwrap();
-    assert_eq!(script.run(Value::Null, 4, now(), Instant::now()), Err(RunError::Timeout));
+    assert_eq!(ask(&script, Value::Null, 4, Instant::now()), Err(RunError::Timeout));
 }
 
 #[test]
@@ -283,13 +299,13 @@ fn many_threads_share_a_script_and_agree() {
     );
     let input = Value::from_json_str(r#"{"items":[9,1,7,3,8]}"#).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let expected = script.run(input.clone(), 30, now(), deadline).unwrap();
+    let expected = ask(&script, input.clone(), 30, deadline).unwrap();
     assert_eq!(expected.violations.len(), 3);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..200 {
-                    assert_eq!(script.run(input.clone(), 30, now(), deadline).as_ref(), Ok(&expected));
+                    assert_eq!(ask(&script, input.clone(), 30, deadline).as_ref(), Ok(&expected));
                 }
             });
         }
@@ -320,4 +336,106 @@ fn arguments_are_split_as_chainloop_splits_them() {
     let with = with.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let read = serde_json::to_string(&arguments(&with)).unwrap();
     assert_eq!(read, r#"{"escaped":["a,b","c\\d"],"one":"a","several":["a","b","c"]}"#);
+}
+
+#[test]
+fn data_is_what_the_policy_declares_and_nothing_else() {
+    let data = r#"{"allowed":["a","b"],"cves":{"CVE-1":{"until":"2027"}}}"#;
+    for body in [
+        "violations contains name if {\n\tsome name in input.names\n\tnot name in data.allowed\n}",
+        "import data.allowed\nviolations contains name if {\n\tsome name in input.names\n\tnot name in allowed\n}",
+        "import data.allowed as ok\nviolations contains name if {\n\tsome name in input.names\n\tnot name in ok\n}",
+        "violations contains name if {\n\tsome name in input.names\n\tcount([1 | data.allowed[_] == name]) == 0\n}",
+        "violations contains name if {\n\tsome name in input.names\n\tnot known(name)\n}\nknown(name) if data[\"allowed\"][_] == name",
+        "violations contains \"c\" if data.cves[input.id].until == \"2027\"",
+        "import data.cves\nviolations contains \"c\" if cves[\"CVE-1\"].until == \"2027\"",
+    ] {
+        let answer = run_with(&policy(body), r#"{"names":["a","c"],"id":"CVE-1"}"#, data).unwrap();
+        let found: Vec<_> = answer.violations.iter().map(|violation| violation.message.as_str()).collect();
+        assert_eq!(found, ["c"], "{body}");
+    }
+    let old = "package main\nimport data.allowed\nviolations[msg] { msg := input.names[_]; not ok(msg) }\nok(name) { allowed[_] = name }";
+    assert_eq!(run_with(old, r#"{"names":["a","c"]}"#, data).unwrap().violations.len(), 1);
+    for body in [
+        "violations contains \"x\" if data.other.x",
+        "violations contains \"x\" if data[input.name]",
+        "import data.other\nviolations contains \"x\" if other.x",
+    ] {
+        let mistakes = super::compile(&policy(body), &origin(), &Value::from_json_str(data).unwrap());
+        assert!(mistakes.is_err_and(|mistakes| mistakes[0].code == Code::PolicyCompile), "{body}");
+    }
+    let clash = super::compile(
+        &policy("violations contains \"x\" if data.main.x"),
+        &origin(),
+        &Value::from_json_str(r#"{"main":{"x":1}}"#).unwrap(),
+    );
+    assert!(clash.is_err());
+}
+
+#[test]
+fn functions_of_the_host_answer_or_end_the_run() {
+    let vulnerability = policy(
+        "violations contains v if {\n\tsome c in input.cves\n\tv := chainloop.vulnerability(sprintf(\"found %s\", [c.id]), c.id, c.purl, c.severity)\n}",
+    );
+    let input = r#"{"cves":[{"id":"CVE-1","purl":"pkg:a","severity":"HIGH"},{"id":"CVE-2","purl":"pkg:b","severity":"LOW"},{"id":"CVE-3"}]}"#;
+    assert_eq!(messages(&vulnerability, input), ["found CVE-1", "found CVE-2"]);
+    let wrong = run(&vulnerability, r#"{"cves":[{"id":"CVE-1","purl":7,"severity":"HIGH"}]}"#);
+    assert!(matches!(wrong, Err(RunError::Error(_))), "{wrong:?}");
+    let asking = policy(
+        "violations contains \"x\" if {\n\tfound := chainloop.discover(input.digest, \"\")\n\tcount(found.references) == 0\n}",
+    );
+    let unknown = run(&asking, r#"{"digest":"sha256:00"}"#);
+    let told = "`chainloop.discover` failed: the evidence has nothing with the digest `sha256:00`".to_owned();
+    assert_eq!(unknown, Err(RunError::Error(told)));
+    // Without an argument there is no call, as everywhere in Rego.
+    assert_eq!(messages(&asking, "{}"), [""; 0]);
+    let not = policy("violations contains \"x\" if not chainloop.discover(input.digest, \"\")");
+    assert_eq!(messages(&not, "{}"), ["x"]);
+    let endless = policy(
+        "violations contains \"x\" if {\n\tsome n in numbers.range(1, 50000)\n\tchainloop.vulnerability(sprintf(\"%d\", [n]), \"a\", \"b\", \"c\") == n\n}",
+    );
+    assert!(matches!(run(&endless, "{}"), Err(RunError::Budget(_))));
+    for unknown in
+        ["chainloop.effective_assessments(input.a)", "chainloop.hello(\"a\")", "__builtin_host_await(1, \"x\")"]
+    {
+        let found = mistakes(&policy(&format!("violations contains x if x := {unknown}")));
+        assert!(found.iter().any(|found| found.0 == Code::PolicyBuiltin), "{unknown}: {found:?}");
+    }
+}
+
+#[test]
+fn findings_have_the_fields_of_their_type() {
+    let script =
+        compile(&policy("result := {\"findings\": input.found, \"violations\": [\"as text\"]}"), &origin()).unwrap();
+    let read = |found: &str, kind| {
+        let input = Value::from_json_str(&format!(r#"{{"found":[{found}]}}"#)).unwrap();
+        let asked = Asked { input, bytes: 1, now: now(), evidence: &Evidence::nothing() };
+        script.run(asked, kind, Instant::now() + Duration::from_secs(20))
+    };
+    let vulnerability = Some(FindingType::Vulnerability);
+    let whole = r#"{"message":"m","external_id":"CVE-1","package_purl":"pkg:a","severity":"HIGH","x":1}"#;
+    let answer = read(whole, vulnerability).unwrap();
+    let details = answer.violations[0].details.as_ref().unwrap();
+    assert_eq!(details.fields.keys().collect::<Vec<_>>(), ["external_id", "package_purl", "severity"]);
+    assert_eq!(read(whole, None).unwrap().violations[0].details, None);
+    assert_eq!(read("", vulnerability).unwrap().violations[0].message, "as text");
+    let partial = read(r#"{"message":"m","external_id":"CVE-1","severity":"HIGH"}"#, vulnerability);
+    let told = "a finding of type VULNERABILITY has no `package_purl`".to_owned();
+    assert_eq!(partial, Err(RunError::Shape(told)));
+}
+
+/// Such rules compare evaluations in the other system, where a missing one counts as true. Nothing asks them here.
+#[test]
+fn rules_that_match_evaluations_change_nothing() {
+    let plain = policy("violations contains \"x\" if input.bad");
+    for matching in [
+        "default matches_evaluation := true",
+        "matches_parameters := false",
+        "matches_evaluation if count(input.violations) == 0",
+    ] {
+        let with = format!("{plain}{matching}\n");
+        for input in ["{}", r#"{"bad":true}"#] {
+            assert_eq!(run(&with, input), run(&plain, input), "{matching}");
+        }
+    }
 }

@@ -6,10 +6,11 @@ use testdata::Material;
 use crate::support::*;
 
 const PAGE: &str = include_str!("../../../docs/contract.md");
+const POLICIES: &str = include_str!("../../../docs/policy.md");
 
-fn blocks(language: &str) -> Vec<&'static str> {
+fn blocks(page: &'static str, language: &str) -> Vec<&'static str> {
     let opens = format!("```{language}\n");
-    PAGE.split(opens.as_str()).skip(1).filter_map(|block| block.split("```").next()).collect()
+    page.split(opens.as_str()).skip(1).filter_map(|block| block.split("```").next()).collect()
 }
 
 #[test]
@@ -19,19 +20,19 @@ fn its_conditions_compile_and_those_it_calls_hopeless_do_not() {
             "admission:\n  repositories: ['r.dev/**']\n  rules:\n  - name: mine\n    message: m\n    cel: |\n      {cel}"
         )
     };
-    let conditions: Vec<&str> = blocks("cel").into_iter().flat_map(str::lines).collect();
+    let conditions: Vec<&str> = blocks(PAGE, "cel").into_iter().flat_map(str::lines).collect();
     assert!(conditions.len() >= 6, "{conditions:?}");
     for cel in conditions {
         rules(&spec(cel), &[]);
     }
-    for cel in ["1 + 1", "age < 5", "subject.nope == 1"] {
+    for cel in ["1 + 1", "age < 5", "subject.nope == 1", "1 == 1"] {
         assert!(PAGE.contains(&format!("`{cel}`")) && compiled(&spec(cel), &[]).is_err(), "{cel}");
     }
 }
 
 #[test]
 fn its_script_finds_what_it_names() {
-    let scripts = blocks("rego");
+    let scripts = blocks(POLICIES, "rego");
     assert_eq!(scripts.len(), 1);
     let file = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: p}\nspec: {policies: [{kind: SBOM_CYCLONEDX_JSON, path: p.rego}]}";
     let material = Material::cyclonedx("sbom", &testdata::cyclonedx(3));
@@ -45,5 +46,15 @@ fn its_script_finds_what_it_names() {
         );
         let rules = rules(&spec, &[("p.yaml", file), ("p.rego", scripts[0])]);
         assert_eq!(told(&ask(&rules, &evidence(std::slice::from_ref(&material)))), expected, "{names}");
+    }
+}
+
+#[test]
+fn every_code_of_a_document_is_told() {
+    let told = Code::ALL.iter().map(|(_, code, _)| *code).filter(|code| {
+        ["document-", "policy-", "pattern-", "reference-"].iter().any(|beginning| code.starts_with(beginning))
+    });
+    for code in told.chain(["rule-constant", "rule-error", "rule-failed", "rule-budget", "rule-result-shape"]) {
+        assert!(PAGE.contains(&format!("| `{code}` |")), "{code}");
     }
 }

@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 mod answers;
+mod corpus;
 mod documentation;
+mod language;
 mod mistakes;
 mod support;
 mod time;

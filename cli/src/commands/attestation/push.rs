@@ -80,7 +80,10 @@ fn incomplete(contract: &Contract, missing: &[String]) -> anyhow::Result<Report>
             MaterialType::String => "TEXT",
             _ => "FILE",
         };
-        let line = format!("\n  {} ({}): sluice attestation add --name {0} --value {value}", clause.name, clause.kind);
+        let group =
+            clause.group.as_ref().map(|group| format!(", one of `{}` is enough", group.value)).unwrap_or_default();
+        let line =
+            format!("\n  {} ({}{group}): sluice attestation add --name {0} --value {value}", clause.name, clause.kind);
         text.push_str(&plain(&line));
     }
     let report = Report::new(Exit::Blocked, &serde_json::json!({"pushed": false, "missing": missing}), text)?;

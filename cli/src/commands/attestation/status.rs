@@ -1,6 +1,9 @@
 //! `sluice attestation status`
 
-use contracts::{MaterialType, contract::Contract};
+use contracts::{
+    MaterialType,
+    contract::{Contract, MaterialClause},
+};
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,6 +19,9 @@ pub struct Slot {
     name: String,
     kind: MaterialType,
     required: bool,
+    /// The set of which at least one must be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     output: bool,
     /// What was added, if something was.
     value: Option<String>,
@@ -42,7 +48,8 @@ pub fn slots(session: &Session, contract: &Contract) -> Vec<Slot> {
     let asked = contract.materials.iter().map(|clause| Slot {
         name: clause.name.clone(),
         kind: clause.kind,
-        required: !clause.optional,
+        required: !clause.optional && clause.group.is_none(),
+        group: clause.group.as_ref().map(|group| group.value.clone()),
         output: clause.output,
         value: value(session, &clause.name),
     });
@@ -51,16 +58,25 @@ pub fn slots(session: &Session, contract: &Contract) -> Vec<Slot> {
         name: added.material.name.clone(),
         kind: added.material.kind,
         required: false,
+        group: None,
         output: false,
         value: value(session, &added.material.name),
     });
     asked.chain(beyond).collect()
 }
 
-/// The names of the required materials that are not there.
+/// The names of the required materials that are not there; of a group that has none, all.
 pub fn missing(session: &Session, contract: &Contract) -> Vec<String> {
+    let filled = |group: &str| {
+        let there = |clause: &&MaterialClause| session.materials.contains_key(&clause.name);
+        contract.materials.iter().filter(there).any(|clause| clause.group.as_ref().is_some_and(|g| g.value == group))
+    };
     let open = session.open_slots(contract).into_iter();
-    open.filter(|slot| !slot.optional).map(|slot| slot.name.clone()).collect()
+    let required = open.filter(|slot| match &slot.group {
+        Some(group) => !filled(&group.value),
+        None => !slot.optional,
+    });
+    required.map(|slot| slot.name.clone()).collect()
 }
 
 /// The session for people.
@@ -73,10 +89,11 @@ pub fn describe(session: &Session, contract: &Contract) -> String {
         ("commit", session.git_head.as_ref().map(|head| head.sha1.clone()).unwrap_or_default()),
     ]);
     let rows = slots(session, contract).into_iter().map(|slot| {
-        let state = match (&slot.value, slot.required) {
-            (Some(value), _) => value.clone(),
-            (None, true) => "— missing".to_owned(),
-            (None, false) => "— optional".to_owned(),
+        let state = match (&slot.value, slot.required, &slot.group) {
+            (Some(value), ..) => value.clone(),
+            (None, _, Some(group)) => format!("— one of `{group}`"),
+            (None, true, None) => "— missing".to_owned(),
+            (None, false, None) => "— optional".to_owned(),
         };
         let name = if slot.output { format!("{} (output)", slot.name) } else { slot.name };
         [name, slot.kind.to_string(), state]
