@@ -74,7 +74,7 @@ fn known(evidence: &Evidence) -> Vec<Node<'_>> {
         parts.push(Node::new(material.digest(), material.kind.as_str(), material.document.is_some()));
     }
     for attested in &evidence.attested {
-        if let Some(head) = attested.git_head() {
+        if let Some(head) = git_head(attested) {
             parts.push(Node::new(head, GIT_HEAD, false));
         }
     }
@@ -95,6 +95,18 @@ fn known(evidence: &Evidence) -> Vec<Node<'_>> {
         nodes.push(node);
     }
     nodes
+}
+
+/// The commit that an attestation names as a subject, as `sha1:…`.
+fn git_head(attested: &Attested) -> Option<String> {
+    let field = |of: &Value, name: &str| match of {
+        Value::Object(fields) => fields.get(&Value::from(name)).cloned(),
+        _ => None,
+    };
+    let Some(Value::Array(subjects)) = field(&attested.attestation, "subject") else { return None };
+    let head = subjects.iter().find(|subject| field(subject, "name") == Some(Value::from("git.head")))?;
+    let digest = field(&field(head, "digest")?, "sha1")?;
+    digest.as_string().ok().map(|hex| format!("sha1:{hex}"))
 }
 
 /// What is told of an attestation: the names of its run, and its annotations.

@@ -113,21 +113,6 @@ impl Attested {
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
-
-    /// The commit that it names as a subject, as `sha1:…`.
-    pub(crate) fn git_head(&self) -> Option<String> {
-        let Value::Object(fields) = &self.attestation else { return None };
-        let Some(Value::Array(subjects)) = fields.get(&Value::from("subject")) else { return None };
-        subjects.iter().find_map(|subject| {
-            let field = |of: &Value, name: &str| match of {
-                Value::Object(fields) => fields.get(&Value::from(name)).cloned(),
-                _ => None,
-            };
-            let named = field(subject, "name")? == Value::from("git.head");
-            let digest = field(&field(subject, "digest")?, "sha1")?;
-            named.then(|| digest.as_string().map(|hex| format!("sha1:{hex}")).ok()).flatten()
-        })
-    }
 }
 
 /// Takes out of a statement what the build claims of itself.

@@ -46,7 +46,7 @@ fn policies_come_with_what_they_read_and_their_arguments() {
     [
         (
             "{\"days\": \"30\", \"licenses\": \"AGPL-3.0\"}",
-            "Materials([\"a\", \"c\"]) package there @p/rego/cdx.rego:1:1",
+            "Materials([\"a\", \"c\"]) package there @p/rego/cdx.rego:1:1; Materials([]) package here @p/l.yaml:10:35",
         ),
         (
             "{\"days\": \"7\", \"licenses\": \"x\"}",
@@ -286,17 +286,17 @@ fn a_group_brings_its_materials_and_policies() {
     insta::assert_snapshot!(all, @r#"
     with: {banned: AGPL}
     materials: scan SARIF from None, sbom SBOM_CYCLONEDX_JSON from None
-    licenses of Some("quality") gate false from None {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["sbom"]) others None @g/q.yaml:14:9
+    licenses of Some("quality") gate false from None {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["sbom"]); Materials([]) others None @g/q.yaml:14:9
     any of Some("quality") gate true from None {} reads Materials(["scan", "sbom"]) others Some(None) @g/q.yaml:16:18
     licenses of Some("quality") gate false from None {"days": "30", "licenses": "x"} reads Attestation others None @g/q.yaml:18:7
     policy-advisory policies of the group `quality` do not block: their violations are only shown; add gate: true to block, or gate: false to keep it so
     gate: true, with: {banned: AGPL, sbom_name: bom}, skip: [any]
     materials: scan SARIF from None, bom SBOM_CYCLONEDX_JSON from None
-    licenses of Some("quality") gate true from None {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["bom"]) others None @g/q.yaml:14:9
+    licenses of Some("quality") gate true from None {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["bom"]); Materials([]) others None @g/q.yaml:14:9
     licenses of Some("quality") gate true from None {"days": "30", "licenses": "x"} reads Attestation others None @g/q.yaml:18:7
     gate: false, effectiveFrom: 2027-01-01, with: {banned: AGPL, sbom_name: ''}
     materials: scan SARIF from None, sbom SBOM_CYCLONEDX_JSON from Some(2027-01-01T00:00:00Z)
-    licenses of Some("quality") gate false from Some(2027-01-01T00:00:00Z) {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["sbom"]) others None @g/q.yaml:14:9
+    licenses of Some("quality") gate false from Some(2027-01-01T00:00:00Z) {"days": "30", "licenses": "AGPL, SSPL-1.0"} reads Materials(["sbom"]); Materials([]) others None @g/q.yaml:14:9
     any of Some("quality") gate false from Some(2027-01-01T00:00:00Z) {} reads Materials(["scan", "sbom"]) others Some(None) @g/q.yaml:16:18
     licenses of Some("quality") gate false from Some(2027-01-01T00:00:00Z) {"days": "30", "licenses": "x"} reads Attestation others None @g/q.yaml:18:7
     "#);

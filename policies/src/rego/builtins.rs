@@ -138,6 +138,10 @@ macro_rules! bounded {
                     |span, exprs, args, _| {
                         before($check, args)?;
                         match (original($name)?.0)(span, exprs, args, true) {
+                            Ok(result) if is_new_throughout($name) => {
+                                spend(whole(&result))?;
+                                Ok(result)
+                            }
                             Ok(result) => Ok(after(result)?),
                             Err(error) => Err(failed($name, &error.to_string()).into()),
                         }
@@ -270,6 +274,25 @@ fn before(check: Check, args: &[Value]) -> Result<(), LimitError> {
     check(args).map_err(|why| stop(Stopped::Budget(why)))
 }
 
+/// Functions whose results share no part with what they were given.
+fn is_new_throughout(name: &str) -> bool {
+    matches!(name, "json.unmarshal" | "json.filter" | "json.remove" | "regex.find_all_string_submatch_n")
+}
+
+/// What a value takes with all its parts. Its depth is bounded where text becomes a value.
+fn whole(value: &Value) -> usize {
+    let parts: usize = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(whole).fold(0, usize::saturating_add),
+        Value::Set(items) => items.iter().map(whole).fold(0, usize::saturating_add),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| whole(key).saturating_add(whole(value))).fold(0, usize::saturating_add)
+        }
+        _ => 0,
+    };
+    parts.saturating_add(64)
+}
+
 fn after(result: Value) -> Result<Value, LimitError> {
     let size = match &result {
         Value::String(text) => text.len().saturating_add(32),
@@ -286,6 +309,24 @@ fn spend(bytes: usize) -> Result<(), LimitError> {
     SPENT.set(spent);
     if spent > RULE_PRODUCED_BYTES { Err(stop(Stopped::Budget("it produces too much data"))) } else { Ok(()) }
 }
+
+/// Counts a collection that was just made.
+pub(super) const MADE: BuiltinFcn = (
+    |_, _, args, _| {
+        let value = args.first().cloned().unwrap_or(Value::Undefined);
+        Ok(after(value)?)
+    },
+    1,
+);
+
+/// Counts a place in a collection.
+pub(super) const KEPT: BuiltinFcn = (
+    |_, _, args, _| {
+        spend(64)?;
+        Ok(args.first().cloned().unwrap_or(Value::Undefined))
+    },
+    1,
+);
 
 fn failed(name: &str, message: &str) -> LimitError {
     // The engine draws the place of the call, which it does not know here.

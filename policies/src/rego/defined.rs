@@ -6,23 +6,28 @@ use std::sync::Arc;
 
 use regorus::rvm::{Instruction, Program, instructions::GuardMode};
 
-/// Puts the guards in, and moves every place that the program jumps to.
+use super::counted::Counting;
+
+/// Puts the guards in, and the calls that count what is kept; moves every place that the program jumps to.
 pub(super) fn guard(program: &mut Program) -> Result<(), &'static str> {
-    let mut instructions = Vec::with_capacity(program.instructions.len() * 2);
-    let mut spans = Vec::with_capacity(program.instructions.len() * 2);
-    let mut places = Vec::with_capacity(program.instructions.len() + 1);
-    for (at, instruction) in program.instructions.iter().enumerate() {
+    let originals = std::mem::take(&mut program.instructions);
+    let mut counting = Counting::new(program);
+    let mut instructions = Vec::with_capacity(originals.len() * 2);
+    let mut spans = Vec::with_capacity(originals.len() * 2);
+    let mut places = Vec::with_capacity(originals.len() + 1);
+    for (at, instruction) in originals.iter().enumerate() {
         places.push(instructions.len());
         let span = program.instruction_spans.get(at).cloned().flatten();
         // A call of the host looks itself whether it has an argument, and is undefined without.
-        let next = program.instructions.get(at + 1..at + 3).unwrap_or_default();
+        let next = originals.get(at + 1..at + 3).unwrap_or_default();
         let guarded = if asks_host(instruction, next) { [None, None] } else { stored(instruction) };
         for register in guarded.into_iter().flatten() {
             instructions.push(Instruction::Guard { register, mode: GuardMode::NotUndefined });
-            spans.push(span.clone());
         }
+        instructions.extend(counting.before(program, instruction)?);
         instructions.push(*instruction);
-        spans.push(span);
+        instructions.extend(counting.after(program, instruction)?);
+        spans.resize(instructions.len(), span);
     }
     places.push(instructions.len());
     if instructions.len() > Program::MAX_INSTRUCTIONS {

@@ -6,6 +6,7 @@ mod boilerplate;
 mod builtins;
 mod conflicts;
 mod costs;
+mod counted;
 mod defined;
 mod expressions;
 mod host;
