@@ -3,6 +3,8 @@
 
 mod program;
 
+use std::collections::BTreeSet;
+
 use contracts::{SigningKey, Statement, Subject, digest::Digest};
 use serde_json::{Value, json};
 
@@ -228,4 +230,32 @@ fn the_quickstart_goes_on_in_its_own_folder_and_touches_no_other() {
     assert_eq!(refused.exit, 2, "{refused}");
     assert!(refused.stderr.contains("not a quickstart's"), "{refused}");
     assert_eq!(folder.path("mine").read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn every_contract_of_the_test_data_is_printed_as_the_rules_that_run() {
+    let folder = Folder::new();
+    let contracts = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/contracts");
+    let files: Vec<_> = std::fs::read_dir(contracts).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> = files.iter().filter(|path| path.is_file()).filter_map(|path| path.to_str()).collect();
+    assert!(files.len() >= 7, "{files:?}");
+    let mut engines = BTreeSet::new();
+    for file in files {
+        let json = folder.sluice(&["contract", "compile", file, "--output", "json"]);
+        assert_eq!((json.exit, json.stderr.as_str()), (0, ""), "{file}: {json}");
+        let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+        let human = folder.sluice(&["contract", "compile", file]);
+        assert_eq!(human.exit, 0, "{file}: {human}");
+        for rule in answer["rules"].as_array().unwrap() {
+            let (id, origin) = (rule["id"].as_str().unwrap(), &rule["origin"]);
+            let place = format!("{}:{}:{}", origin["file"].as_str().unwrap(), origin["line"], origin["column"]);
+            let head = human.stdout.lines().find(|line| line.split_whitespace().next() == Some(id));
+            assert!(head.is_some_and(|head| head.ends_with(&place)), "{file}: {id} at {place} in\n{human}");
+            let printed = |line: &str| human.stdout.lines().any(|shown| shown.trim() == line.trim());
+            let missing: Vec<_> = rule["source"].as_str().unwrap().lines().filter(|line| !printed(line)).collect();
+            assert!(missing.is_empty(), "{file}: {missing:?} of {id} in\n{human}");
+            engines.insert(rule["engine"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(engines.into_iter().collect::<Vec<_>>(), ["CEL", "Rego"]);
 }
