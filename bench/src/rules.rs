@@ -90,36 +90,36 @@ pub fn opa(policies: usize) -> BTreeMap<String, String> {
     files
 }
 
+/// A policy that reads every component of an SBOM.
+pub const SBOM_REGO: &str = r#"package banned_licenses
+
+import rego.v1
+
+result := {"skipped": false, "violations": violations, "skip_reason": ""}
+
+banned := {"AGPL-3.0-only", "SSPL-1.0"}
+
+violations contains msg if {
+	some component in input.components
+	some entry in component.licenses
+	entry.license.id in banned
+	msg := sprintf("%s is under %s", [component.name, entry.license.id])
+}
+"#;
+
 /// The files of a contract with one gating policy that reads every component of an SBOM.
 #[must_use]
 pub fn sbom(public_key: &str) -> BTreeMap<String, String> {
-    let policy = r#"apiVersion: chainloop.dev/v1
-kind: Policy
-metadata: {name: banned-licenses}
-spec:
-  policies:
-    - kind: SBOM_CYCLONEDX_JSON
-      embedded: |
-        package banned_licenses
-
-        import rego.v1
-
-        result := {"skipped": false, "violations": violations, "skip_reason": ""}
-
-        banned := {"AGPL-3.0-only", "SSPL-1.0"}
-
-        violations contains msg if {
-            some component in input.components
-            some entry in component.licenses
-            entry.license.id in banned
-            msg := sprintf("%s is under %s", [component.name, entry.license.id])
-        }
-"#;
+    let policy = format!(
+        "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {{name: banned-licenses}}\nspec:\n  policies:\n    \
+         - kind: SBOM_CYCLONEDX_JSON\n      embedded: |\n{}",
+        indent(SBOM_REGO)
+    );
     let contract = "apiVersion: chainloop.dev/v1\nkind: Contract\nmetadata: {name: sbom}\nspec:\n  materials:\n    \
          - {name: sbom, type: SBOM_CYCLONEDX_JSON}\n  policies:\n    materials:\n      \
          - {ref: \"file://policies/banned-licenses.yaml\", gate: true}\n  \
          signers: {any: [{publicKey: \"file://keys/bench.pub\"}]}\n";
-    [("contract.yaml", contract), ("policies/banned-licenses.yaml", policy), ("keys/bench.pub", public_key)]
+    [("contract.yaml", contract), ("policies/banned-licenses.yaml", &policy), ("keys/bench.pub", public_key)]
         .map(|(path, text)| (path.to_owned(), text.to_owned()))
         .into()
 }
