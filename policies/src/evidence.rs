@@ -16,7 +16,7 @@ use contracts::{
 use jiff::Timestamp;
 use regorus::Value;
 
-use crate::{document::Document, rule::RuleSet};
+use crate::{claims, document::Document, rule::RuleSet};
 
 /// Annotations that are true or false in the published shape.
 const FLAGS: [&str; 3] =
@@ -181,6 +181,8 @@ pub struct MaterialEvidence {
     pub(crate) kind: MaterialType,
     pub(crate) present: bool,
     pub(crate) document: Option<Arc<Document>>,
+    /// Whether the bytes were at hand and read.
+    read: bool,
     facts: BTreeMap<Value, Value>,
     descriptor: BTreeMap<Value, Value>,
 }
@@ -203,13 +205,8 @@ impl MaterialEvidence {
             let message = format!("material `{name}` is larger than {MATERIAL_DOCUMENT_BYTES} bytes");
             return Err(refuse(Code::DocumentTooLarge, message));
         }
-        let reading = materials::read(declared.kind, bytes).map_err(|error| {
-            let finding = refuse(error.code, format!("material `{name}`: {}", error.message));
-            match error.mend {
-                Some(mend) => finding.mend(mend),
-                None => finding,
-            }
-        })?;
+        let reading = materials::read(declared.kind, bytes)
+            .map_err(|error| error.about(&format!("material `{name}`")).finding().in_evidence(place.clone()))?;
         let document = match reading.projection {
             Projection::Opaque => None,
             Projection::Json(json) => Some(
@@ -222,7 +219,7 @@ impl MaterialEvidence {
         let mut annotations = declared.annotations.clone();
         annotations.retain(|key, _| !materials::is_derived(key));
         annotations.extend(reading.annotations);
-        Ok(Self::new(declared, &annotations, true, document, content))
+        Ok(Self { read: true, ..Self::new(declared, &annotations, true, document, content) })
     }
 
     /// A material whose bytes no rule needs: an image, or one that the contract lets stay where it is. That its bytes
@@ -272,7 +269,13 @@ impl MaterialEvidence {
             (Value::from("output"), Value::Bool(declared.output)),
             (Value::from("annotations"), annotations),
         ]);
-        Self { name: declared.name.clone(), kind: declared.kind, present, document, facts, descriptor }
+        Self { name: declared.name.clone(), kind: declared.kind, present, document, read: false, facts, descriptor }
+    }
+
+    /// Its name, and its annotations with what was read out of its bytes; nothing when they were not.
+    fn read_out(&self) -> Option<(&str, &Value)> {
+        let annotations = self.descriptor.get(&Value::from("annotations")).filter(|_| self.read)?;
+        Some((&self.name, annotations))
     }
 
     /// What CEL sees.
@@ -322,8 +325,13 @@ pub struct Evidence {
 impl Evidence {
     /// The evidence of one run: its attestation and its materials, no two of one name (else the last counts).
     #[must_use]
-    pub fn of_run(attested: Attested, materials: Vec<MaterialEvidence>) -> Self {
+    pub fn of_run(mut attested: Attested, materials: Vec<MaterialEvidence>) -> Self {
         let project = attested.project.clone();
+        let read: claims::Read<'_> = materials.iter().filter_map(MaterialEvidence::read_out).collect();
+        if !read.is_empty() {
+            attested.input = claims::replaced(&attested.input, &read);
+            attested.attestation = claims::replaced(&attested.attestation, &read);
+        }
         Self::new(vec![attested], materials, &project)
     }
 
@@ -410,7 +418,7 @@ pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 /// The fields of an object, to be added to; sharing their values. Anything else has none.
-fn fields_of(value: &Value) -> BTreeMap<Value, Value> {
+pub(crate) fn fields_of(value: &Value) -> BTreeMap<Value, Value> {
     match value {
         Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         _ => BTreeMap::new(),

@@ -5,6 +5,7 @@
 
 pub mod authoring;
 mod cel;
+mod claims;
 mod compile;
 mod discover;
 mod document;

@@ -86,8 +86,9 @@ impl MaterialError {
         self
     }
 
-    /// With what it is about.
-    pub(super) fn about(mut self, place: &str) -> Self {
+    /// With what it is about, before the message.
+    #[must_use]
+    pub fn about(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }

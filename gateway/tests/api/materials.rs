@@ -28,6 +28,8 @@ spec:
       - {ref: "file://scan.yaml", gate: true}
       - {ref: "file://crashes.yaml", gate: true}
       - {ref: "file://build.yaml", gate: true}
+    attestation:
+      - {ref: "file://run.yaml", gate: true}
 "#;
 
 fn policy(name: &str, kind: MaterialType, violation: &str) -> (String, String) {
@@ -63,6 +65,11 @@ async fn prepared() -> (Site, Minter) {
             "build",
             MaterialType::Attestation,
             r#"violations contains "not ours" if input.subject[0].name != "app""#,
+        ),
+        policy(
+            "run",
+            MaterialType::Attestation,
+            r#"violations contains sprintf("the run has %s crashes", [n]) if { some m in input.predicate.materials; n := m.annotations["chainloop.material.radamsa.crashes.count"]; n != "0" }"#,
         ),
     ]);
     let files = json!(RevisionFiles { contract: "contract.yaml".to_owned(), files });
@@ -147,6 +154,7 @@ async fn policies_read_what_is_in_xml_archives_and_attestations() {
     policy-violation: 9 instructions are not covered
     policy-violation: XSS
     policy-violation: not ours
+    policy-violation: the run has 2 crashes
     ");
 }
 
@@ -162,5 +170,6 @@ async fn what_is_not_what_its_type_says_denies_before_any_policy() {
     material-malformed: material `coverage`: it is not well-formed XML at line 1: it ends before its elements do
     material-malformed: material `scan`: there is not exactly one `report_json.json` in the archive
     policy-violation: 1 crashes
+    policy-violation: the run has 1 crashes
     ");
 }
