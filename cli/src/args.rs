@@ -240,7 +240,7 @@ pub struct AttestationAdd {
     /// The material's name in the contract [default: the one slot that fits what the value is]
     #[arg(long)]
     pub name: Option<String>,
-    /// A file, an image (`registry/repository:tag` or `…@sha256:…`) or a text, by the material's type
+    /// A file, an image (`registry/repository:tag` or `…@sha256:…`), a chart (`oci://…`) or a text, by the material's type
     #[arg(long)]
     pub value: String,
     /// The material's type [default: the contract's, or recognised]

@@ -3,5 +3,6 @@
 
 mod incomplete;
 mod kill;
+mod materials;
 mod real_clients;
 mod scene;
