@@ -1,10 +1,12 @@
 //! The command line as it is typed. Nothing here is resolved yet: see [`crate::settings`].
 
+mod contract;
 mod policy;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use contract::{ContractReplay, ContractTest, Trusted};
 use contracts::{MaterialType, api::Role};
 pub use policy::{Policy, PolicyEval, PolicyTest};
 
@@ -20,10 +22,10 @@ pub struct Arguments {
 
 /// A family of commands that print a result. (Not all do: `--output` of others names a file.)
 #[derive(Debug, Args)]
-pub struct Printing<C: Subcommand> {
+pub struct Printing<C: Subcommand, F: ValueEnum + Default + Send + Sync + 'static = Format> {
     /// How results are printed
     #[arg(long, short, global = true, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: F,
     #[command(subcommand)]
     pub command: C,
 }
@@ -72,6 +74,30 @@ pub enum Format {
     Json,
 }
 
+/// How results are printed where documents are looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LintFormat {
+    /// For people
+    #[default]
+    #[value(alias = "table")]
+    Human,
+    /// For programs
+    Json,
+    /// Of `lint`: SARIF, for programs that show findings in code
+    Sarif,
+    /// Of `lint`: commands that make GitHub's runner show findings in a pull request
+    Github,
+}
+
+impl From<Format> for LintFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Human => Self::Human,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway
@@ -79,9 +105,9 @@ pub enum Command {
     /// See the main job done for real, on this machine alone
     Quickstart(Quickstart),
     /// Check, read and apply contracts
-    Contract(Printing<Contract>),
+    Contract(Printing<Contract, LintFormat>),
     /// Write and test policies, without a gateway
-    Policy(Printing<Policy>),
+    Policy(Printing<Policy, LintFormat>),
     /// Set up workflows and look at them
     Workflow(Printing<Workflow>),
     /// Look at runs
@@ -98,6 +124,24 @@ pub enum Command {
     Key(Key),
     /// Copy the gateway's state to a file
     Backup(Backup),
+    /// Print the JSON Schema of a kind of document, for editors
+    Schema {
+        /// The kind of document
+        #[arg(value_enum)]
+        kind: SchemaKind,
+    },
+    /// Print a script that completes this program's commands in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages to a folder
+    Man {
+        /// The folder, made when it is not there
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -117,12 +161,24 @@ pub struct Quickstart {
     pub exit: bool,
 }
 
+/// A kind of document that has a JSON Schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaKind {
+    /// Contracts
+    Contract,
+    /// Policies
+    Policy,
+    /// Files of test cases
+    PolicyTest,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Contract {
-    /// Tell every mistake in a contract and in the files that it refers to: exit 0 none, 1 some
+    /// Tell every mistake in contracts and in the files that they refer to: exit 0 none, 1 some
     Lint {
-        /// The contract
-        file: PathBuf,
+        /// The contracts
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         fetching: Fetching,
     },
@@ -133,6 +189,19 @@ pub enum Contract {
         #[command(flatten)]
         fetching: Fetching,
     },
+    /// Tell what a contract asks for that another does not: exit 0 nothing, 1 something
+    Diff {
+        /// The contract as it is
+        old: PathBuf,
+        /// The contract as it is to be
+        new: PathBuf,
+        #[command(flatten)]
+        fetching: Fetching,
+    },
+    /// Hold a contract against bundles whose verdicts are known: exit 0 all are as expected, 1 some are not
+    Test(ContractTest),
+    /// Tell which verdicts on bundles a change of a contract turns around: exit 0 none, 1 some
+    Replay(ContractReplay),
     /// Upload a contract with the files that it refers to; from then on it decides
     Apply {
         /// The contract
@@ -421,6 +490,17 @@ mod tests {
             "policy test",
             "policy test a b.test.yaml --junit r.xml --coverage --min-coverage 100 -o json",
             "policy test --watch",
+            "policy list -o json",
+            "policy show tests-pass",
+            "policy lint policies -o sarif",
+            "policy init my-policy --kind SARIF --dir policies",
+            "contract lint c.yaml -o github",
+            "contract diff a.yaml b.yaml -o json",
+            "contract test c.yaml bundles --key k.pub --now 2027-01-01T00:00:00Z",
+            "contract replay a.yaml b.yaml bundles --trusted-root r.json",
+            "schema policy-test",
+            "completions zsh",
+            "man pages",
             "workflow create --project p --name w --team t --contract c",
             "workflow describe --project p --workflow w",
             "run list --project p --workflow w",

@@ -22,9 +22,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::{
-    args::{Arguments, Command, Format},
-    commands::{attestation, backup, check, contract, key, policy, quickstart, run, serve, token, workflow},
+    args::{Arguments, Command, LintFormat},
+    commands::{
+        attestation, backup, check, contract, key, policy, quickstart, run, schema, serve, shell, token, workflow,
+    },
     exit::Exit,
+    report::Report,
 };
 
 #[global_allocator]
@@ -48,20 +51,23 @@ fn main() -> ExitCode {
 
 async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     let connection = &arguments.connection;
-    let (report, format) = match &arguments.command {
+    let (report, format): (Report, LintFormat) = match &arguments.command {
         Command::Serve(args) => return serve::run(args).await,
         Command::Quickstart(args) => {
             return quickstart::run(&args.dir, args.exit).await.map(|()| Exit::Yes);
         }
-        Command::Contract(args) => (contract::run(connection, &args.command).await?, args.output),
+        Command::Contract(args) => (contract::run(connection, &args.command, args.output).await?, args.output),
         Command::Policy(args) => (policy::run(&args.command, args.output).await?, args.output),
-        Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output),
-        Command::Run(args) => (run::run(connection, &args.command).await?, args.output),
-        Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output),
-        Command::Check(args) => (check::run(connection, args).await?, args.output),
-        Command::Token(args) => (token::run(connection, &args.command).await?, args.output),
-        Command::Key(args) => (key::run(args)?, Format::Human),
-        Command::Backup(args) => (backup::run(connection, args).await?, Format::Human),
+        Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output.into()),
+        Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
+        Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output.into()),
+        Command::Check(args) => (check::run(connection, args).await?, args.output.into()),
+        Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
+        Command::Key(args) => (key::run(args)?, LintFormat::Human),
+        Command::Schema { kind } => (schema::run(*kind)?, LintFormat::Human),
+        Command::Completions { shell } => (shell::completions(*shell)?, LintFormat::Human),
+        Command::Man { folder } => (shell::manual(folder)?, LintFormat::Human),
+        Command::Backup(args) => (backup::run(connection, args).await?, LintFormat::Human),
     };
     report.print(format);
     Ok(report.exit)

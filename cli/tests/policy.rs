@@ -162,3 +162,96 @@ fn nothing_to_test_is_not_a_pass() {
     let told = folder.sluice(&["policy", "test", "p.yaml"]);
     assert!(told.exit == 2 && told.stderr.contains("write them to `p.test.yaml`"), "{told}");
 }
+
+#[test]
+fn lint_tells_every_mistake_and_what_could_be_clearer() {
+    let folder = Folder::new();
+    folder.write(
+        "policies/unclear.yaml",
+        r#"apiVersion: chainloop.dev/v1
+kind: Policy
+metadata: {name: unclear}
+spec:
+  policies:
+    - kind: EVIDENCE
+      embedded: |
+        package unclear
+
+        violations := [msg |
+          some n, person in input.people
+          count := 1
+          not person.known
+          msg := "somebody is not known"
+        ]
+
+        left_over if input.old
+
+        skipped if false
+"#,
+    );
+    folder.write("policies/unclear.test.yaml", "tests: []");
+    folder
+        .write("policies/broken.yaml", &POLICY.replace("sprintf(", "http.send(").replace("some person", "sum person"));
+    insta::assert_snapshot!(folder.sluice(&["policy", "lint"]));
+    insta::assert_snapshot!(folder.sluice(&["policy", "lint", "policies/unclear.yaml", "--output", "github"]));
+    let sarif = folder.sluice(&["policy", "lint", "policies", "-o", "sarif"]);
+    assert_eq!(sarif.exit, 1, "{sarif}");
+    assert!(contracts::materials::validate(contracts::MaterialType::Sarif, sarif.stdout.as_bytes()).is_ok(), "{sarif}");
+    // Only `lint` has findings about documents to write so.
+    let told = folder.sluice(&["policy", "list", "-o", "sarif"]);
+    assert_eq!((told.exit, told.stdout.as_str()), (2, ""), "{told}");
+
+    folder.write("policies/unclear.yaml", POLICY);
+    fs_remove(&folder, "policies/broken.yaml");
+    let clean = folder.sluice(&["policy", "lint", "policies"]);
+    assert_eq!((clean.exit, clean.stdout.as_str()), (0, "1 policy: 0 mistakes, 0 warnings\n"), "{clean}");
+}
+
+fn fs_remove(folder: &Folder, name: &str) {
+    std::fs::remove_file(folder.path(name)).unwrap();
+}
+
+#[test]
+fn what_init_writes_passes_its_own_cases_and_is_clean() {
+    let folder = Folder::new();
+    for kind in ["SBOM_CYCLONEDX_JSON", "SBOM_SPDX_JSON", "SARIF", "ATTESTATION", "EVIDENCE"] {
+        let name = kind.to_lowercase().replace('_', "-");
+        let made = folder.sluice(&["policy", "init", &name, "--kind", kind, "--dir", "policies"]);
+        assert_eq!(made.exit, 0, "{made}");
+    }
+    let tested = folder.sluice(&["policy", "test", "--coverage", "--min-coverage", "100"]);
+    assert_eq!(tested.exit, 0, "{tested}");
+    assert!(tested.stdout.contains("10 cases, 0 failed"), "{tested}");
+    let linted = folder.sluice(&["policy", "lint"]);
+    assert_eq!(linted.stdout, "5 policies: 0 mistakes, 0 warnings\n", "{linted}");
+    // What is there is not replaced, and a name is a name.
+    for (name, why) in [("sarif", "is there already"), ("Not A Name", "is not a name"), ("../x", "is not a name")] {
+        let told = folder.sluice(&["policy", "init", name, "--dir", "policies"]);
+        assert_eq!((told.exit, told.stdout.as_str()), (2, ""), "{told}");
+        assert!(told.stderr.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn shipped_policies_are_listed_shown_and_asked_by_name() {
+    let folder = Folder::new();
+    let list = folder.sluice(&["policy", "list", "--output", "json"]);
+    let listed: Value = serde_json::from_str(&list.stdout).unwrap();
+    assert!(listed.as_array().unwrap().len() >= 17, "{list}");
+    for policy in listed.as_array().unwrap() {
+        let shown = folder.sluice(&["policy", "show", policy["name"].as_str().unwrap()]);
+        assert_eq!(shown.exit, 0, "{shown}");
+        assert!(shown.stdout.contains(&format!("name: {}\n", policy["name"].as_str().unwrap())), "{shown}");
+        assert_ne!(policy["version"], json!(""), "{policy}");
+    }
+    let human = folder.sluice(&["policy", "list"]);
+    assert!(human.stdout.contains("tests-pass") && human.stdout.contains("JUNIT_XML"), "{human}");
+    folder.write("tests.xml", "<testsuite name='s'><testcase name='t'><failure/></testcase></testsuite>");
+    for name in ["tests-pass", "sluice://tests-pass"] {
+        let told = folder.sluice(&["policy", "eval", name, "--material", "tests.xml"]);
+        assert_eq!(told.exit, 1, "{told}");
+        assert!(told.stdout.starts_with("denied: policy tests-pass on tests.xml (JUNIT_XML)"), "{told}");
+    }
+    let gone = folder.sluice(&["policy", "show", "no-such-policy"]);
+    assert!(gone.exit == 2 && gone.stderr.contains("sluice policy list"), "{gone}");
+}

@@ -112,6 +112,16 @@ codes! {
     PolicyBuiltin = "policy-builtin",
     /// A rule that always comes out the same, whatever the evidence.
     RuleConstant = "rule-constant",
+    /// A variable of a policy is set and never used.
+    PolicyUnused = "policy-unused",
+    /// A name in a policy is also that of a function of Rego.
+    PolicyShadows = "policy-shadows",
+    /// A policy does not import `rego.v1`.
+    PolicyImport = "policy-import",
+    /// The `violations` of a policy are one value instead of a set that rules add to.
+    PolicyOneValue = "policy-one-value",
+    /// A part of a policy that no answer depends on, or that never applies.
+    PolicyUnreachable = "policy-unreachable",
     /// A pattern or identity that lets in more than it seems to.
     PatternTooWide = "pattern-too-wide",
     /// A pattern that says nothing, as another one of the same list covers it.

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod reference;
 pub mod revision;
 pub mod runners;
+pub mod schema;
 pub mod statement;
 pub mod verdict;
 pub mod verify;

@@ -116,6 +116,17 @@ pub struct Rule {
     pub(crate) schema: Option<Arc<Schema>>,
 }
 
+impl Rule {
+    /// The arguments that its policy is given; none for a rule that is no policy.
+    #[must_use]
+    pub fn arguments(&self) -> Option<serde_json::Value> {
+        match &self.program {
+            Program::Cel(_) => None,
+            Program::Policy(policy) => serde_json::to_value(&policy.arguments).ok(),
+        }
+    }
+}
+
 /// The compiled form of a rule.
 #[derive(Clone)]
 pub(crate) enum Program {

@@ -14,12 +14,36 @@ pub enum Policy {
     Eval(PolicyEval),
     /// Run the test cases of policies: exit 0 all pass, 1 some do not
     Test(PolicyTest),
+    /// Tell every mistake in policies, and what they could say more clearly: exit 0 no mistake, 1 some
+    Lint {
+        /// Policies, or folders with some
+        #[arg(value_name = "PATH", default_value = ".")]
+        paths: Vec<PathBuf>,
+    },
+    /// Write a policy and its test cases, to begin with
+    Init {
+        /// The policy's name
+        name: String,
+        /// What it reads
+        #[arg(long, value_name = "TYPE", default_value = "SBOM_CYCLONEDX_JSON")]
+        kind: MaterialType,
+        /// The folder that they are written to
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// List the policies that are shipped
+    List,
+    /// Print a policy that is shipped
+    Show {
+        /// Its name, as `policy list` shows it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("about").required(true).args(["material", "attestation"]))]
 pub struct PolicyEval {
-    /// The policy: a file
+    /// The policy: a file, or the name of one that is shipped
     pub policy: PathBuf,
     /// The material that it is asked about
     #[arg(long, value_name = "FILE")]

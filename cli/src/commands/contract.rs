@@ -1,6 +1,12 @@
 //! `sluice contract …`
 
-use std::{collections::BTreeMap, path::Path};
+mod bundles;
+mod diff;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::bail;
 use contracts::{
@@ -13,7 +19,7 @@ use serde_json::json;
 
 use super::{connect, variable};
 use crate::{
-    args,
+    args::{self, LintFormat},
     client::ClientError,
     exit::Exit,
     report::{self, Report, diagnostics, plain, table},
@@ -21,10 +27,19 @@ use crate::{
 };
 
 /// Runs the command.
-pub async fn run(connection: &args::Connection, args: &args::Contract) -> anyhow::Result<Report> {
+pub async fn run(connection: &args::Connection, args: &args::Contract, format: LintFormat) -> anyhow::Result<Report> {
+    if matches!(format, LintFormat::Sarif | LintFormat::Github) && !matches!(args, args::Contract::Lint { .. }) {
+        bail!("only `sluice contract lint` writes SARIF and GitHub's commands");
+    }
     let hosts = |fetching: &args::Fetching| settings::allowed_hosts(connection, fetching, &variable);
     match args {
-        args::Contract::Lint { file, fetching } => lint(file, &hosts(fetching)?).await,
+        args::Contract::Diff { old, new, fetching } => diff::run(old, new, &hosts(fetching)?).await,
+        args::Contract::Test(args) => bundles::test(args, &hosts(&args.fetching)?).await,
+        args::Contract::Replay(args) => bundles::replay(args, &hosts(&args.fetching)?).await,
+        args::Contract::Lint { files, fetching } => match files.as_slice() {
+            [file] => lint(file, &hosts(fetching)?).await,
+            files => lint_all(files, &hosts(fetching)?).await,
+        },
         args::Contract::Compile { file, fetching } => match open(file, &hosts(fetching)?).await? {
             Ok(opened) => print_rules(&opened),
             Err(mistakes) => mistakes.report(),
@@ -93,6 +108,15 @@ async fn lint(path: &Path, hosts: &[String]) -> anyhow::Result<Report> {
     }
 }
 
+/// Several contracts, one after the other: a "no" when one of them has a mistake.
+async fn lint_all(files: &[PathBuf], hosts: &[String]) -> anyhow::Result<Report> {
+    let mut reports = Vec::new();
+    for file in files {
+        reports.push(lint(file, hosts).await?);
+    }
+    Report::of_all(reports)
+}
+
 /// Findings about a document: a "no" when one of them blocks.
 fn show(file: &str, findings: &[Finding], sources: &BTreeMap<String, String>) -> anyhow::Result<Report> {
     let errors = findings.iter().filter(|finding| finding.blocks()).count();
@@ -101,7 +125,7 @@ fn show(file: &str, findings: &[Finding], sources: &BTreeMap<String, String>) ->
         format!("{}: {}, {}", plain(file), counted(errors, "mistake"), counted(findings.len() - errors, "warning"));
     let text = format!("{}{summary}", diagnostics::render(findings, sources, report::coloured()));
     let exit = if errors == 0 { Exit::Yes } else { Exit::No };
-    Report::new(exit, &json!({"file": file, "findings": findings}), text)
+    Ok(Report::new(exit, &json!({"file": file, "findings": findings}), text)?.about(findings.to_vec()))
 }
 
 fn print_rules(opened: &Opened) -> anyhow::Result<Report> {

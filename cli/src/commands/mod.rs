@@ -8,7 +8,9 @@ pub mod key;
 pub mod policy;
 pub mod quickstart;
 pub mod run;
+pub mod schema;
 pub mod serve;
+pub mod shell;
 pub mod token;
 pub mod workflow;
 

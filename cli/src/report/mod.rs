@@ -1,6 +1,7 @@
 //! What a command found, and the only place that prints. Results go to standard output, talk to standard error.
 
 pub mod diagnostics;
+mod sarif;
 pub mod table;
 
 use std::io::{self, IsTerminal, Write};
@@ -9,7 +10,7 @@ use contracts::Finding;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{args::Format, client::ClientError, exit::Exit};
+use crate::{args::LintFormat, client::ClientError, exit::Exit};
 
 /// What a command found.
 #[derive(Debug)]
@@ -22,12 +23,32 @@ pub struct Report {
     text: String,
     /// Talk.
     notes: Vec<String>,
+    /// Findings about documents, which have forms of their own.
+    about: Vec<Finding>,
 }
 
 impl Report {
     /// A result in both forms. Text from outside must have gone through [`plain`].
     pub fn new(exit: Exit, data: &impl Serialize, text: impl Into<String>) -> anyhow::Result<Self> {
-        Ok(Self { exit, data: serde_json::to_value(data)?, text: text.into(), notes: Vec::new() })
+        Ok(Self { exit, data: serde_json::to_value(data)?, text: text.into(), notes: Vec::new(), about: Vec::new() })
+    }
+
+    /// Several results as one, which is a "no" when one of them is.
+    pub fn of_all(reports: Vec<Self>) -> anyhow::Result<Self> {
+        let no = reports.iter().any(|report| report.exit != Exit::Yes);
+        let texts: Vec<&str> = reports.iter().map(|report| report.text.as_str()).collect();
+        let data: Vec<&Value> = reports.iter().map(|report| &report.data).collect();
+        let whole = Self::new(if no { Exit::No } else { Exit::Yes }, &data, texts.join("\n"))?;
+        let notes = reports.iter().flat_map(|report| report.notes.clone()).collect();
+        let about = reports.into_iter().flat_map(|report| report.about).collect();
+        Ok(Self { notes, about, ..whole })
+    }
+
+    /// Which says these things about documents.
+    #[must_use]
+    pub fn about(mut self, findings: Vec<Finding>) -> Self {
+        self.about = findings;
+        self
     }
 
     /// With something said beside it.
@@ -55,13 +76,15 @@ impl Report {
     }
 
     /// Prints it.
-    pub fn print(&self, format: Format) {
+    pub fn print(&self, format: LintFormat) {
         for note in &self.notes {
             say(note);
         }
         match format {
-            Format::Human => line(self.text.trim_end_matches('\n')),
-            Format::Json => line(&format!("{:#}", self.data)),
+            LintFormat::Human => line(self.text.trim_end_matches('\n')),
+            LintFormat::Json => line(&format!("{:#}", self.data)),
+            LintFormat::Sarif => line(&format!("{:#}", sarif::log(&self.about))),
+            LintFormat::Github => line(plain(&sarif::commands(&self.about)).trim_end_matches('\n')),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     evidence::{Attested, Evidence, MaterialEvidence},
     policy::{self, Policy, RunError, Script},
     rego::{self, Interpreted},
-    rule::{Phase, Program, RuleInput},
+    rule::{Phase, Program, RuleInput, RuleSet},
 };
 
 /// What a policy is asked about.
@@ -120,21 +120,8 @@ pub fn ask(
     let evaluation = evaluate(&rules, &evidence, None, Phase::Admission, now)?;
     let mut scripts = Vec::new();
     let mut reads_now = false;
-    for rule in rules.rules() {
-        let Program::Policy(program) = &rule.program else { continue };
+    for (program, document, bytes) in questions(&rules, &evidence) {
         reads_now |= program.reads_now();
-        let (document, bytes) = match &rule.input {
-            RuleInput::Attestation => match evidence.attested.first() {
-                Some(attested) => (&attested.input, attested.bytes()),
-                None => continue,
-            },
-            RuleInput::Material { name } => match evidence.materials.get(name) {
-                Some(piece) => (&piece.input, piece.material.document.as_ref().map_or(0, |document| document.bytes())),
-                None => continue,
-            },
-            RuleInput::OtherMaterials { .. } => continue,
-        };
-        let document = with_arguments(document, &program.arguments);
         let now = if program.reads_now() { minute_of(now) } else { now };
         let asked = policy::Asked { input: document, bytes, now, evidence: &evidence };
         scripts.extend(run(program, &asked, trace));
@@ -146,6 +133,74 @@ pub fn ask(
     };
     let findings = evaluation.findings.into_iter().map(alone).collect();
     Ok(Asked { decision: evaluation.decision, findings, scripts, reads_now })
+}
+
+/// The policies of the rules, each with its input and how many bytes that was.
+fn questions<'r>(rules: &'r RuleSet, evidence: &Evidence) -> Vec<(&'r Policy, Value, usize)> {
+    let mut questions = Vec::new();
+    for rule in rules.rules() {
+        let Program::Policy(program) = &rule.program else { continue };
+        let asked = match &rule.input {
+            RuleInput::Attestation => evidence.attested.first().map(|attested| (&attested.input, attested.bytes())),
+            RuleInput::Material { name } => evidence
+                .materials
+                .get(name)
+                .map(|piece| (&piece.input, piece.material.document.as_ref().map_or(0, |document| document.bytes()))),
+            RuleInput::OtherMaterials { .. } => None,
+        };
+        if let Some((document, bytes)) = asked {
+            questions.push((program.as_ref(), with_arguments(document, &program.arguments), bytes));
+        }
+    }
+    questions
+}
+
+/// A question as another engine of Rego is asked it, and what was answered here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exported {
+    /// The module: the script and what is added to it.
+    pub module: String,
+    /// Whether it is written in the older syntax.
+    pub old_syntax: bool,
+    /// What to ask for.
+    pub query: String,
+    /// The input.
+    pub input: serde_json::Value,
+    /// What was answered here; `None` when it is undefined, an error when there was no answer.
+    pub result: Result<Option<serde_json::Value>, String>,
+}
+
+/// The questions that asking a policy puts to its scripts, for comparing with other engines. The time is written into
+/// the modules.
+///
+/// # Errors
+/// As [`ask`]; an input that is not what its type says puts no question.
+pub fn export(
+    policy: &PolicyFiles,
+    input: &Input,
+    with: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<Vec<Exported>, AskError> {
+    let rules = policy.compile(input.kind, with)?;
+    let Ok(evidence) = evidence(input, now)? else { return Ok(Vec::new()) };
+    let mut exported = Vec::new();
+    for (program, document, bytes) in questions(&rules, &evidence) {
+        let now = if program.reads_now() { minute_of(now) } else { now };
+        let asked = policy::Asked { input: document.clone(), bytes, now, evidence: &evidence };
+        for script in &program.scripts {
+            let Script::Rego(rego) = script else { continue };
+            let Some(portable) = rego::portable(rego, now) else { continue };
+            let result = script.result(asked.clone(), deadline());
+            exported.push(Exported {
+                module: portable.module,
+                old_syntax: portable.old_syntax,
+                query: portable.query,
+                input: json(&document).unwrap_or_default(),
+                result: result.map(|result| json(&result)).map_err(|error| error.to_string()),
+            });
+        }
+    }
+    Ok(exported)
 }
 
 /// Runs the scripts once more, for their results as they are.

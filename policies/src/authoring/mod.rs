@@ -6,7 +6,9 @@
 mod ask;
 mod cases;
 mod files;
+mod lint;
 
-pub use ask::{AskError, Asked, Input, ScriptRun, Trace, ask};
+pub use ask::{AskError, Asked, Exported, Input, ScriptRun, Trace, ask, export};
 pub use cases::{CaseResult, Coverage, Lines, run_case};
 pub use files::PolicyFiles;
+pub use lint::lint;

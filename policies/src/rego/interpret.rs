@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use jiff::Timestamp;
 use regorus::{Engine, Value};
 
 use super::{Script, boilerplate, compile_as, host, last_line, parse_as, scope, timer, uses_keywords};
@@ -27,24 +28,47 @@ pub(crate) struct Interpreted {
     pub(crate) prints: Vec<String>,
 }
 
-/// Interprets a script that compiles; `None` for one that does not.
-pub(crate) fn interpret(script: &Script, asked: Asked<'_>, deadline: Instant) -> Option<Interpreted> {
+/// A script as any engine of Rego reads it.
+pub(crate) struct Portable {
+    pub(crate) module: String,
+    pub(crate) old_syntax: bool,
+    pub(crate) query: String,
+}
+
+/// A script that compiles with the rules that are added to it, and with the time written into it; `None` for one that
+/// does not compile.
+pub(crate) fn portable(script: &Script, now: Timestamp) -> Option<Portable> {
     // The same order as when it is compiled.
     let source = script.source();
     let v0_first = source.contains("import future.keywords");
     let compiles = |v0: &bool| compile_as(source, *v0, script.origin(), script.data()).is_ok();
     let v0 = [v0_first, !v0_first].into_iter().find(compiles)?;
+    let timed = source.replace("time.now_ns()", &now.as_nanosecond().to_string());
+    let mut engine = parse_as(&timed, v0).ok()?;
+    let package = engine.get_packages().ok()?.into_iter().next()?;
+    let module = engine.get_modules().first().cloned()?;
+    let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
+    let added = boilerplate::missing(&scope::rule_names(&module), syntax);
+    Some(Portable { module: format!("{timed}\n{added}"), old_syntax: v0, query: format!("{package}.result") })
+}
+
+/// Interprets a script that compiles; `None` for one that does not.
+pub(crate) fn interpret(script: &Script, asked: Asked<'_>, deadline: Instant) -> Option<Interpreted> {
     // The interpreter's clock is the machine's, and cannot be given another.
-    let timed = source.replace("time.now_ns()", &asked.now.as_nanosecond().to_string());
-    let ran = catch_unwind(AssertUnwindSafe(|| run(&timed, v0, script.data(), asked, deadline)));
+    let portable = portable(script, asked.now)?;
+    let lines = u32::try_from(script.source().lines().count()).unwrap_or(u32::MAX);
+    let ran = catch_unwind(AssertUnwindSafe(|| run(portable, lines, script.data(), asked, deadline)));
     ran.unwrap_or_else(|_| Err("the interpreter failed".to_owned())).ok()
 }
 
-fn run(source: &str, v0: bool, data: &Value, asked: Asked<'_>, deadline: Instant) -> Result<Interpreted, String> {
-    let module = parse_as(source, v0)?.get_modules().first().cloned().ok_or("the policy is empty")?;
-    let syntax = if !v0 || module.rego_v1 || uses_keywords(&module) { Syntax::V1 } else { Syntax::V0 };
-    let added = boilerplate::missing(&scope::rule_names(&module), syntax);
-    let mut engine = parse_as(&format!("{source}\n{added}"), v0)?;
+fn run(
+    portable: Portable,
+    lines: u32,
+    data: &Value,
+    asked: Asked<'_>,
+    deadline: Instant,
+) -> Result<Interpreted, String> {
+    let mut engine = parse_as(&portable.module, portable.old_syntax)?;
     engine.set_gather_prints(true);
     engine.set_enable_coverage(true);
     engine.set_execution_timer_config(timer(deadline.saturating_duration_since(Instant::now())));
@@ -59,13 +83,11 @@ fn run(source: &str, v0: bool, data: &Value, asked: Asked<'_>, deadline: Instant
         engine.add_extension((*name).to_owned(), arguments, Box::new(answer)).map_err(|error| error.to_string())?;
     }
     engine.set_input(asked.input);
-    let package = engine.get_packages().map_err(|error| error.to_string())?.into_iter().next().unwrap_or_default();
-    let result = engine.eval_rule(format!("{package}.result")).map_err(|error| {
+    let result = engine.eval_rule(portable.query).map_err(|error| {
         let error = error.to_string();
         let line = last_line(&error);
         line.strip_prefix("error: ").unwrap_or(line).to_owned()
     });
-    let lines = u32::try_from(source.lines().count()).unwrap_or(u32::MAX);
     let (reached, missed) = covered(&engine, lines)?;
     Ok(Interpreted { result, reached, missed, prints: engine.take_prints().unwrap_or_default() })
 }

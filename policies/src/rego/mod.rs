@@ -12,6 +12,7 @@ mod expressions;
 mod host;
 mod interpret;
 mod scope;
+mod style;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,9 +38,11 @@ use regorus::{
 
 use crate::policy::Asked;
 pub(crate) use answer::{Answer, Violation, read as read_answer, shorten};
+pub(crate) use style::style;
+
 use boilerplate::Syntax;
 use builtins::Stopped;
-pub(crate) use interpret::{Interpreted, interpret};
+pub(crate) use interpret::{Interpreted, interpret, portable};
 use scope::{Edit, Mistake, MistakeKind};
 
 /// Virtual machines kept per script for the next run.

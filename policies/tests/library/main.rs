@@ -4,4 +4,7 @@
 
 mod cases;
 mod mutants;
+mod opa;
+mod page;
+mod schema;
 mod shelf;

@@ -1,6 +1,6 @@
 //! `sluice policy eval`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::bail;
 use contracts::{Decision, Diagnostics, MaterialType, Severity, limits};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     folder::{self, Place, Sources},
-    mistakes,
+    mistakes, shelf,
 };
 use crate::{
     args::PolicyEval,
@@ -21,9 +21,20 @@ use crate::{
 
 /// Asks one policy about one file.
 pub fn run(args: &PolicyEval) -> anyhow::Result<Report> {
-    let place = Place::of(&args.policy)?;
     let mut sources = Sources::new();
-    let policy = match folder::policy(&place, &mut sources)? {
+    let shipped = args.policy.to_str().filter(|_| !args.policy.exists()).and_then(shelf::find);
+    let (place, policy) = match shipped {
+        Some(shipped) => {
+            sources.insert(format!("{}.yaml", shipped.name), shipped.text.to_owned());
+            (Place { folder: PathBuf::new(), name: format!("{}.yaml", shipped.name) }, Ok(shelf::files(shipped)?))
+        }
+        None => {
+            let place = Place::of(&args.policy)?;
+            let policy = folder::policy(&place, &mut sources)?;
+            (place, policy)
+        }
+    };
+    let policy = match policy {
         Ok(policy) => policy,
         Err(Diagnostics(findings)) => return mistakes(&place.name, &sources, &findings),
     };

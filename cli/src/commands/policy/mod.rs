@@ -3,18 +3,30 @@
 mod cases;
 mod eval;
 mod folder;
+mod init;
 mod junit;
+mod lint;
+mod shelf;
 mod test;
 
+use anyhow::bail;
+
 use crate::{
-    args::{self, Format},
+    args::{self, LintFormat},
     exit::Exit,
     report::Report,
 };
 
 /// Runs the command. `format` is how a command that goes on prints what it found so far.
-pub async fn run(args: &args::Policy, format: Format) -> anyhow::Result<Report> {
+pub async fn run(args: &args::Policy, format: LintFormat) -> anyhow::Result<Report> {
+    if matches!(format, LintFormat::Sarif | LintFormat::Github) && !matches!(args, args::Policy::Lint { .. }) {
+        bail!("only `sluice policy lint` writes SARIF and GitHub's commands");
+    }
     match args {
+        args::Policy::Lint { paths } => lint::run(paths),
+        args::Policy::Init { name, kind, dir } => init::run(name, *kind, dir),
+        args::Policy::List => shelf::list(),
+        args::Policy::Show { name } => shelf::show(name),
         args::Policy::Eval(args) => eval::run(args),
         args::Policy::Test(args) => test::run(args, format).await,
     }

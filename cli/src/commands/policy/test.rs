@@ -21,7 +21,7 @@ use super::{
     junit,
 };
 use crate::{
-    args::{Format, PolicyTest},
+    args::{LintFormat, PolicyTest},
     exit::Exit,
     files,
     report::{self, Report, diagnostics, plain, table},
@@ -31,7 +31,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Runs the cases, and with `--watch` again after each change.
-pub async fn run(args: &PolicyTest, format: Format) -> anyhow::Result<Report> {
+pub async fn run(args: &PolicyTest, format: LintFormat) -> anyhow::Result<Report> {
     if !args.watch {
         return once(args).map(|tested| tested.report);
     }

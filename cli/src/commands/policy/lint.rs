@@ -1,0 +1,90 @@
+//! `sluice policy lint`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use contracts::{Diagnostics, Finding, limits, yaml};
+use policies::authoring;
+use serde_json::json;
+
+use super::{
+    counted,
+    folder::{self, Place, Sources},
+};
+use crate::{
+    exit::Exit,
+    files,
+    report::{self, Report, diagnostics, plain},
+};
+
+/// Folders within folders that are looked into.
+const DEPTH: usize = 16;
+/// Policies that are looked at.
+const MOST: usize = 10_000;
+
+/// Tells every mistake in policies.
+pub fn run(paths: &[PathBuf]) -> anyhow::Result<Report> {
+    let mut found = Vec::new();
+    for path in paths {
+        let kind = fs::metadata(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
+        if kind.is_dir() { walk(path, DEPTH, &mut found)? } else { found.push(path.clone()) }
+    }
+    if found.is_empty() {
+        bail!("there is no policy: a policy is a YAML file with `kind: Policy`");
+    }
+    let mut sources = Sources::new();
+    let mut findings: Vec<Finding> = Vec::new();
+    for path in &found {
+        let place = Place::of(path)?;
+        match folder::policy(&place, &mut sources)? {
+            Ok(policy) => findings.extend(authoring::lint(&policy)),
+            Err(Diagnostics(mistakes)) => findings.extend(mistakes),
+        }
+    }
+    let errors = findings.iter().filter(|finding| finding.blocks()).count();
+    let policies = match found.len() {
+        1 => "1 policy".to_owned(),
+        n => format!("{n} policies"),
+    };
+    let warnings = counted(findings.len() - errors, "warning");
+    let summary = format!("{policies}: {}, {warnings}", counted(errors, "mistake"));
+    let text = format!("{}{summary}", diagnostics::render(&findings, &sources, report::coloured()));
+    let exit = if errors == 0 { Exit::Yes } else { Exit::No };
+    let names: Vec<String> = found.iter().map(|path| plain(&path.display().to_string())).collect();
+    Ok(Report::new(exit, &json!({"files": names, "findings": findings}), text)?.about(findings))
+}
+
+/// The policies in a folder: YAML files that say so.
+fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("`{}` cannot be read", folder.display()))?;
+    let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let path = if folder == Path::new(".") { PathBuf::from(entry.file_name()) } else { entry.path() };
+        let kind = entry.file_type()?;
+        let hidden = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
+        if kind.is_dir() && !hidden && depth > 0 {
+            walk(&path, depth - 1, found)?;
+        } else if kind.is_file() && (name.ends_with(".yaml") || name.ends_with(".yml")) && is_policy(&path) {
+            if found.len() >= MOST {
+                bail!("there are more than {MOST} policies: name a folder further down");
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_policy(path: &Path) -> bool {
+    let Ok(bytes) = files::read(path, limits::REVISION_FILE_BYTES) else { return false };
+    let Ok(node) = yaml::parse("", &bytes) else {
+        // What cannot be read as YAML is told only of what looks like a policy.
+        return String::from_utf8_lossy(&bytes).lines().any(|line| line.trim_end() == "kind: Policy");
+    };
+    node.get("kind").and_then(yaml::Node::scalar).is_some_and(|scalar| scalar.text == "Policy")
+}

@@ -1,0 +1,83 @@
+//! `sluice policy list` and `sluice policy show`: the policies that are shipped.
+
+use anyhow::{Context, bail};
+use policies::{
+    authoring::PolicyFiles,
+    library::{self, Shipped},
+};
+use serde_json::json;
+
+use crate::{
+    exit::Exit,
+    report::{Report, table},
+};
+
+/// What a name begins with where contracts refer to a shipped policy.
+pub const SCHEME: &str = "sluice://";
+
+/// Lists them.
+pub fn list() -> anyhow::Result<Report> {
+    let mut rows = Vec::new();
+    let mut data = Vec::new();
+    for shipped in library::ALL {
+        let policy = files(shipped)?;
+        let document = policy.document();
+        let annotation = |name: &str| document.annotations.get(name).cloned().unwrap_or_default();
+        let kinds: Vec<String> = policy.kinds().iter().map(ToString::to_string).collect();
+        let description = document.description.clone().unwrap_or_default();
+        rows.push([document.name.clone(), annotation("version"), kinds.join("\n"), wrapped(&description, 64)]);
+        let inputs = document.inputs.iter().map(|input| {
+            json!({
+                "name": input.name, "description": input.description,
+                "required": input.required, "default": input.default,
+            })
+        });
+        data.push(json!({
+            "name": document.name, "version": annotation("version"), "category": annotation("category"),
+            "kinds": kinds, "description": description, "inputs": inputs.collect::<Vec<_>>(),
+        }));
+    }
+    Report::new(Exit::Yes, &data, table::table(["policy", "version", "reads", "what it asks for"], rows))
+}
+
+/// Prints one.
+pub fn show(name: &str) -> anyhow::Result<Report> {
+    let Some(shipped) = find(name) else {
+        bail!("no policy named `{name}` is shipped: `sluice policy list` shows those that are");
+    };
+    let policy = files(shipped)?;
+    let version = policy.document().annotations.get("version");
+    let data = json!({"name": shipped.name, "version": version, "document": shipped.text});
+    Report::new(Exit::Yes, &data, shipped.text)
+}
+
+/// The shipped policy of this name, which may be written as contracts do.
+pub fn find(name: &str) -> Option<&'static Shipped> {
+    library::find(name.strip_prefix(SCHEME).unwrap_or(name))
+}
+
+/// A shipped policy, read.
+pub fn files(shipped: &Shipped) -> anyhow::Result<PolicyFiles> {
+    let path = format!("{}.yaml", shipped.name);
+    let mut load = |name: &str| match name == path {
+        true => Ok(shipped.text.as_bytes().to_vec()),
+        false => Err("shipped policies are one file".to_owned()),
+    };
+    PolicyFiles::collect(&path, &mut load).with_context(|| format!("the shipped policy `{}`", shipped.name))
+}
+
+/// Words over lines of about this many characters.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        if column > 0 {
+            let longer = column + 1 + word.chars().count() > width;
+            lines.push(if longer { '\n' } else { ' ' });
+            column = if longer { 0 } else { column + 1 };
+        }
+        lines.push_str(word);
+        column += word.chars().count();
+    }
+    lines
+}

@@ -1,0 +1,118 @@
+//! Every Rego policy that is shipped, and those of the examples, answers as it does in Open Policy Agent, on every
+//! input of the test cases. Runs where `SLUICE_OPA` is set and the program `opa` is there.
+
+use std::{fs, path::Path, process::Command};
+
+use contracts::{MaterialType, cases::PolicyCase};
+use jiff::Timestamp;
+use policies::{
+    authoring::{Exported, Input, PolicyFiles, export},
+    library,
+};
+use serde_json::Value;
+
+use crate::shelf;
+
+/// One question, and whom it is put to.
+struct Question {
+    what: String,
+    asked: Exported,
+}
+
+#[test]
+fn policies_answer_as_in_open_policy_agent() {
+    if std::env::var_os("SLUICE_OPA").is_none() {
+        return;
+    }
+    let mut questions = Vec::new();
+    let mut inputs: Vec<(Input, Option<Timestamp>)> = Vec::new();
+    for shipped in library::ALL {
+        let policy = shelf::policy(shipped.name, shipped.text);
+        for (case, bytes, name) in shelf::cases(shipped) {
+            let input = input(&policy, &case, bytes, name);
+            let now = case.now.unwrap_or_default();
+            let exported = export(&policy, &input, &case.with, now).unwrap();
+            let what = format!("{}: {}", shipped.name, case.name);
+            questions.extend(exported.into_iter().map(|asked| Question { what: what.clone(), asked }));
+            inputs.push((input, case.now));
+        }
+    }
+    assert!(questions.len() > 100, "only {} questions", questions.len());
+    let shipped = questions.len();
+    for (name, policy) in examples() {
+        for (input, now) in inputs.iter().filter(|(input, _)| policy.kinds().contains(&input.kind)) {
+            let with = policy.document().inputs.iter().map(|input| (input.name.clone(), "AGPL-3.0-only".to_owned()));
+            let Ok(exported) = export(&policy, input, &with.collect(), now.unwrap_or_default()) else { continue };
+            let what = format!("{name} on {}", input.filename.as_deref().unwrap_or("an input"));
+            questions.extend(exported.into_iter().map(|asked| Question { what: what.clone(), asked }));
+        }
+    }
+    assert!(questions.len() > shipped, "the examples were asked nothing");
+
+    let folder = tempfile_folder();
+    let different: Vec<String> = questions
+        .iter()
+        .filter_map(|question| {
+            let theirs = opa(&folder, &question.asked);
+            let same = match (&question.asked.result, &theirs) {
+                // That there is no answer is all that both say alike.
+                (Err(_), Err(_)) => true,
+                (ours, theirs) => ours == theirs,
+            };
+            (!same).then(|| format!("{}\n  here: {:?}\n  opa:  {theirs:?}", question.what, question.asked.result))
+        })
+        .collect();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(different.is_empty(), "{} of {}:\n{}", different.len(), questions.len(), different.join("\n"));
+}
+
+fn input(policy: &PolicyFiles, case: &PolicyCase, bytes: Vec<u8>, name: Option<String>) -> Input {
+    let filename = case.filename.clone().or(name);
+    let named = filename.clone().unwrap_or_default();
+    let kind: MaterialType = case.kind.unwrap_or_else(|| policy.kind_of(&bytes, &named).unwrap());
+    Input { kind, bytes, filename, annotations: case.annotations.clone() }
+}
+
+/// The policies beside the example contracts.
+fn examples() -> Vec<(String, PolicyFiles)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/contracts/policies");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with(".yaml") {
+            continue;
+        }
+        let mut load = |asked: &str| fs::read(folder.join(asked)).map_err(|error| error.to_string());
+        if let Ok(policy) = PolicyFiles::collect(&name, &mut load) {
+            found.push((name, policy));
+        }
+    }
+    assert!(!found.is_empty(), "no example has a policy");
+    found
+}
+
+/// What `opa eval` answers: `None` when it is undefined.
+fn opa(folder: &Path, asked: &Exported) -> Result<Option<Value>, String> {
+    let (module, input) = (folder.join("policy.rego"), folder.join("input.json"));
+    fs::write(&module, &asked.module).unwrap();
+    fs::write(&input, asked.input.to_string()).unwrap();
+    let mut command = Command::new("opa");
+    command.args(["eval", "--format", "json", "--strict-builtin-errors", "--input"]).arg(&input);
+    command.arg("--data").arg(&module).arg(&asked.query);
+    if asked.old_syntax {
+        command.arg("--v0-compatible");
+    }
+    let output = command.output().expect("the program `opa`");
+    let answer: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("opa said: {}", String::from_utf8_lossy(&output.stderr)));
+    if let Some(errors) = answer.get("errors") {
+        return Err(errors.to_string());
+    }
+    Ok(answer.pointer("/result/0/expressions/0/value").cloned())
+}
+
+fn tempfile_folder() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("sluice-opa-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
