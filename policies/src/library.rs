@@ -11,6 +11,7 @@ pub const ALL: &[Shipped] = &[
     Shipped { name: "attestation-age", text: include_str!("../library/attestation-age.yaml") },
     Shipped { name: "banned-components", text: include_str!("../library/banned-components.yaml") },
     Shipped { name: "banned-licenses", text: include_str!("../library/banned-licenses.yaml") },
+    Shipped { name: "coverage-threshold", text: include_str!("../library/coverage-threshold.yaml") },
     Shipped { name: "image-in-subjects", text: include_str!("../library/image-in-subjects.yaml") },
     Shipped { name: "known-runner", text: include_str!("../library/known-runner.yaml") },
     Shipped { name: "materials-stored", text: include_str!("../library/materials-stored.yaml") },
@@ -18,11 +19,17 @@ pub const ALL: &[Shipped] = &[
     Shipped { name: "no-critical-vulnerabilities", text: include_str!("../library/no-critical-vulnerabilities.yaml") },
     Shipped { name: "no-latest-tag", text: include_str!("../library/no-latest-tag.yaml") },
     Shipped { name: "no-sast-errors", text: include_str!("../library/no-sast-errors.yaml") },
+    Shipped { name: "no-secrets", text: include_str!("../library/no-secrets.yaml") },
     Shipped { name: "required-components", text: include_str!("../library/required-components.yaml") },
+    Shipped { name: "reviewed-pull-request", text: include_str!("../library/reviewed-pull-request.yaml") },
     Shipped { name: "sbom-freshness", text: include_str!("../library/sbom-freshness.yaml") },
     Shipped { name: "sbom-minimum-elements", text: include_str!("../library/sbom-minimum-elements.yaml") },
+    Shipped { name: "scorecard-minimum", text: include_str!("../library/scorecard-minimum.yaml") },
     Shipped { name: "signed-commit", text: include_str!("../library/signed-commit.yaml") },
+    Shipped { name: "slsa-build-level", text: include_str!("../library/slsa-build-level.yaml") },
+    Shipped { name: "slsa-builder", text: include_str!("../library/slsa-builder.yaml") },
     Shipped { name: "tests-pass", text: include_str!("../library/tests-pass.yaml") },
+    Shipped { name: "vex-no-affected", text: include_str!("../library/vex-no-affected.yaml") },
 ];
 
 /// As [`find`] finds it, for those who need it at compile time.

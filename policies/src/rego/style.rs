@@ -6,8 +6,9 @@ use contracts::{Code, Finding, Origin};
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleBody, RuleHead, Span};
 
 use super::{
-    builtins, finding, parse_as,
-    scope::{parts, path},
+    builtins,
+    expressions::{head_ref, parts, path, root},
+    finding, parse_as,
 };
 
 /// The names that whoever runs a script looks at; everything else is there for one of these.
@@ -19,7 +20,7 @@ pub(crate) fn style(source: &str, origin: &Origin) -> Vec<Finding> {
     let parsed = [v0_first, !v0_first].into_iter().find_map(|v0| parse_as(source, v0).ok());
     let Some(module) = parsed.and_then(|mut engine| engine.get_modules().first().cloned()) else { return Vec::new() };
     let mut told = Told { origin, findings: Vec::new() };
-    if !module.rego_v1 {
+    if !module.imports.iter().any(|import| path(&import.refr).as_deref() == Some("rego.v1")) {
         let message = "the script does not say that it is written in today's Rego";
         told.at(1, 1, Code::PolicyImport, message, "write `import rego.v1` below the package");
     }
@@ -104,20 +105,10 @@ impl Told<'_> {
 
 fn rule_name(rule: &Rule) -> Option<String> {
     let refr = match rule {
-        Rule::Spec { head, .. } => match head {
-            RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } | RuleHead::Func { refr, .. } => refr,
-        },
+        Rule::Spec { head, .. } => head_ref(head),
         Rule::Default { refr, .. } => refr,
     };
     root(refr).map(ToOwned::to_owned)
-}
-
-fn root(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Var { span, .. } => Some(span.text()),
-        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => root(refr),
-        _ => None,
-    }
 }
 
 /// The names that a rule writes.

@@ -68,8 +68,7 @@ fn policies_answer_as_in_open_policy_agent() {
 
 fn input(policy: &PolicyFiles, case: &PolicyCase, bytes: Vec<u8>, name: Option<String>) -> Input {
     let filename = case.filename.clone().or(name);
-    let named = filename.clone().unwrap_or_default();
-    let kind: MaterialType = case.kind.unwrap_or_else(|| policy.kind_of(&bytes, &named).unwrap());
+    let kind: MaterialType = case.kind.unwrap_or_else(|| policy.kind_of(&bytes).unwrap());
     Input { kind, bytes, filename, annotations: case.annotations.clone() }
 }
 

@@ -34,8 +34,8 @@ const SPDX: Start = Start {
     kind: MaterialType::SbomSpdxJson,
     asks: "the SBOM lists no package",
     condition: "count(object.get(input, \"packages\", [])) == 0",
-    good: "{spdxVersion: SPDX-2.3, SPDXID: SPDXRef-DOCUMENT, name: app, creationInfo: {created: \"2027-01-01T00:00:00Z\", creators: [\"Tool: t\"]}, packages: [{SPDXID: SPDXRef-a, name: a, downloadLocation: NONE}]}",
-    bad: "{spdxVersion: SPDX-2.3, SPDXID: SPDXRef-DOCUMENT, name: app, creationInfo: {created: \"2027-01-01T00:00:00Z\", creators: [\"Tool: t\"]}}",
+    good: "{spdxVersion: SPDX-2.3, SPDXID: SPDXRef-DOCUMENT, dataLicense: CC0-1.0, documentNamespace: \"https://example.com/app\", name: app, creationInfo: {created: \"2027-01-01T00:00:00Z\", creators: [\"Tool: t\"]}, packages: [{SPDXID: SPDXRef-a, name: a, downloadLocation: NONE}]}",
+    bad: "{spdxVersion: SPDX-2.3, SPDXID: SPDXRef-DOCUMENT, dataLicense: CC0-1.0, documentNamespace: \"https://example.com/app\", name: app, creationInfo: {created: \"2027-01-01T00:00:00Z\", creators: [\"Tool: t\"]}}",
 };
 const SARIF: Start = Start {
     kind: MaterialType::Sarif,
