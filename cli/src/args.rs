@@ -6,7 +6,7 @@ mod policy;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use contract::{ContractReplay, ContractTest, Trusted};
+pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::{MaterialType, api::Role};
 pub use policy::{Policy, PolicyEval, PolicyTest};
 
@@ -170,61 +170,6 @@ pub enum SchemaKind {
     Policy,
     /// Files of test cases
     PolicyTest,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Contract {
-    /// Tell every mistake in contracts and in the files that they refer to: exit 0 none, 1 some
-    Lint {
-        /// The contracts
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        fetching: Fetching,
-    },
-    /// Print the rules that a contract compiles to
-    Compile {
-        /// The contract
-        file: PathBuf,
-        #[command(flatten)]
-        fetching: Fetching,
-    },
-    /// Tell what a contract asks for that another does not: exit 0 nothing, 1 something
-    Diff {
-        /// The contract as it is
-        old: PathBuf,
-        /// The contract as it is to be
-        new: PathBuf,
-        #[command(flatten)]
-        fetching: Fetching,
-    },
-    /// Hold a contract against bundles whose verdicts are known: exit 0 all are as expected, 1 some are not
-    Test(ContractTest),
-    /// Tell which verdicts on bundles a change of a contract turns around: exit 0 none, 1 some
-    Replay(ContractReplay),
-    /// Upload a contract with the files that it refers to; from then on it decides
-    Apply {
-        /// The contract
-        file: PathBuf,
-        /// The contract's name [default: its `metadata.name`]
-        #[arg(long)]
-        name: Option<String>,
-        /// Let the gateway check everything and keep nothing
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        fetching: Fetching,
-    },
-    /// List the contracts
-    List,
-    /// Print one contract
-    Describe {
-        /// The contract's name
-        name: String,
-        /// An older revision, by number
-        #[arg(long)]
-        revision: Option<u32>,
-    },
 }
 
 #[derive(Debug, Subcommand)]

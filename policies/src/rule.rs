@@ -13,7 +13,7 @@ use crate::{cel, policy, schema::Schema};
 
 /// Bumped when the engines or their inputs change such that the same rule may answer otherwise. Part of every
 /// rule set's digest.
-pub const ENGINE_VERSION: &str = "2;regorus=0.14;cel=0.15";
+pub const ENGINE_VERSION: &str = "3;regorus=0.14;cel=0.15";
 
 /// The language of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use regorus::{Engine, Value};
 
-use super::{Script, boilerplate, compile_as, host, last_line, parse_as, scope, timer, uses_keywords};
+use super::{Script, boilerplate, compile_as, edit, host, last_line, missing, parse_as, scope, timer, uses_keywords};
 use crate::policy::Asked;
 use boilerplate::Syntax;
 
@@ -69,6 +69,11 @@ fn run(
     deadline: Instant,
 ) -> Result<Interpreted, String> {
     let mut engine = parse_as(&portable.module, portable.old_syntax)?;
+    // The interpreter takes what is missing otherwise than OPA as well.
+    let edits = engine.get_modules().first().map(|module| missing::edits(module, &portable.module));
+    if let Some(edits) = edits.filter(|edits| !edits.is_empty()) {
+        engine = parse_as(&edit(&portable.module, edits), portable.old_syntax)?;
+    }
     engine.set_gather_prints(true);
     engine.set_enable_coverage(true);
     engine.set_execution_timer_config(timer(deadline.saturating_duration_since(Instant::now())));

@@ -11,6 +11,7 @@ mod defined;
 mod expressions;
 mod host;
 mod interpret;
+mod missing;
 mod scope;
 mod style;
 
@@ -130,6 +131,11 @@ fn compile_as(source: &str, v0: bool, origin: &Origin, data: &Value) -> Result<S
     let mut edited = edit(source, found.edits);
     // Again, as names may have changed.
     let mut engine = parse_as(&edited, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
+    let missing = engine.get_modules().first().map(|module| missing::edits(module, &edited)).unwrap_or_default();
+    if !missing.is_empty() {
+        edited = edit(&edited, missing);
+        engine = parse_as(&edited, v0).map_err(|error| vec![engine_finding(origin, &error)])?;
+    }
     if let Some(module) = engine.get_modules().first() {
         edited = edit(&edited, conflicts::edits(module, &edited));
     }
