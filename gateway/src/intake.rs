@@ -19,8 +19,9 @@ use crate::{
     gate::{GateError, mend},
     materials::{self, RunEvidence},
     names::{Name, RUN_ID_BYTES, WorkflowName, is_run_id},
+    outputs,
     rules::{CurrentContract, OrganizationRules, Rules},
-    store::{AttestationRecord, Receipt, RunRecord, Source, Store, StoreError},
+    store::{AttestationFacts, AttestationRecord, Receipt, RunRecord, Source, Store, StoreError},
     trust::{Trust, Verifications},
     workers::{WorkError, Workers},
 };
@@ -167,13 +168,13 @@ impl Intake {
         let contract = contract(&rules, push)?;
         let Read { verified, run } = self.read(push, contract).await?;
         let run_id = named(push, contract, &run)?;
+        let made_for = outputs::made_for(contract.compiled.revision().contract(), &run, &verified.statement);
         let evaluation = self.judge(push, contract, &verified, run).await?;
         let accepted = evaluation.decision == Decision::Allow;
         let findings = findings(evaluation, push, &rules, contract);
-        let record = AttestationRecord {
+        let facts = AttestationFacts {
             id: push.id,
             signed: verified.signed,
-            bundle: push.bundle.clone(),
             subjects: verified.statement.image_digests().into_iter().collect(),
             received_at: push.now,
             signed_at: verified.signed_at,
@@ -183,8 +184,10 @@ impl Intake {
                 contract: contract.name.clone(),
                 revision: contract.revision,
                 accepted,
+                made_for: made_for.into_iter().collect(),
             },
         };
+        let record = AttestationRecord { facts, bundle: push.bundle.clone() };
         let run = RunRecord {
             id: run_id,
             workflow: push.workflow.clone(),
@@ -242,8 +245,8 @@ impl Intake {
 
     /// The run that these very bytes were taken for.
     async fn same(&self, push: &Push<'_>) -> Result<Option<RunRecord>, IntakeError> {
-        let known = self.store.attestation(push.organization, push.id).await?;
-        match known.map(|record| record.source) {
+        let known = self.store.attestation_facts(push.organization, push.id).await?;
+        match known.map(|facts| facts.source) {
             Some(Source::Pushed { workflow, run, .. }) if workflow == push.workflow => {
                 Ok(self.store.run(push.organization, &run).await?)
             }

@@ -13,6 +13,7 @@ pub mod logs;
 mod materials;
 pub mod metrics;
 pub mod names;
+mod outputs;
 pub mod rules;
 mod server;
 pub mod store;

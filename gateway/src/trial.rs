@@ -107,7 +107,7 @@ impl Upstream for Registry {
 
 /// One organization, `acme`, with the workflow `skynet/build`.
 pub(crate) struct Trial {
-    _folder: TempDir,
+    folder: TempDir,
     pub(crate) store: Arc<RedbStore>,
     pub(crate) evidence: Arc<EvidenceFolder>,
     pub(crate) registry: Arc<Registry>,
@@ -218,7 +218,7 @@ impl Trial {
         assert!(store.create_organization(&acme(), token, By::new("t", now)).await.unwrap());
         let (gate, intake) = Self::parts(&store, &evidence, &registry, roots.clone());
         let gate = Arc::new(gate);
-        let trial = Self { _folder: folder, store, evidence, registry, gate, intake, key, now, roots };
+        let trial = Self { folder, store, evidence, registry, gate, intake, key, now, roots };
         trial.settings(Unmatched::Deny).await;
         trial.apply("release", &contract("release", "")).await;
         trial.bind("skynet/build", "release").await;
@@ -286,6 +286,13 @@ impl Trial {
     pub(crate) async fn upload(&self, bytes: &'static [u8]) {
         let pieces = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(bytes))]);
         self.evidence.put(&acme(), Digest::of(bytes), 1 << 20, pieces).await.unwrap();
+    }
+
+    /// Makes uploaded bytes such that the disk does not give them.
+    pub(crate) fn damage(&self, bytes: &[u8]) {
+        let path = self.folder.path().join("evidence/acme").join(Digest::of(bytes).hex());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
     }
 
     pub(crate) fn sign(&self, statement: &Statement) -> Bytes {

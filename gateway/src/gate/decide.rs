@@ -86,7 +86,7 @@ impl Core {
         if let Some((_, known)) = self.own.get(&key).filter(|(as_of, _)| *as_of == changed) {
             return Ok(known);
         }
-        let known = !Gathered::read(self.store(), organization, subject, None).await?.pushed.is_empty();
+        let known = self.store().anything_pushed_about(organization, subject).await?;
         self.own.insert(key, (changed, known));
         Ok(known)
     }

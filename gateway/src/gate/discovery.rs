@@ -23,8 +23,9 @@ use super::{
     memory::Place,
 };
 use crate::{
+    names::Name,
     rules::CurrentContract,
-    store::{AttestationRecord, Discovery, Source},
+    store::{AttestationFacts, AttestationRecord, Discovery, Source},
     trust::{Trust, Verifications},
     upstream::{Found, Upstream, UpstreamError},
 };
@@ -108,13 +109,13 @@ impl Core {
             if !seen.insert(id) {
                 continue;
             }
-            match self.parts.store.attestation(&place.organization, id).await? {
+            match self.parts.store.attestation_facts(&place.organization, id).await? {
                 Some(_) => ids.push(id),
                 None => unknown.push(bytes),
             }
         }
         let examined = unknown.len();
-        let verified = self.verify_found(question, contracts, unknown).await?;
+        let mut verified = self.verify_found(question, contracts, unknown).await?;
         let ignored = examined.saturating_sub(verified.len());
         if ignored > 0 {
             self.parts.metrics.ignored(ignored);
@@ -123,10 +124,11 @@ impl Core {
                 "ignored attestations beside an image that do not verify"
             );
         }
+        // Of several wrappings, the one that proves the most stands for the others, wherever the registry lists it.
+        verified.sort_by_key(|Discovery { record, .. }| (record.facts.signed_at.is_none(), record.facts.signed_at));
         let mut new = Vec::new();
         for discovery in verified {
-            let Discovery { record, speaks_for } = &discovery;
-            match self.parts.store.wrapping(&place.organization, record.signed, *speaks_for).await? {
+            match self.stands_for(&place.organization, &discovery).await? {
                 Some(first) => ids.push(first),
                 None => new.push(discovery),
             }
@@ -138,6 +140,19 @@ impl Core {
         let mut once = BTreeSet::new();
         ids.retain(|id| once.insert(*id));
         Ok(Look { ids, complete, ignored, rules: rules.changed, at: *now, until: *now })
+    }
+
+    /// The stored wrapping that stands for one that was found, when this one proves nothing more.
+    async fn stands_for(
+        &self,
+        organization: &Name,
+        Discovery { record, speaks_for }: &Discovery,
+    ) -> Result<Option<Digest>, GateError> {
+        let (store, found) = (self.store(), &record.facts);
+        let Some(first) = store.wrapping(organization, found.signed, *speaks_for).await? else { return Ok(None) };
+        let known = store.attestation_facts(organization, first).await?.and_then(|facts| facts.signed_at);
+        let earlier = found.signed_at.is_some_and(|proven| known.is_none_or(|known| proven < known));
+        Ok((!earlier).then_some(first))
     }
 
     /// Those that name the image and speak for one of the contracts, as records, with all whom they speak for.
@@ -158,16 +173,15 @@ impl Core {
             let records =
                 those_that_pass(found, check).into_iter().map(|(bundle, Genuine { verified, speaks_for })| {
                     let id = Digest::of(&bundle);
-                    let record = AttestationRecord {
+                    let facts = AttestationFacts {
                         id,
                         signed: verified.signed,
-                        bundle,
                         subjects: verified.statement.image_digests().into_iter().collect(),
                         received_at: now,
                         signed_at: verified.signed_at,
                         source: source.clone(),
                     };
-                    Discovery { record, speaks_for }
+                    Discovery { record: AttestationRecord { facts, bundle }, speaks_for }
                 });
             records.collect()
         };
@@ -227,6 +241,38 @@ fn genuine(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        store::Store,
+        trial::{Trial, acme, image},
+    };
+
+    #[tokio::test]
+    async fn a_wrapping_that_proves_an_earlier_time_is_told_to_the_store() {
+        let trial = Trial::new().await;
+        let found = |bundle: &'static [u8], signed_at: Option<i64>| {
+            let facts = AttestationFacts {
+                id: Digest::of(bundle),
+                signed: Digest::of(b"signed"),
+                subjects: vec![image("app").digest],
+                received_at: trial.now,
+                signed_at: signed_at.map(|second| Timestamp::from_second(second).unwrap()),
+                source: Source::Discovered { repository: image("app").repository },
+            };
+            let bundle = Bytes::from_static(bundle);
+            Discovery { record: AttestationRecord { facts, bundle }, speaks_for: Digest::of(b"t") }
+        };
+        let core = &trial.gate.core;
+        let stands_for = async |found: &Discovery| core.stands_for(&acme(), found).await.unwrap();
+        let (stripped, proven) = (found(b"one", None), found(b"two", Some(5)));
+        assert_eq!(stands_for(&stripped).await, None);
+        trial.store.discovered(&acme(), vec![stripped.clone()]).await.unwrap();
+        assert_eq!(stands_for(&stripped).await, Some(Digest::of(b"one")));
+        assert_eq!(stands_for(&proven).await, None);
+        trial.store.discovered(&acme(), vec![proven.clone()]).await.unwrap();
+        for (other, known) in [(proven, true), (found(b"three", Some(6)), true), (found(b"four", Some(4)), false)] {
+            assert_eq!(stands_for(&other).await.is_some(), known);
+        }
+    }
 
     #[test]
     fn a_panic_over_one_attestation_costs_that_one_alone() {

@@ -6,21 +6,20 @@ use super::discovery::Look;
 use crate::{
     names::{Name, WorkflowName},
     rules::{CurrentContract, OrganizationRules},
-    store::{AttestationRecord, RunRecord, Source, Store, StoreError},
+    store::{AttestationFacts, AttestationRecord, Source, Store, StoreError},
 };
 
 /// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
-const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v1";
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v2";
 
-/// An attestation that was pushed for a run.
+/// An attestation that was pushed for a run. Its bytes are read when it is judged.
 #[derive(Debug, Clone)]
 pub(super) struct Pushed {
-    pub(super) record: AttestationRecord,
+    pub(super) facts: AttestationFacts,
     pub(super) workflow: WorkflowName,
+    pub(super) run: String,
     pub(super) contract: Name,
     pub(super) accepted: bool,
-    /// The run as it stands, when the store has it still.
-    pub(super) run: Option<RunRecord>,
 }
 
 /// The evidence about one image, as of one moment.
@@ -31,7 +30,8 @@ pub(super) struct Gathered {
     /// Whether there are more workflows than are examined. One whose run was rejected can be among them, so nothing
     /// that lies in a registry counts then.
     pub(super) crowded: bool,
-    /// What the registry has beside the image and the gateway verified, as of the last look.
+    /// What the registry has beside the image and the gateway verified, as of the last look; what is known for longest
+    /// first, whatever order the registry gives it in.
     pub(super) beside: Vec<AttestationRecord>,
     /// Whether the registry was looked at.
     pub(super) looked: bool,
@@ -53,21 +53,21 @@ impl Gathered {
         let crowded = !about.complete;
         let complete = about.complete && look.is_none_or(|look| look.complete);
         let mut pushed = Vec::new();
-        for record in about.newest {
-            if let Source::Pushed { workflow, run, contract, accepted, .. } = record.source.clone() {
-                let run = store.run(organization, &run).await?;
-                pushed.push(Pushed { record, workflow, contract, accepted, run });
+        for facts in about.newest {
+            if let Source::Pushed { workflow, run, contract, accepted, .. } = facts.source.clone() {
+                pushed.push(Pushed { facts, workflow, run, contract, accepted });
             }
         }
         let mut beside = Vec::new();
         for id in look.iter().flat_map(|look| &look.ids) {
             // One that was pushed since counts as pushed: when it was rejected, it stays so.
             if let Some(record) = store.attestation(organization, *id).await?
-                && matches!(record.source, Source::Discovered { .. })
+                && matches!(record.facts.source, Source::Discovered { .. })
             {
                 beside.push(record);
             }
         }
+        beside.sort_by_key(|record| (record.facts.known_since(), record.facts.signed, record.facts.id));
         let (looked, ignored) = (look.is_some(), look.map_or(0, |look| look.ignored));
         Ok(Self { pushed, crowded, beside, looked, complete, ignored })
     }
@@ -96,7 +96,7 @@ impl Gathered {
         key.update_framed(&[u8::from(self.looked), u8::from(self.complete), u8::from(self.crowded)]);
         key.update_framed(&self.ignored.to_be_bytes());
         for pushed in &self.pushed {
-            record(&mut key, &pushed.record);
+            record(&mut key, &pushed.facts);
             key.update_framed(pushed.workflow.to_string().as_bytes());
             key.update_framed(pushed.contract.as_str().as_bytes());
             let bound = rules.bound(&pushed.workflow, &pushed.contract);
@@ -104,7 +104,7 @@ impl Gathered {
         }
         key.update_framed(b"beside");
         for beside in &self.beside {
-            record(&mut key, beside);
+            record(&mut key, &beside.facts);
         }
         // What is beside an image can be a run of any of these.
         for (workflow, contract) in rules.workflows.iter().filter(|_| !self.beside.is_empty()) {
@@ -136,7 +136,7 @@ fn begun(organization: &Name, pinned: &PinnedRef) -> Hasher {
     key
 }
 
-fn record(key: &mut Hasher, record: &AttestationRecord) {
+fn record(key: &mut Hasher, record: &AttestationFacts) {
     key.update_framed(record.id.as_bytes());
     key.update_framed(&record.received_at.as_nanosecond().to_be_bytes());
     key.update_framed(&record.known_since().as_nanosecond().to_be_bytes());

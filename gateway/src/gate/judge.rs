@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use policies::{Attested, Evaluation, Evidence, Phase};
 
 use super::{
+    broken_runs,
     decide::{Core, Question},
     error::GateError,
     gathered::{Gathered, Pushed},
@@ -24,8 +25,9 @@ use super::{
 use crate::{
     materials::{self, RunEvidence},
     names::{WorkflowName, is_run_id},
+    outputs,
     rules::{Compiled, CurrentContract},
-    store::AttestationRecord,
+    store::{AttestationFacts, AttestationRecord},
     trust::Verifications,
 };
 
@@ -55,7 +57,7 @@ impl Judgement {
 
 /// A run's attestation that could count.
 struct Candidate<'g> {
-    record: &'g AttestationRecord,
+    facts: &'g AttestationFacts,
     workflow: WorkflowName,
     kind: Kind<'g>,
 }
@@ -118,32 +120,64 @@ impl Core {
 /// The warnings of an allow, or the findings of a deny.
 type Answer = Result<Vec<Finding>, Vec<Finding>>;
 
+/// What the workflows had against an image, none of which satisfied.
+#[derive(Default)]
+struct Against {
+    denied: Option<Vec<Finding>>,
+    could_not: Option<GateError>,
+}
+
+impl Against {
+    /// Takes what one of them had. The first denial is told, unless it leaves nothing known of the image (the run is
+    /// too old, say) and a later one does: that somebody's evidence breaks the contract must not be hidden behind it.
+    fn take(&mut self, one: Result<Answer, GateError>) {
+        match one {
+            Ok(Ok(_)) => {}
+            Ok(Err(findings)) => {
+                let hides = |known: &Vec<Finding>| broken_runs(known).is_empty() && !broken_runs(&findings).is_empty();
+                if self.denied.as_ref().is_none_or(hides) {
+                    self.denied = Some(findings);
+                }
+            }
+            Err(error) => self.could_not = self.could_not.take().or(Some(error)),
+        }
+    }
+
+    /// What to answer when there is nothing else. What could not be told of one of them could have satisfied.
+    fn answer(self, nothing: impl FnOnce() -> Vec<Finding>) -> Result<Answer, GateError> {
+        self.could_not.map_or_else(|| Ok(Err(self.denied.unwrap_or_else(nothing))), Err)
+    }
+}
+
 impl Judging<'_> {
     async fn answer(&mut self, gathered: &Gathered) -> Result<Answer, GateError> {
         let pushed = self.newest_pushed(gathered);
-        let mut denied = None;
+        let mut against = Against::default();
         for run in &pushed {
-            match self.workflow(run).await? {
-                Ok(warnings) => return Ok(Ok(warnings)),
-                Err(findings) => denied = denied.or(Some(findings)),
+            match self.workflow(run).await {
+                Ok(Ok(warnings)) => return Ok(Ok(warnings)),
+                other => against.take(other),
             }
         }
         if gathered.crowded {
-            return Ok(Err(denied.unwrap_or_else(|| vec![self.nothing(&Beside::default(), gathered)])));
+            return against.answer(|| self.nothing(&Beside::default(), gathered));
         }
         let mut beside = self.beside(gathered).await?;
         self.judgement.beside = gathered.looked;
         for run in newest(std::mem::take(&mut beside.runs)) {
-            match self.workflow(&run).await? {
-                Ok(warnings) => return Ok(Ok(warnings)),
-                Err(findings) => denied = denied.or(Some(findings)),
+            match self.workflow(&run).await {
+                Ok(Ok(warnings)) => return Ok(Ok(warnings)),
+                other => against.take(other),
             }
         }
         // A run that was pushed and failed is not outvoted by what lies in the registry.
         if pushed.is_empty() && !beside.foreign.is_empty() {
-            return self.foreign(&beside.foreign).await;
+            return match self.foreign(&beside.foreign).await? {
+                Err(findings) if against.could_not.is_some() => against.answer(|| findings),
+                answer => Ok(answer),
+            };
         }
-        Ok(Err(denied.unwrap_or_else(|| vec![self.nothing(&beside, gathered)])))
+        against.answer(|| self.nothing(&beside, gathered))
     }
 
     /// The newest pushed run of each workflow that is bound to the contract, the newest of all first. Several of
@@ -152,7 +186,7 @@ impl Judging<'_> {
         let name = &self.contract.name;
         let counts = |p: &&Pushed| p.contract == *name && self.question.rules.bound(&p.workflow, name);
         let candidates = gathered.pushed.iter().filter(counts).map(|pushed| Candidate {
-            record: &pushed.record,
+            facts: &pushed.facts,
             workflow: pushed.workflow.clone(),
             kind: Kind::Pushed(pushed),
         });
@@ -165,12 +199,12 @@ impl Judging<'_> {
         if gathered.beside.is_empty() {
             return Ok(beside);
         }
-        for (record, read) in gathered.beside.iter().zip(self.verify(gathered.beside.iter().collect()).await?) {
+        for (record, read) in gathered.beside.iter().zip(self.verify(gathered.beside.iter()).await?) {
             match read {
                 Ok((verified, Some(run))) => {
                     if let Some(workflow) = self.run_beside(record, &run, gathered).await? {
                         let kind = Kind::Beside(verified, Box::new(run));
-                        beside.runs.push(Candidate { record, workflow, kind });
+                        beside.runs.push(Candidate { facts: &record.facts, workflow, kind });
                     }
                 }
                 Ok((verified, None)) if !verified.statement.predicate_type.starts_with(VERDICT_PREDICATES) => {
@@ -203,13 +237,16 @@ impl Judging<'_> {
         }
         // Last: what would not count claims nothing. Whose a run id is never changes, so a verdict may hang on it.
         let organization = &self.question.place.organization;
-        let claimed = self.core.store().claim_run(organization, &run.run_id, &workflow, record.signed).await?;
+        let claimed = self.core.store().claim_run(organization, &run.run_id, &workflow, record.facts.signed).await?;
         Ok(claimed.then_some(workflow))
     }
 
     /// Verifies that records speak for the contract about the image, and reads them.
-    async fn verify(&self, records: Vec<&AttestationRecord>) -> Result<Vec<Result<Read, Box<Finding>>>, GateError> {
-        let records: Vec<_> = records.into_iter().map(|record| (record.id, record.bundle.clone())).collect();
+    async fn verify(
+        &self,
+        records: impl Iterator<Item = &AttestationRecord>,
+    ) -> Result<Vec<Result<Read, Box<Finding>>>, GateError> {
+        let records: Vec<_> = records.map(|record| (record.facts.id, record.bundle.clone())).collect();
         let (contract, verifications) = (Arc::clone(self.contract), Arc::clone(&self.core.verifications));
         let (subject, now) = (self.question.place.pinned.digest, self.question.now);
         let work = move || {
@@ -229,15 +266,8 @@ impl Judging<'_> {
         for candidate in newest {
             let answer = match &candidate.kind {
                 Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
-                Kind::Pushed(pushed) if !pushed.accepted => Err(rejected(pushed)),
-                Kind::Pushed(_) => match self.verify(vec![candidate.record]).await?.pop() {
-                    Some(Ok((verified, Some(run)))) => self.run(candidate, verified, run).await?,
-                    Some(Err(finding)) => Err(vec![*finding]),
-                    Some(Ok((_, None))) | None => Err(vec![Finding::error(
-                        Code::StatementMismatch,
-                        format!("the attestation {} of a run is not one of a crafted run", candidate.record.id),
-                    )]),
-                },
+                Kind::Pushed(pushed) if !pushed.accepted => Err(self.rejected(pushed).await?),
+                Kind::Pushed(pushed) => self.pushed(candidate, pushed).await?,
             };
             match answer {
                 Ok(more) => warnings.extend(more),
@@ -245,6 +275,31 @@ impl Judging<'_> {
             }
         }
         Ok(if newest.is_empty() { Err(Vec::new()) } else { Ok(warnings) })
+    }
+
+    /// What a rejected run says, with what was found when it was rejected.
+    async fn rejected(&self, pushed: &Pushed) -> Result<Vec<Finding>, GateError> {
+        let Pushed { run: id, workflow, facts, .. } = pushed;
+        let message = format!("run `{id}` of `{workflow}`, the newest about this image, broke its contract");
+        let place = EvidencePlace { attestation: Some(facts.id), material: None };
+        let mut findings = vec![Finding::error(Code::RunRejected, message).in_evidence(place)];
+        let run = self.core.store().run(&self.question.place.organization, id).await?;
+        findings.extend(run.into_iter().flat_map(|run| run.findings).filter(Finding::blocks));
+        Ok(findings)
+    }
+
+    /// Reads a pushed attestation and judges it.
+    async fn pushed(&mut self, candidate: &Candidate<'_>, pushed: &Pushed) -> Result<Answer, GateError> {
+        let id = pushed.facts.id;
+        let known = self.core.store().attestation(&self.question.place.organization, id).await?;
+        match self.verify(known.iter()).await?.pop() {
+            Some(Ok((verified, Some(run)))) => self.run(candidate, verified, run).await,
+            Some(Err(finding)) => Ok(Err(vec![*finding])),
+            Some(Ok((_, None))) | None => {
+                let message = format!("the attestation {id} of a run is not one of a crafted run");
+                Ok(Err(vec![Finding::error(Code::StatementMismatch, message)]))
+            }
+        }
     }
 
     /// Evaluates the rules over one run.
@@ -266,21 +321,52 @@ impl Judging<'_> {
             );
             return Ok(Err(vec![Finding::error(Code::StatementMismatch, message)]));
         }
+        // Before its bytes are fetched: what was made for another image must not cost more than this.
+        if let Some(finding) = self.made_for_another(candidate, &verified, &run) {
+            return Ok(Err(vec![finding]));
+        }
         let compiled = Arc::clone(&self.contract.compiled);
         // The place is taken before the bytes are read, so that waiting decisions hold none.
         let place = self.core.parts.workers.place().await?;
         let evidence = &self.core.parts.evidence;
         let fetched = materials::fetch(evidence, organization, &run, compiled.revision().contract()).await?;
         self.judgement.perishable |= fetched.incomplete();
-        let received_at = candidate.record.known_since();
+        let received_at = candidate.facts.known_since();
         let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
         let work = move || {
             let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched };
             materials::evaluate(compiled.rules(), of, Some(&pinned), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;
-        self.judgement.attestations.insert(candidate.record.id);
-        Ok(self.take(evaluation, Some(candidate.record.id)))
+        self.judgement.attestations.insert(candidate.facts.id);
+        Ok(self.take(evaluation, Some(candidate.facts.id)))
+    }
+
+    /// That a run was made for another image than the one that is asked about, as the contract tells it. Until it
+    /// demands an output image, its rules say it as a warning.
+    fn made_for_another(
+        &self,
+        candidate: &Candidate<'_>,
+        verified: &Verified<Verification>,
+        run: &CraftedRun,
+    ) -> Option<Finding> {
+        let (compiled, digest) = (&self.contract.compiled, self.question.place.pinned.digest);
+        let rule = compiled.rules().rules().iter().find(|rule| rule.code == Code::SubjectMismatch);
+        let made_for = outputs::made_for(compiled.revision().contract(), run, &verified.statement);
+        let later = rule.and_then(|rule| rule.effective_from).is_some_and(|from| self.question.now < from);
+        if later || made_for.contains(&digest) {
+            return None;
+        }
+        let message = "the attestation was made for another image: this one is none of its output images";
+        let place = EvidencePlace { attestation: Some(candidate.facts.id), material: None };
+        let finding = match rule {
+            None => Finding::error(Code::SubjectMismatch, message),
+            Some(rule) => Finding {
+                mend: rule.mend.clone(),
+                ..Finding::error(rule.code, &rule.message).by_rule(&rule.id).at(rule.origin.clone())
+            },
+        };
+        Some(finding.in_evidence(place))
     }
 
     /// Evaluates the rules over other tools' attestations together.
@@ -288,9 +374,9 @@ impl Judging<'_> {
         &mut self,
         attestations: &[(&AttestationRecord, Arc<Verified<Verification>>)],
     ) -> Result<Answer, GateError> {
-        self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.id));
+        self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.facts.id));
         let attestations: Vec<_> =
-            attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.known_since())).collect();
+            attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.facts.known_since())).collect();
         let compiled = Arc::clone(&self.contract.compiled);
         let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
         let work = move || {
@@ -318,7 +404,7 @@ impl Judging<'_> {
     }
 
     /// Why there is nothing to judge.
-    fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Finding {
+    fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Vec<Finding> {
         let digest = self.question.place.pinned.digest;
         let name = &self.contract.name;
         let strangers = beside.untrusted.saturating_add(gathered.ignored);
@@ -326,7 +412,7 @@ impl Judging<'_> {
             let message = format!(
                 "none of the {strangers} attestations beside the image {digest} is signed by those whom the contract `{name}` trusts"
             );
-            return Finding::error(Code::SignerNotAllowed, message);
+            return vec![Finding::error(Code::SignerNotAllowed, message)];
         }
         let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
         let message = if elsewhere.is_empty() {
@@ -338,7 +424,7 @@ impl Judging<'_> {
                 elsewhere.join(", ")
             )
         };
-        Finding::error(Code::NoEvidence, message)
+        vec![Finding::error(Code::NoEvidence, message)]
     }
 
     fn finish(self, answer: Answer, gathered: &Gathered) -> Judgement {
@@ -389,24 +475,13 @@ fn newest(candidates: Vec<Candidate<'_>>) -> Vec<Vec<Candidate<'_>>> {
     let mut by_workflow: BTreeMap<WorkflowName, Vec<Candidate<'_>>> = BTreeMap::new();
     for candidate in candidates {
         let newest = by_workflow.entry(candidate.workflow.clone()).or_default();
-        match newest.first().map(|other| candidate.record.at().cmp(&other.record.at())) {
+        match newest.first().map(|other| candidate.facts.at().cmp(&other.facts.at())) {
             Some(std::cmp::Ordering::Less) => {}
             Some(std::cmp::Ordering::Equal) => newest.push(candidate),
             Some(std::cmp::Ordering::Greater) | None => *newest = vec![candidate],
         }
     }
     let mut runs: Vec<_> = by_workflow.into_values().collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.record.at())));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.facts.at())));
     runs
-}
-
-/// What a rejected run says, with what was found when it was rejected.
-fn rejected(pushed: &Pushed) -> Vec<Finding> {
-    let id = pushed.run.as_ref().map_or("?", |run| run.id.as_str());
-    let message = format!("run `{id}` of `{}`, the newest about this image, broke its contract", pushed.workflow);
-    let place = EvidencePlace { attestation: Some(pushed.record.id), material: None };
-    let mut findings = vec![Finding::error(Code::RunRejected, message).in_evidence(place)];
-    let found = pushed.run.iter().flat_map(|run| &run.findings).filter(|finding| finding.blocks());
-    findings.extend(found.cloned());
-    findings
 }

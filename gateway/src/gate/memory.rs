@@ -62,8 +62,10 @@ impl Made {
     fn weight(&self) -> u32 {
         let verdict = &self.outcome.verdict().verdict;
         let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
+        let texts = verdict.findings.iter().map(|f| f.message.len() + f.mend.as_ref().map_or(0, String::len));
         // Twice over: as it is, and as it is written for those who ask.
-        u32::try_from(parts.saturating_mul(768).saturating_add(2048)).unwrap_or(u32::MAX)
+        let bytes = parts.saturating_mul(384).saturating_add(texts.sum::<usize>()).saturating_add(1024);
+        u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX)
     }
 }
 

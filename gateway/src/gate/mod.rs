@@ -124,7 +124,8 @@ impl Gate {
     }
 
     /// The verdict that an image has of its own, when that is a deny because a run that was pushed about it was rejected
-    /// or breaks its contract now. What is known of the image itself counts for more than that an index lists it.
+    /// or breaks its contract now, or that more workflows pushed about it than are examined. What is known of the
+    /// image itself counts for more than that an index lists it.
     /// `None` for all else, a run that no longer counts or was made for another image among it; where nothing was
     /// pushed, the registry is not asked.
     ///
@@ -140,9 +141,16 @@ impl Gate {
             return Ok(None);
         }
         let Outcome::Deny(verdict) = self.decide(organization, pinned, now).await? else { return Ok(None) };
+        // One that was not examined can have been rejected.
+        let limit = |finding: &Finding| finding.blocks() && finding.code == Code::LimitReached;
+        if verdict.verdict.findings.iter().any(limit)
+            && !self.core.store().pushed_about(organization, pinned.digest).await?.complete
+        {
+            return Ok(Some(verdict));
+        }
         for run in broken_runs(&verdict.verdict.findings) {
-            let record = self.core.store().attestation(organization, run).await?;
-            if record.is_some_and(|record| matches!(record.source, Source::Pushed { .. })) {
+            let facts = self.core.store().attestation_facts(organization, run).await?;
+            if facts.is_some_and(|facts| matches!(facts.source, Source::Pushed { .. })) {
                 return Ok(Some(verdict));
             }
         }

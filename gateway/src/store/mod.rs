@@ -124,6 +124,8 @@ pub enum Source {
         revision: u32,
         /// Whether it satisfied that revision.
         accepted: bool,
+        /// The images that it was made for, under which it is found. It can name others as its subjects.
+        made_for: Vec<Digest>,
     },
     /// Found beside an image in its registry, and verified.
     Discovered {
@@ -134,26 +136,33 @@ pub enum Source {
 
 /// An attestation whose signature was verified when it came. Verified again whenever it is used as evidence
 /// under another trust root.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestationRecord {
-    /// SHA-256 of `bundle`.
+    /// What is known of it.
+    pub facts: AttestationFacts,
+    /// The bundle's own bytes.
+    pub bundle: Bytes,
+}
+
+/// What is known of an attestation, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttestationFacts {
+    /// SHA-256 of the bundle.
     pub id: Digest,
     /// SHA-256 of what was signed: the payload and its type, in DSSE's encoding. The bytes around them are
     /// nobody's word, so the same statement in another wrapping keeps its first receipt.
     pub signed: Digest,
-    /// The bundle's own bytes.
-    pub bundle: Bytes,
     /// The sha256 subjects it names.
     pub subjects: Vec<Digest>,
     /// When what was signed first came, in whichever wrapping. Never renewed.
     pub received_at: Timestamp,
-    /// The earliest time that was proven for a signature of it, in whichever wrapping had come by then.
+    /// The earliest time that was proven for a signature of it, in whichever wrapping has come by now.
     pub signed_at: Option<Timestamp>,
     /// How it came.
     pub source: Source,
 }
 
-impl AttestationRecord {
+impl AttestationFacts {
     /// Since when what was signed is known to exist: whichever is earlier of the proven time and the first receipt.
     #[must_use]
     pub fn known_since(&self) -> Timestamp {
@@ -179,12 +188,12 @@ pub struct Discovery {
     pub speaks_for: Digest,
 }
 
-/// What was pushed about a subject.
+/// The runs that were pushed for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedAbout {
-    /// Of each workflow under each contract the newest ([`AttestationRecord::at`]), by names. Several when they are of
+    /// Of each workflow under each contract the newest ([`AttestationFacts::at`]), by names. Several when they are of
     /// the same instant, at most [`contracts::limits::RUNS_OF_ONE_INSTANT`], those that were rejected first.
-    pub newest: Vec<AttestationRecord>,
+    pub newest: Vec<AttestationFacts>,
     /// Whether that is all: no more than [`contracts::limits::WORKFLOWS_PER_SUBJECT`] have pushed about it.
     pub complete: bool,
 }
@@ -355,9 +364,13 @@ pub trait Store: Send + Sync + 'static {
     fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
-    /// What was pushed about a subject, as far as it may decide. What was found upstream is not among it. So no
-    /// amount of that, nor of other workflows' runs, hides a run.
-    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, PushedAbout>;
+    /// The same without its bytes, which can be many.
+    fn attestation_facts<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationFacts>>;
+    /// What was pushed for an image, as far as it may decide. What was found upstream is not among it, nor what only
+    /// names the image. So no amount of that, nor of other workflows' runs, hides a run.
+    fn pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, PushedAbout>;
+    /// Whether that is anything at all.
+    fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool>;
 
     /// A remembered verdict. What cannot be read is `None`: it can be computed again.
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;

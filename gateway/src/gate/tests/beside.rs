@@ -37,8 +37,8 @@ async fn what_verifies_counts_and_is_kept_and_what_does_not_is_ignored() {
     trial.pass(AFTER_DENY);
     assert_eq!(trial.codes(&app).await, None);
     let kept = trial.store.attestation(&acme(), contracts::Digest::of(&good)).await.unwrap().unwrap();
-    assert_eq!((kept.bundle, kept.received_at), (good, trial.now));
-    assert!(matches!(kept.source, Source::Discovered { .. }));
+    assert_eq!((kept.bundle, kept.facts.received_at), (good, trial.now));
+    assert!(matches!(kept.facts.source, Source::Discovered { .. }));
 
     assert!(trial.store.pushed_about(&acme(), image("other").digest).await.unwrap().newest.is_empty());
 

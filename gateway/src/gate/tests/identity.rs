@@ -219,3 +219,51 @@ async fn a_run_that_was_withheld_is_as_old_as_its_proven_time() {
     trial.receive(signed("r3", true, trial.now)).await.unwrap();
     assert_eq!(trial.codes(&app).await, None, "a newer one mends it");
 }
+
+#[tokio::test]
+async fn a_run_id_is_of_the_content_that_is_known_for_longest_wherever_the_registry_lists_it() {
+    let (mut trial, sigstore) = logged().await;
+    let app = image("app");
+    let signed = |passes: bool, at: Timestamp| {
+        let others = if passes { vec![text("note", "n")] } else { Vec::new() };
+        let bundle = sigstore.attest(&craft("r1", &app, others, at).statement(), IDENTITY, ISSUER, at);
+        Bytes::copy_from_slice(bundle.bytes())
+    };
+    let first = signed(false, trial.now);
+    trial.pass(SignedDuration::from_secs(60));
+    trial.registry.attach(app.digest, signed(true, trial.now));
+    trial.registry.attach(app.digest, first);
+    // Both are known before any of them counts.
+    trial.bind("skynet/build", "other").await;
+    assert_eq!(trial.codes(&app).await, only(Code::NoEvidence));
+    trial.bind("skynet/build", "release").await;
+    assert_eq!(trial.codes(&app).await, only(Code::MaterialMissing));
+}
+
+#[tokio::test]
+async fn a_time_that_is_proven_later_counts_for_what_is_stored() {
+    let (mut trial, sigstore) = logged().await;
+    let app = image("app");
+    let key = trial.key.public().to_pem();
+    let signers = format!(
+        "  signers: {{any: [{{publicKey: \"file://key.pub\"}}, {{issuer: \"{ISSUER}\", identity: \"{IDENTITY}\"}}]}}\n"
+    );
+    let text_of = contract("release", "") + &signers;
+    let files = [("contract.yaml".to_owned(), text_of), ("key.pub".to_owned(), key)];
+    let files = contracts::api::RevisionFiles { contract: "contract.yaml".to_owned(), files: files.into() };
+    trial.apply_files("release", files).await;
+
+    let statement = craft("r1", &app, vec![text("note", "n")], trial.now).statement();
+    let proven = Bytes::copy_from_slice(sigstore.attest(&statement, IDENTITY, ISSUER, trial.now).bytes());
+    trial.pass(SignedDuration::from_secs(60));
+    trial.push("r2", &app, false).await;
+    trial.pass(SignedDuration::from_secs(10));
+    // Its proof is held back, so it seems to be the newest.
+    trial.receive(trial.sign(&statement)).await.unwrap();
+    assert_eq!(trial.codes(&app).await, None);
+    trial.registry.attach(app.digest, proven);
+    trial
+        .apply("release", &(contract("release", "") + &signers.replace("{publicKey: \"file://key.pub\"}, ", "")))
+        .await;
+    assert!(trial.codes(&app).await.unwrap().contains(&Code::RunRejected), "it is older than the rejected one");
+}

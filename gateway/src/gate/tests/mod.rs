@@ -3,4 +3,5 @@
 mod beside;
 mod identity;
 mod memory;
+mod outputs;
 mod own;

@@ -64,7 +64,7 @@ pub(super) async fn read(State(app): State<App>, caller: Caller, Path(id): Path<
     let id = digest(&id)?;
     let found = app.store.attestation(&caller.organization, id).await?;
     let found = found
-        .filter(|a| match (&a.source, &caller.workflow) {
+        .filter(|a| match (&a.facts.source, &caller.workflow) {
             (_, None) => true,
             (Source::Pushed { workflow, .. }, Some(bound)) => workflow == bound,
             (Source::Discovered { .. }, Some(_)) => false,

@@ -5,6 +5,7 @@
 
 mod audit;
 mod claims;
+mod content;
 mod file;
 mod memory;
 mod read;
@@ -31,8 +32,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationRecord, AuditEntry, By, Discovery, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord,
-    Store, StoreError, Stored, TokenRecord, WorkflowRecord,
+    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Grant, PushedAbout, Receipt, RevisionRecord,
+    Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -272,9 +273,17 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::attestation(tx, &organization, id))
     }
 
-    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, PushedAbout> {
+    fn attestation_facts<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationFacts>> {
+        self.read(|tx| read::attestation_facts(tx, organization, id))
+    }
+
+    fn pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, PushedAbout> {
         let organization = organization.clone();
-        self.read_many(move |tx| read::pushed_about(tx, &organization, subject))
+        self.read_many(move |tx| read::pushed_about(tx, &organization, image))
+    }
+
+    fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool> {
+        self.read(|tx| read::anything_pushed_about(tx, organization, image))
     }
 
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {

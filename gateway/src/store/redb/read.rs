@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 use contracts::{Digest, Repository, Verdict, api::OrganizationSettings, limits};
-use jiff::Timestamp;
 use redb::{ReadTransaction, ReadableTable};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::{
     audit,
@@ -18,20 +17,10 @@ use super::{
 use crate::{
     names::{Name, WorkflowName},
     store::{
-        AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, Source, StoreError, TokenRecord,
-        WorkflowRecord,
+        AttestationFacts, AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, StoreError,
+        TokenRecord, WorkflowRecord,
     },
 };
-
-/// An attestation's record without its bytes, which have their own table.
-#[derive(Serialize, Deserialize)]
-pub(super) struct AttestationFacts {
-    pub(super) subjects: Vec<Digest>,
-    pub(super) signed: Digest,
-    pub(super) received_at: Timestamp,
-    pub(super) signed_at: Option<Timestamp>,
-    pub(super) source: Source,
-}
 
 pub(super) fn settings(tx: &ReadTransaction, organization: &Name) -> Result<OrganizationSettings, StoreError> {
     let table = tx.open_table(ORGANIZATIONS).map_err(unread)?;
@@ -191,16 +180,22 @@ pub(super) fn attestation(
     organization: &Name,
     id: Digest,
 ) -> Result<Option<AttestationRecord>, StoreError> {
-    let key = (organization.as_str(), id.as_bytes());
-    let facts: Option<AttestationFacts> = found(tx.open_table(ATTESTATIONS).map_err(unread)?.get(key), "attestations")?;
-    let Some(AttestationFacts { subjects, signed, received_at, signed_at, source }) = facts else { return Ok(None) };
+    let Some(facts) = attestation_facts(tx, organization, id)? else { return Ok(None) };
     let bundles = tx.open_table(BUNDLES).map_err(unread)?;
-    let bundle = bundles.get(key).map_err(unread)?.ok_or_else(|| missing("bundles", &id.to_string()))?;
-    let bundle = Bytes::copy_from_slice(bundle.value());
+    let bundle = bundles.get((organization.as_str(), id.as_bytes())).map_err(unread)?;
+    let bundle = Bytes::copy_from_slice(bundle.ok_or_else(|| missing("bundles", &id.to_string()))?.value());
     if Digest::of(&bundle) != id {
         return Err(StoreError::Corrupt { table: "bundles", reason: format!("the bytes of `{id}` are damaged") });
     }
-    Ok(Some(AttestationRecord { id, signed, bundle, subjects, received_at, signed_at, source }))
+    Ok(Some(AttestationRecord { facts, bundle }))
+}
+
+pub(super) fn attestation_facts(
+    tx: &ReadTransaction,
+    organization: &Name,
+    id: Digest,
+) -> Result<Option<AttestationFacts>, StoreError> {
+    found(tx.open_table(ATTESTATIONS).map_err(unread)?.get((organization.as_str(), id.as_bytes())), "attestations")
 }
 
 pub(super) fn wrapping(
@@ -242,12 +237,26 @@ pub(super) fn pushed_about(
             break;
         }
         for id in newest(&table, (name, subject, contract, workflow))? {
-            let record = attestation(tx, organization, id)?;
-            about.newest.push(record.ok_or_else(|| missing("attestations", &id.to_string()))?);
+            let facts = attestation_facts(tx, organization, id)?;
+            about.newest.push(facts.ok_or_else(|| missing("attestations", &id.to_string()))?);
         }
         after = Some((contract.to_owned(), workflow.to_owned()));
     }
     Ok(about)
+}
+
+pub(super) fn anything_pushed_about(
+    tx: &ReadTransaction,
+    organization: &Name,
+    image: Digest,
+) -> Result<bool, StoreError> {
+    let (name, image) = (organization.as_str(), image.as_bytes());
+    let table = tx.open_table(SUBJECTS).map_err(unread)?;
+    let first = table.range((name, image, "", "", 0, 0, LOWEST)..).map_err(unread)?.next().transpose();
+    Ok(first.map_err(unread)?.is_some_and(|(key, _)| {
+        let (of, about, ..) = key.value();
+        of == name && about == image
+    }))
 }
 
 /// The newest that a workflow pushed under a contract about a subject; those of its instant, rejected ones first.

@@ -38,7 +38,7 @@ pub(super) const BUNDLES: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinit
 pub(super) const FIRST_SEEN: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("first-seen");
 /// organization, digest of what was signed, digest over whom it speaks for → the attestation that was stored for it
 pub(super) const WRAPPINGS: TableDefinition<'_, (&str, Key, Key), Key> = TableDefinition::new("wrappings");
-/// organization, subject, contract, `project/workflow`, place in the order of runs, whether it was rejected (0 or 1),
+/// organization, image that it was made for, contract, `project/workflow`, place in the order of runs, whether it was rejected (0 or 1),
 /// pushed attestation
 pub(super) const SUBJECTS: TableDefinition<'_, SubjectKey<'_>, ()> = TableDefinition::new("subjects");
 /// See [`SUBJECTS`].
@@ -51,7 +51,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 5;
+pub(super) const FORMAT: u64 = 6;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {

@@ -53,10 +53,9 @@ fn run(id: &str, state: RunState, second: i64) -> RunRecord {
 }
 
 fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -> AttestationRecord {
-    AttestationRecord {
+    let facts = AttestationFacts {
         id: Digest::of(bundle),
         signed: Digest::of(&[bundle, b" signed"].concat()),
-        bundle: Bytes::from_static(bundle),
         subjects: vec![subject],
         received_at: at(second),
         signed_at: None,
@@ -66,12 +65,14 @@ fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -
             contract: name("release"),
             revision: 1,
             accepted: true,
+            made_for: vec![subject],
         },
-    }
+    };
+    AttestationRecord { facts, bundle: Bytes::from_static(bundle) }
 }
 
 fn attested(run: RunRecord, by: &AttestationRecord) -> RunRecord {
-    RunRecord { attestation: Some(by.id), received_at: Some(by.received_at), ..run }
+    RunRecord { attestation: Some(by.facts.id), received_at: Some(by.facts.received_at), ..run }
 }
 
 fn files(text: &str) -> RevisionFiles {
@@ -88,12 +89,10 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
     let acme = name("acme");
     let image = Digest::of(b"image");
 
-    let found = AttestationRecord {
-        source: Source::Discovered { repository: "r.dev/a".parse().unwrap() },
-        ..attestation(b"one", image, "", 5)
-    };
+    let mut found = attestation(b"one", image, "", 5);
+    found.facts.source = Source::Discovered { repository: "r.dev/a".parse().unwrap() };
     let found = Discovery { record: found, speaks_for: Digest::of(b"one trust") };
-    assert_eq!(store.discovered(&acme, vec![found.clone()]).await.unwrap(), [found.record.id]);
+    assert_eq!(store.discovered(&acme, vec![found.clone()]).await.unwrap(), [found.record.facts.id]);
     let before = store.evidence_changed(&acme, &image);
 
     assert!(store.start_run(&acme, run("r1", RunState::Started, 1), by(0)).await.unwrap());
@@ -103,8 +102,8 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
     let accepted = attested(run("r1", RunState::Accepted, 9), &one);
     assert_eq!(store.receive(&acme, one.clone(), accepted.clone()).await.unwrap(), Receipt::Stored);
     assert!(store.evidence_changed(&acme, &image) > before);
-    let kept = store.attestation(&acme, one.id).await.unwrap().unwrap();
-    assert_eq!((kept.received_at, &kept.source, &kept.bundle), (at(5), &one.source, &one.bundle));
+    let kept = store.attestation(&acme, one.facts.id).await.unwrap().unwrap();
+    assert_eq!((kept.facts.received_at, &kept.facts.source, &kept.bundle), (at(5), &one.facts.source, &one.bundle));
 
     let first = RunRecord { started_at: at(1), ..accepted.clone() };
     assert_eq!(
@@ -118,7 +117,7 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
     assert_eq!(store.receive(&acme, two, foreign).await.unwrap(), Receipt::RunUsed);
 
     store.discovered(&acme, vec![found]).await.unwrap();
-    assert_eq!(store.attestation(&acme, one.id).await.unwrap().unwrap().source, one.source);
+    assert_eq!(store.attestation(&acme, one.facts.id).await.unwrap().unwrap().facts.source, one.facts.source);
     let runs = store.runs(&acme, Some(&"skynet/release".parse().unwrap()), 9).await.unwrap();
     assert_eq!(runs.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["r3", "r1"]);
     assert_eq!(runs[1], first);
@@ -135,7 +134,7 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
         store.receive(&acme, record.clone(), attested(run(id, RunState::Accepted, second), &record)).await.unwrap();
     }
     let about = store.pushed_about(&acme, image).await.unwrap();
-    assert_eq!(about.newest.iter().map(|a| a.bundle.as_ref()).collect::<Vec<_>>(), [b"new"]);
+    assert_eq!(about.newest.iter().map(|a| a.id).collect::<Vec<_>>(), [Digest::of(b"new")]);
     assert!(about.complete);
     assert!(store.pushed_about(&acme, Digest::of(b"x")).await.unwrap().newest.is_empty());
 
@@ -154,14 +153,15 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
 fn pushed(flow: &str, contract: &str, run: &str, at: Timestamp, accepted: bool) -> AttestationRecord {
     let bundle = Bytes::from(format!("{flow} {contract} {run}"));
     let (workflow, contract) = (flow.parse().unwrap(), name(contract));
-    AttestationRecord {
+    let made_for = vec![Digest::of(b"image")];
+    let facts = AttestationFacts {
         id: Digest::of(&bundle),
         signed: Digest::of(&bundle),
-        bundle,
         received_at: at,
-        source: Source::Pushed { workflow, run: run.to_owned(), contract, revision: 1, accepted },
-        ..attestation(b"", Digest::of(b"image"), run, 0)
-    }
+        source: Source::Pushed { workflow, run: run.to_owned(), contract, revision: 1, accepted, made_for },
+        ..attestation(b"", Digest::of(b"image"), run, 0).facts
+    };
+    AttestationRecord { facts, bundle }
 }
 
 #[tokio::test]
@@ -169,8 +169,16 @@ async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected()
     let folder = tempfile::tempdir().unwrap();
     let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
     let nanos = |second, nanos| at(second) + jiff::SignedDuration::from_nanos(nanos);
-    let early = |record: AttestationRecord| AttestationRecord { signed_at: Some(at(2)), ..record };
-    let other_subject = |record: AttestationRecord| AttestationRecord { subjects: vec![Digest::of(b"x")], ..record };
+    let early = |mut record: AttestationRecord| {
+        record.facts.signed_at = Some(at(2));
+        record
+    };
+    let only_named = |mut record: AttestationRecord| {
+        if let Source::Pushed { made_for, .. } = &mut record.facts.source {
+            *made_for = vec![Digest::of(b"x")];
+        }
+        record
+    };
     let all = [
         pushed("p/a", "c", "r1", at(1), false),
         pushed("p/a", "c", "r2", at(9), true),
@@ -181,16 +189,17 @@ async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected()
         pushed("p/a-2", "c", "r7", nanos(5, 1_999), true),
         pushed("p/b", "c", "r8", at(5), true),
         early(pushed("p/b", "c", "r9", at(7), false)),
-        other_subject(pushed("p/z", "c", "r10", at(7), false)),
+        only_named(pushed("p/z", "c", "r10", at(7), false)),
     ];
     for record in all {
-        let Source::Pushed { workflow, run: id, .. } = &record.source else { panic!("it was pushed") };
+        let Source::Pushed { workflow, run: id, .. } = &record.facts.source else { panic!("it was pushed") };
         let run = RunRecord { workflow: workflow.clone(), ..attested(run(id, RunState::Accepted, 0), &record) };
         assert_eq!(store.receive(&name("acme"), record, run).await.unwrap(), Receipt::Stored);
     }
     let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
-    let found: Vec<_> = about.newest.iter().map(|a| String::from_utf8(a.bundle.to_vec()).unwrap()).collect();
-    assert_eq!(found, ["p/a c r2", "p/a-2 c r6", "p/a-2 c r7", "p/b c r8", "p/a c-2 r3"]);
+    let found: Vec<_> = about.newest.iter().map(|a| a.id).collect();
+    let newest = ["p/a c r2", "p/a-2 c r6", "p/a-2 c r7", "p/b c r8", "p/a c-2 r3"];
+    assert_eq!(found, newest.map(|bundle| Digest::of(bundle.as_bytes())));
     assert_eq!(about.newest[1].at(), about.newest[2].at(), "the same instant in memory too");
     assert!(about.complete);
 
@@ -214,13 +223,11 @@ async fn what_is_found_again_in_other_bytes_is_stored_once_for_all_that_it_speak
     let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
     let acme = name("acme");
     let source = Source::Discovered { repository: "r.dev/a".parse().unwrap() };
-    let found = |bundle: &'static [u8], trust: &[u8]| Discovery {
-        record: AttestationRecord {
-            signed: Digest::of(b"signed"),
-            source: source.clone(),
-            ..attestation(bundle, Digest::of(b"image"), "", 1)
-        },
-        speaks_for: Digest::of(trust),
+    let found = |bundle: &'static [u8], trust: &[u8]| {
+        let mut record = attestation(bundle, Digest::of(b"image"), "", 1);
+        record.facts.signed = Digest::of(b"signed");
+        record.facts.source = source.clone();
+        Discovery { record, speaks_for: Digest::of(trust) }
     };
     let all = vec![found(b"one", b"t"), found(b"two", b"t"), found(b"three", b"t and u"), found(b"four", b"t and u")];
     let (one, three) = (Digest::of(b"one"), Digest::of(b"three"));
@@ -230,6 +237,57 @@ async fn what_is_found_again_in_other_bytes_is_stored_once_for_all_that_it_speak
     for (bundle, kept) in [(&b"one"[..], true), (b"two", false), (b"three", true), (b"four", false)] {
         assert_eq!(store.attestation(&acme, Digest::of(bundle)).await.unwrap().is_some(), kept);
     }
+}
+
+#[tokio::test]
+async fn an_earlier_time_that_another_wrapping_proves_counts_for_all_that_carry_the_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, image) = (name("acme"), Digest::of(b"image"));
+    let signed = |mut record: AttestationRecord, signed_at| {
+        record.facts.signed = Digest::of(b"signed");
+        record.facts.signed_at = signed_at;
+        record
+    };
+    let found = |bundle: &'static [u8], signed_at| {
+        let mut record = signed(attestation(bundle, image, "", 9), signed_at);
+        record.facts.source = Source::Discovered { repository: "r.dev/a".parse().unwrap() };
+        Discovery { record, speaks_for: Digest::of(b"t") }
+    };
+    let one = Digest::of(b"one");
+    assert_eq!(store.discovered(&acme, vec![found(b"one", None)]).await.unwrap(), [one]);
+    let pushed = [signed(attestation(b"two", image, "r2", 10), None), attestation(b"three", image, "r3", 5)];
+    for record in &pushed {
+        let Source::Pushed { run: id, .. } = &record.facts.source else { panic!("it was pushed") };
+        let run = attested(run(id, RunState::Accepted, 1), record);
+        assert_eq!(store.receive(&acme, record.clone(), run).await.unwrap(), Receipt::Stored);
+    }
+    let newest = async || store.pushed_about(&acme, image).await.unwrap().newest;
+    assert_eq!(
+        newest().await.iter().map(|facts| (facts.id, facts.at())).collect::<Vec<_>>(),
+        [(Digest::of(b"two"), at(9))]
+    );
+
+    let before = store.evidence_changed(&acme, &image);
+    assert_eq!(store.discovered(&acme, vec![found(b"four", Some(at(2)))]).await.unwrap(), [one], "it stands for it");
+    assert!(store.evidence_changed(&acme, &image) > before);
+    let two = store.attestation_facts(&acme, Digest::of(b"two")).await.unwrap().unwrap();
+    let one = store.attestation_facts(&acme, one).await.unwrap().unwrap();
+    for facts in [&one, &two] {
+        assert_eq!((facts.received_at, facts.signed_at), (at(9), Some(at(2))));
+    }
+    assert_eq!(
+        newest().await.iter().map(|facts| facts.id).collect::<Vec<_>>(),
+        [Digest::of(b"three")],
+        "`two` is older"
+    );
+
+    // What proves nothing new changes nothing.
+    let before = store.evidence_changed(&acme, &image);
+    for proven in [None, Some(at(2)), Some(at(3))] {
+        store.discovered(&acme, vec![found(b"five", proven)]).await.unwrap();
+    }
+    assert_eq!(store.evidence_changed(&acme, &image), before);
 }
 
 #[tokio::test]
@@ -332,7 +390,7 @@ async fn a_backup_is_a_whole_state_and_never_overwrites() {
     store.backup(&copy).await.unwrap();
     assert!(store.backup(&copy).await.is_err());
     let copied = RedbStore::open(&copy).unwrap();
-    assert_eq!(copied.attestation(&name("acme"), record.id).await.unwrap(), Some(record));
+    assert_eq!(copied.attestation(&name("acme"), record.facts.id).await.unwrap(), Some(record));
     assert!(copied.token_by_secret(token("acme", "t").secret).await.unwrap().is_some());
     assert_eq!(copied.audit_log(&name("acme"), 1, 9).await.unwrap().len(), 3);
 }
@@ -357,7 +415,8 @@ async fn a_claim_is_for_good() {
     let record = attestation(b"bundle", Digest::of(b"image"), "r1", 2);
     let received = store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 2), &record));
     assert_eq!(received.await.unwrap(), Receipt::RunUsed, "it signs something else");
-    let record = AttestationRecord { signed: one, ..record };
+    let mut record = record;
+    record.facts.signed = one;
     let received = store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 2), &record));
     assert_eq!(received.await.unwrap(), Receipt::Stored);
 
@@ -366,7 +425,7 @@ async fn a_claim_is_for_good() {
     let record = attestation(b"second", Digest::of(b"image"), "r2", 4);
     store.receive(&acme, record.clone(), attested(run("r2", RunState::Accepted, 4), &record)).await.unwrap();
     assert!(!claim("r2", &flow, two).await, "what was received has claimed it");
-    assert!(claim("r2", &flow, record.signed).await);
+    assert!(claim("r2", &flow, record.facts.signed).await);
 }
 
 #[tokio::test]

@@ -4,27 +4,26 @@ use contracts::{
     Digest, Repository, Verdict,
     api::{OrganizationSettings, RevisionFiles, Role, RunState},
 };
-use jiff::Timestamp;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     audit,
     claims::{self, Claim},
+    content,
     memory::Effect,
-    read::{AttestationFacts, current_revision, found},
+    read::{current_revision, found},
     tables::{
-        ATTESTATIONS, BUNDLES, FIRST_SEEN, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW,
-        SUBJECTS, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS, decode, digest, encode, instant, unread, unwritten,
+        ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, TOKENS,
+        VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
     },
     writer::Done,
 };
 use crate::{
     names::Name,
     store::{
-        AttestationRecord, By, Discovery, Grant, Receipt, RevisionRecord, Revocation, RunRecord, Source, StoreError,
-        TokenRecord, WorkflowRecord,
+        AttestationFacts, AttestationRecord, By, Discovery, Grant, Receipt, RevisionRecord, Revocation, RunRecord,
+        Source, StoreError, TokenRecord, WorkflowRecord,
     },
 };
 
@@ -180,7 +179,8 @@ pub(super) fn receive(
     attestation: &AttestationRecord,
     run: &RunRecord,
 ) -> Written<Receipt> {
-    let known = known_attestation(tx, organization, attestation.id)?;
+    let facts = &attestation.facts;
+    let known = known_attestation(tx, organization, facts.id)?;
     if let Some(AttestationFacts { source: Source::Pushed { run: first, .. }, .. }) = &known {
         let first = known_run(tx, organization, first)?.ok_or_else(|| StoreError::Corrupt {
             table: "runs",
@@ -192,7 +192,7 @@ pub(super) fn receive(
     if begun.as_ref().is_some_and(|b| b.workflow != run.workflow || b.attestation.is_some()) {
         return Ok(Done::unchanged(Receipt::RunUsed));
     }
-    let claim = Claim { workflow: run.workflow.clone(), signed: attestation.signed };
+    let claim = Claim { workflow: run.workflow.clone(), signed: facts.signed };
     let claimed = claims::known_to_write(tx, organization, &run.id)?;
     if claimed.as_ref().is_some_and(|known| *known != claim) {
         return Ok(Done::unchanged(Receipt::RunUsed));
@@ -209,45 +209,33 @@ pub(super) fn receive(
         RunState::Started | RunState::Rejected => "attestation-rejected",
     };
     let detail = json!({
-        "attestation": attestation.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
-        "subjects": attestation.subjects, "findings": run.findings.iter().map(|f| f.code).collect::<Vec<_>>(),
+        "attestation": facts.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
+        "subjects": facts.subjects, "findings": run.findings.iter().map(|f| f.code).collect::<Vec<_>>(),
     });
-    audit::append(tx, organization, event, detail, run.received_at.unwrap_or(attestation.received_at))?;
+    audit::append(tx, organization, event, detail, run.received_at.unwrap_or(facts.received_at))?;
     Ok(Done { answer: Receipt::Stored, effects })
 }
 
 pub(super) fn discovered(tx: &WriteTransaction, organization: &Name, found: &[Discovery]) -> Written<Vec<Digest>> {
     let (mut ids, mut effects) = (Vec::with_capacity(found.len()), Vec::new());
     for Discovery { record, speaks_for } in found {
-        if let Some(first) = first_wrapping(tx, organization, record, speaks_for)? {
+        let facts = &record.facts;
+        if let Some(first) = content::first_wrapping(tx, organization, facts, speaks_for)? {
+            // It is not kept, but what it proves is.
+            effects.extend(content::seen(tx, organization, facts)?.1);
             ids.push(first);
             continue;
         }
-        ids.push(record.id);
-        if known_attestation(tx, organization, record.id)?.is_some() {
+        ids.push(facts.id);
+        if known_attestation(tx, organization, facts.id)?.is_some() {
+            effects.extend(content::seen(tx, organization, facts)?.1);
             continue;
         }
         effects.extend(put_attestation(tx, organization, record)?);
-        let detail = json!({"attestation": record.id, "source": record.source, "subjects": record.subjects});
-        audit::append(tx, organization, "attestation-discovered", detail, record.received_at)?;
+        let detail = json!({"attestation": facts.id, "source": facts.source, "subjects": facts.subjects});
+        audit::append(tx, organization, "attestation-discovered", detail, facts.received_at)?;
     }
     Ok(Done { answer: ids, effects })
-}
-
-/// The wrapping that stands for this one. `None`: it stands for itself, from now on also for others.
-fn first_wrapping(
-    tx: &WriteTransaction,
-    organization: &Name,
-    record: &AttestationRecord,
-    speaks_for: &Digest,
-) -> Result<Option<Digest>, StoreError> {
-    let key = (organization.as_str(), record.signed.as_bytes(), speaks_for.as_bytes());
-    let mut table = tx.open_table(WRAPPINGS).map_err(unwritten)?;
-    if let Some(first) = table.get(key).map_err(unread)? {
-        return Ok(Some(digest(first.value())));
-    }
-    table.insert(key, record.id.as_bytes()).map_err(unwritten)?;
-    Ok(None)
 }
 
 pub(super) fn put_verdict(tx: &WriteTransaction, organization: &Name, key: Digest, verdict: &Verdict) -> Written<()> {
@@ -303,54 +291,16 @@ fn put_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Resul
 fn put_attestation(
     tx: &WriteTransaction,
     organization: &Name,
-    record: &AttestationRecord,
+    AttestationRecord { facts, bundle }: &AttestationRecord,
 ) -> Result<Vec<Effect>, StoreError> {
-    let (name, id) = (organization.as_str(), record.id.as_bytes());
-    let FirstSeen { received_at, signed_at } = first_seen(tx, organization, record)?;
-    let record = &AttestationRecord { received_at, signed_at, ..record.clone() };
-    let facts = AttestationFacts {
-        subjects: record.subjects.clone(),
-        signed: record.signed,
-        received_at,
-        signed_at,
-        source: record.source.clone(),
-    };
-    let facts = encode("attestations", &facts)?;
-    tx.open_table(ATTESTATIONS).map_err(unwritten)?.insert((name, id), facts.as_slice()).map_err(unwritten)?;
-    tx.open_table(BUNDLES).map_err(unwritten)?.insert((name, id), record.bundle.as_ref()).map_err(unwritten)?;
-    let mut table = tx.open_table(SUBJECTS).map_err(unwritten)?;
-    let mut effects = Vec::new();
-    for subject in &record.subjects {
-        if let Source::Pushed { workflow, contract, accepted, .. } = &record.source {
-            let (workflow, rejected) = (workflow.to_string(), u8::from(!accepted));
-            let at = instant(record.at());
-            let key = (name, subject.as_bytes(), contract.as_str(), workflow.as_str(), at, rejected, id);
-            table.insert(key, ()).map_err(unwritten)?;
-        }
-        effects.push(Effect::Evidence(organization.clone(), *subject));
-    }
+    let (first, mut effects) = content::seen(tx, organization, facts)?;
+    let facts = &AttestationFacts { received_at: first.received_at, signed_at: first.signed_at, ..facts.clone() };
+    let key = (organization.as_str(), facts.id.as_bytes());
+    let bytes = encode("attestations", facts)?;
+    tx.open_table(ATTESTATIONS).map_err(unwritten)?.insert(key, bytes.as_slice()).map_err(unwritten)?;
+    tx.open_table(BUNDLES).map_err(unwritten)?.insert(key, bundle.as_ref()).map_err(unwritten)?;
+    content::index(tx, organization, facts)?;
+    // Also those that it names and was not made for: found beside them, it counted until it was pushed.
+    effects.extend(facts.subjects.iter().map(|subject| Effect::Evidence(organization.clone(), *subject)));
     Ok(effects)
-}
-
-/// What is known of when something was signed.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct FirstSeen {
-    received_at: Timestamp,
-    signed_at: Option<Timestamp>,
-}
-
-/// When what the record's bundle signs was first received or seen, and the earliest time proven for it, in whichever
-/// wrapping; from now on, also by others.
-fn first_seen(tx: &WriteTransaction, organization: &Name, record: &AttestationRecord) -> Result<FirstSeen, StoreError> {
-    let key = (organization.as_str(), record.signed.as_bytes());
-    let mut table = tx.open_table(FIRST_SEEN).map_err(unwritten)?;
-    let known: Option<FirstSeen> = found(table.get(key), "first-seen")?;
-    let first = FirstSeen {
-        received_at: known.map_or(record.received_at, |known| known.received_at.min(record.received_at)),
-        signed_at: known.and_then(|known| known.signed_at).into_iter().chain(record.signed_at).min(),
-    };
-    if known != Some(first) {
-        table.insert(key, encode("first-seen", &first)?.as_slice()).map_err(unwritten)?;
-    }
-    Ok(first)
 }
