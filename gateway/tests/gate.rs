@@ -209,7 +209,7 @@ async fn an_attestation_made_for_one_image_counts_for_no_other_that_it_names() {
     let named = Material::image("also", REPOSITORY, site.image.digest());
     let bundle = site.build.attest(&run, &[made, named, sbom]);
     assert_eq!(site.push(&bundle).await.status(), StatusCode::OK);
-    assert_eq!(site.check().await, "subject-mismatch");
+    assert_eq!(site.check().await, "no-evidence");
 }
 
 #[tokio::test]

@@ -485,6 +485,12 @@ async fn no_index_opens_an_image_that_was_rejected_itself() {
     assert_eq!(status(&index.digest().to_string()).await, 200);
     assert_eq!(status("part-0").await, 200, "what an allowed index lists may be pulled");
 
+    let blob = async |image: &Image| {
+        site.get(&format!("registry.test/skynet/app/blobs/{}", image.layers[1].digest)).await.status().as_u16()
+    };
+    assert_eq!(status("part-1").await, 200);
+    assert_eq!((blob(rejected).await, blob(other).await), (200, 200));
+
     // Now a run about one part alone, without what the contract asks for.
     let workflow = json!({"project": "skynet", "name": "release", "team": "core", "contract": "skynet"});
     let put = site.api(&site.admin, Method::POST, "/api/v1/workflows").json(&workflow).send().await.unwrap();
@@ -501,6 +507,8 @@ async fn no_index_opens_an_image_that_was_rejected_itself() {
     for reference in ["part-0", &rejected.digest().to_string()] {
         assert_eq!(status(reference).await, 403, "{reference}");
     }
+    assert_eq!(blob(rejected).await, 403, "what it leads to is closed with it");
     assert_eq!(status(&index.digest().to_string()).await, 200);
     assert_eq!(status(&other.digest().to_string()).await, 200, "the other part has nothing of its own");
+    assert_eq!(blob(other).await, 200);
 }

@@ -1,5 +1,5 @@
-//! What is reachable from an image. That a manifest refers to a child never stops being true, so nothing here
-//! expires; whether the image may be served is decided anew each time.
+//! What is reachable from an image, and by which manifests. That a manifest refers to a child never stops being true,
+//! so nothing here expires; whether the image and what lies between may be served is decided anew each time.
 
 use std::sync::Arc;
 
@@ -8,55 +8,76 @@ use moka::sync::Cache;
 
 use crate::{
     names::Name,
-    store::{Grant, Store, StoreError},
+    store::{Grant, Store, StoreError, Via},
 };
 
 /// Children whose image is remembered, and lists of children that are known to be stored.
 const REMEMBERED: u64 = 100_000;
+/// Manifests between an image and what it leads to, on a way that is remembered.
+const BETWEEN: usize = 8;
 
 pub(super) struct Grants {
     store: Arc<dyn Store>,
-    /// The image that permitted a child last.
-    last: Cache<Digest, Digest>,
+    /// The way by which a child was permitted last.
+    last: Cache<Digest, Via>,
+    /// Of a child and an image, the manifest that leads to the child.
+    parents: Cache<Digest, Digest>,
     /// Lists that were stored.
     stored: Cache<Digest, ()>,
 }
 
 impl Grants {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, last: Cache::new(REMEMBERED), stored: Cache::new(REMEMBERED) }
+        let (last, parents, stored) = (Cache::new(REMEMBERED), Cache::new(REMEMBERED), Cache::new(REMEMBERED));
+        Self { store, last, parents, stored }
     }
 
-    /// The image that permitted this child last.
-    pub(super) fn last(&self, organization: &Name, child: &PinnedRef) -> Option<Digest> {
-        self.last.get(&key(organization, &child.repository, [&child.digest]))
+    /// The image that permitted this child last, and the manifests between the two; none when it refers to the child
+    /// itself. Read from memory.
+    pub(super) fn last(&self, organization: &Name, child: &PinnedRef) -> Option<(Digest, Vec<Digest>)> {
+        let Via { root, parent } = self.last.get(&key(organization, &child.repository, [&child.digest]))?;
+        let (mut between, mut at) = (Vec::new(), parent);
+        while at != root {
+            if between.len() == BETWEEN {
+                return None;
+            }
+            between.push(at);
+            at = self.parents.get(&key(organization, &child.repository, [&at, &root]))?;
+        }
+        Some((root, between))
     }
 
-    pub(super) fn permitted(&self, organization: &Name, child: &PinnedRef, root: Digest) {
-        self.last.insert(key(organization, &child.repository, [&child.digest]), root);
+    /// Remembers the way by which something was permitted.
+    pub(super) fn permitted(&self, organization: &Name, child: &PinnedRef, via: Via) {
+        self.remember(organization, &child.repository, child.digest, via);
     }
 
-    /// Every image that this child is reachable from.
-    pub(super) async fn roots(&self, organization: &Name, child: &PinnedRef) -> Result<Vec<Digest>, StoreError> {
-        self.store.roots(organization, &child.repository, child.digest).await
+    fn remember(&self, organization: &Name, repository: &Repository, child: Digest, via: Via) {
+        self.last.insert(key(organization, repository, [&child]), via);
+        self.parents.insert(key(organization, repository, [&child, &via.root]), via.parent);
     }
 
-    /// Remembers that the children are reachable from the image.
+    /// Every last step to this child, those of one image together.
+    pub(super) async fn ways(&self, organization: &Name, child: &PinnedRef) -> Result<Vec<Via>, StoreError> {
+        self.store.ways(organization, &child.repository, child.digest).await
+    }
+
+    /// Remembers that the children are reachable by this way.
     pub(super) async fn put(
         &self,
         organization: &Name,
         repository: &Repository,
-        root: Digest,
+        via: Via,
         children: &[Digest],
     ) -> Result<(), StoreError> {
-        let list = key(organization, repository, std::iter::once(&root).chain(children));
+        let list = key(organization, repository, [&via.root, &via.parent].into_iter().chain(children));
         if children.is_empty() || self.stored.contains_key(&list) {
             return Ok(());
         }
-        let grants = children.iter().map(|child| Grant { root, child: *child }).collect();
+        let grants = children.iter().map(|child| Grant { via, child: *child }).collect();
         self.store.put_grants(organization, repository, grants).await?;
         for child in children {
-            self.last.insert(key(organization, repository, [child]), root);
+            self.remember(organization, repository, *child, via);
         }
         self.stored.insert(list, ());
         Ok(())

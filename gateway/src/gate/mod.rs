@@ -13,6 +13,7 @@ mod grants;
 mod judge;
 mod memory;
 pub(crate) mod mend;
+mod parts;
 mod permit;
 #[cfg(test)]
 mod tests;
@@ -36,15 +37,13 @@ use crate::{
     metrics::Metrics,
     names::Name,
     rules::Rules,
-    store::{Source, Store},
+    store::{Source, Store, Via},
     upstream::Upstream,
     workers::Workers,
 };
 
 /// How often a caller waits for an answer that others asked for before it asks on its own.
 const JOINS: usize = 3;
-/// Images that are asked the gate about for one child, when none of them was allowed lately.
-const ROOTS_ASKED: usize = 32;
 
 /// Finds the upstream that an organization uses for a registry host, if there is one (`Upstreams::locate`).
 pub type Locate = Arc<dyn Fn(&Name, &str) -> Option<Arc<dyn Upstream>> + Send + Sync>;
@@ -157,73 +156,15 @@ impl Gate {
         Ok(None)
     }
 
-    /// The permit for a child manifest, through an image that it was found reachable from and that is allowed now.
-    /// `None`: there is no such image. Whether the child was rejected itself is asked with
-    /// [`Gate::rejected_itself`].
-    ///
-    /// # Errors
-    /// When no image permits it and about one of them it could not be decided.
-    pub async fn permit_child(
-        &self,
-        organization: &Name,
-        child: &PinnedRef,
-        now: Timestamp,
-    ) -> Result<Option<Permit>, GateError> {
-        self.permit_through(organization, child, now, For::Manifest).await
-    }
-
-    /// The same for a blob. Nothing is logged about it above debug: its manifest was.
-    ///
-    /// # Errors
-    /// When no image permits it and about one of them it could not be decided.
-    pub async fn permit_blob(
-        &self,
-        organization: &Name,
-        blob: &PinnedRef,
-        now: Timestamp,
-    ) -> Result<Option<Permit>, GateError> {
-        self.permit_through(organization, blob, now, For::Blob).await
-    }
-
-    async fn permit_through(
-        &self,
-        organization: &Name,
-        child: &PinnedRef,
-        now: Timestamp,
-        asked: For,
-    ) -> Result<Option<Permit>, GateError> {
-        let image = |digest: Digest| PinnedRef { repository: child.repository.clone(), digest };
-        let last = self.grants.last(organization, child);
-        if let Some(root) = last
-            && let Ok(Outcome::Permit(permit)) = self.decide_for(organization, &image(root), now, asked).await
-        {
-            return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
-        }
-        let mut roots = self.grants.roots(organization, child).await?;
-        // Those that are allowed by what is remembered come first: a layer can be part of very many images.
-        roots.sort_by_cached_key(|root| !self.core.allows_from_memory(organization, &image(*root), now));
-        let mut could_not = None;
-        for root in roots.into_iter().take(ROOTS_ASKED) {
-            match self.decide_for(organization, &image(root), now, asked).await {
-                Ok(Outcome::Permit(permit)) => {
-                    self.grants.permitted(organization, child, root);
-                    return Ok(Permit::new(organization.clone(), child.clone(), permit.shared_verdict()));
-                }
-                Ok(Outcome::Deny(_)) => {}
-                Err(error) => could_not = Some(error),
-            }
-        }
-        could_not.map_or(Ok(None), Err)
-    }
-
     /// Remembers what a manifest that is about to be served refers to, so that it may be served too while the
     /// image may. Call it before the manifest's first byte is sent.
     ///
     /// # Errors
     /// When it cannot be remembered: the manifest must not be served then.
     pub async fn grant(&self, permit: &Permit, children: &[Digest]) -> Result<(), GateError> {
-        let repository = &permit.pinned().repository;
-        Ok(self.grants.put(permit.organization(), repository, permit.root(), children).await?)
+        let PinnedRef { repository, digest: parent } = permit.pinned();
+        let via = Via { root: permit.root(), parent: *parent };
+        Ok(self.grants.put(permit.organization(), repository, via, children).await?)
     }
 }
 

@@ -220,14 +220,23 @@ pub enum Revocation {
     LastAdmin,
 }
 
-/// That a manifest, configuration or layer is reachable from an image, so that it may be served while the
-/// image may. Kept per organization and repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// That a manifest, configuration or layer is reachable from an image, so that it may be served while the image and the
+/// manifests between them may. Kept per organization and repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Grant {
+    /// By which way.
+    pub via: Via,
+    /// What is reachable by it.
+    pub child: Digest,
+}
+
+/// A way to a manifest, configuration or layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Via {
     /// The image (or index) that was asked the gate about.
     pub root: Digest,
-    /// What is reachable from it.
-    pub child: Digest,
+    /// The manifest that refers to it: the image's own, or one that the image leads to.
+    pub parent: Digest,
 }
 
 /// Who changes something and when, for the audit log.
@@ -383,13 +392,8 @@ pub trait Store: Send + Sync + 'static {
         repository: &'a Repository,
         grants: Vec<Grant>,
     ) -> Stored<'a, ()>;
-    /// The images from which a child is reachable.
-    fn roots<'a>(
-        &'a self,
-        organization: &'a Name,
-        repository: &'a Repository,
-        child: Digest,
-    ) -> Stored<'a, Vec<Digest>>;
+    /// The last steps of the ways by which a child is reachable, those of one image together.
+    fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>>;
 
     /// A number that differs after any change to an organization's contracts, workflows or settings. Read from
     /// memory; it is raised before the change is acknowledged.

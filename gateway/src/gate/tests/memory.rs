@@ -114,6 +114,54 @@ async fn what_is_reachable_closes_with_its_image() {
 }
 
 #[tokio::test]
+async fn what_only_rejected_parts_lead_to_closes_with_them() {
+    let mut trial = Trial::new().await;
+    let (index, inner, one, two) = (image("index"), image("inner"), image("one"), image("two"));
+    let (layer, shared) = (image("layer"), image("shared"));
+    trial.push("r1", &index, true).await;
+    let Outcome::Permit(root) = trial.decide(&index).await.unwrap() else { panic!("it is allowed") };
+    // The index lists another one and a manifest; the inner one lists a manifest; the manifests share a layer.
+    let leads = async |from: &crate::gate::Permit, to: &[&PinnedRef]| {
+        let digests: Vec<_> = to.iter().map(|one| one.digest).collect();
+        trial.gate.grant(from, &digests).await.unwrap();
+    };
+    leads(&root, &[&inner, &two]).await;
+    for (from, to) in [(&inner, vec![&one]), (&one, vec![&layer, &shared]), (&two, vec![&shared])] {
+        let permit = trial.gate.permit_child(&acme(), from, trial.now).await.unwrap().unwrap();
+        leads(&permit, &to).await;
+    }
+    // What is open of `inner`, `one`, `two`, `layer` and `shared`.
+    let open = async |trial: &Trial| {
+        let mut open = Vec::new();
+        // One that remembers, and one that does not.
+        for gate in [Arc::clone(&trial.gate), Arc::new(trial.another_gate())] {
+            for part in [&inner, &one, &two] {
+                open.push(gate.permit_child(&acme(), part, trial.now).await.unwrap().is_some());
+            }
+            for part in [&layer, &shared, &layer, &shared] {
+                open.push(gate.permit_blob(&acme(), part, trial.now).await.unwrap().is_some());
+            }
+        }
+        let (first, second) = open.split_at(7);
+        assert_eq!(first, second);
+        assert_eq!(first[3..5], first[5..], "asked twice");
+        <[bool; 5]>::try_from(&first[..5]).unwrap()
+    };
+    assert_eq!(open(&trial).await, [true; 5]);
+    let mut push = async |run: &str, image: &PinnedRef, passes: bool| {
+        trial.pass(SignedDuration::from_secs(1));
+        trial.push(run, image, passes).await;
+        open(&trial).await
+    };
+    assert_eq!(push("r2", &one, false).await, [true, false, true, false, true], "by `two`");
+    assert_eq!(push("r3", &two, false).await, [true, false, false, false, false]);
+    assert_eq!(push("r4", &one, true).await, [true, true, false, true, true], "by `one`");
+    assert_eq!(push("r5", &inner, false).await, [false; 5]);
+    assert_eq!(push("r6", &inner, true).await, [true, true, false, true, true]);
+    assert_eq!(push("r7", &layer, false).await, [true, true, false, false, true], "a run about the layer");
+}
+
+#[tokio::test]
 async fn bytes_that_are_missing_are_looked_for_again() {
     let mut trial = Trial::new().await;
     let app = image("app");

@@ -123,7 +123,7 @@ impl Pull {
 
     /// May this be served: because an allowed image leads to it, or because it is allowed itself. The first is asked
     /// first: the parts of an index need no decision, and no look at what is beside them, of their own. But no index
-    /// opens what was rejected itself.
+    /// opens what was rejected itself, nor what only such parts lead to.
     async fn admit(&self, digest: Digest) -> Result<Outcome, OciError> {
         let outcome = self.outcome(digest).await;
         match &outcome {
@@ -138,9 +138,6 @@ impl Pull {
 
     async fn outcome(&self, digest: Digest) -> Result<Outcome, OciError> {
         let pinned = self.pinned(digest);
-        if let Some(verdict) = self.gate.rejected_itself(&self.organization, &pinned, self.now).await? {
-            return Ok(Outcome::Deny(verdict));
-        }
         let child = self.gate.permit_child(&self.organization, &pinned, self.now).await;
         if let Ok(Some(permit)) = child {
             return Ok(Outcome::Permit(permit));

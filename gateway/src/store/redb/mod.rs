@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Grant, PushedAbout, Receipt, RevisionRecord,
-    Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, WorkflowRecord,
+    Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -305,13 +305,8 @@ impl Store for RedbStore {
         self.write_soon(move |tx| write::put_grants(tx, &organization, &repository, &grants))
     }
 
-    fn roots<'a>(
-        &'a self,
-        organization: &'a Name,
-        repository: &'a Repository,
-        child: Digest,
-    ) -> Stored<'a, Vec<Digest>> {
-        self.read(|tx| read::roots(tx, organization, repository, child))
+    fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>> {
+        self.read(|tx| read::ways(tx, organization, repository, child))
     }
 
     fn rules_changed(&self, organization: &Name) -> u64 {

@@ -18,7 +18,7 @@ use crate::{
     names::{Name, WorkflowName},
     store::{
         AttestationFacts, AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, StoreError,
-        TokenRecord, WorkflowRecord,
+        TokenRecord, Via, WorkflowRecord,
     },
 };
 
@@ -285,20 +285,23 @@ pub(super) fn verdict(tx: &ReadTransaction, organization: &Name, key: Digest) ->
     }
 }
 
-pub(super) fn roots(
+pub(super) fn ways(
     tx: &ReadTransaction,
     organization: &Name,
     repository: &Repository,
     child: Digest,
-) -> Result<Vec<Digest>, StoreError> {
+) -> Result<Vec<Via>, StoreError> {
     let table = tx.open_table(GRANTS).map_err(unread)?;
     let (name, repository, child) = (organization.as_str(), repository.to_string(), child.as_bytes());
-    let all = (name, repository.as_str(), child, LOWEST)..=(name, repository.as_str(), child, HIGHEST);
-    let mut roots = Vec::new();
-    for row in table.range(all).map_err(unread)? {
-        roots.push(digest(row.map_err(unread)?.0.value().3));
+    let lowest = (name, repository.as_str(), child, LOWEST, LOWEST);
+    let highest = (name, repository.as_str(), child, HIGHEST, HIGHEST);
+    let mut ways = Vec::new();
+    for row in table.range(lowest..=highest).map_err(unread)? {
+        let key = row.map_err(unread)?.0;
+        let (_, _, _, root, parent) = key.value();
+        ways.push(Via { root: digest(root), parent: digest(parent) });
     }
-    Ok(roots)
+    Ok(ways)
 }
 
 /// Reads a record that a table was asked for.

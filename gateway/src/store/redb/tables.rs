@@ -47,11 +47,11 @@ pub(super) type SubjectKey<'a> = (&'a str, &'a [u8; 32], &'a str, &'a str, u64, 
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
 /// organization, verdict key → verdict
 pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
-/// organization, repository, child, root
-pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key), ()> = TableDefinition::new("grants");
+/// organization, repository, child, root, the manifest below it that refers to the child
+pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 6;
+pub(super) const FORMAT: u64 = 7;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {

@@ -143,10 +143,11 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
     assert_eq!(store.run(&other, "r1").await.unwrap(), None);
     assert_eq!(store.attestation(&other, Digest::of(b"old")).await.unwrap(), None);
     let repository: Repository = "r.dev/a".parse().unwrap();
-    store.put_grants(&acme, &repository, vec![Grant { root: image, child: Digest::of(b"layer") }]).await.unwrap();
-    assert_eq!(store.roots(&acme, &repository, Digest::of(b"layer")).await.unwrap(), [image]);
-    assert!(store.roots(&other, &repository, Digest::of(b"layer")).await.unwrap().is_empty());
-    assert!(store.roots(&acme, &"r.dev/b".parse().unwrap(), Digest::of(b"layer")).await.unwrap().is_empty());
+    let (layer, via) = (Digest::of(b"layer"), Via { root: image, parent: Digest::of(b"part") });
+    store.put_grants(&acme, &repository, vec![Grant { via, child: layer }]).await.unwrap();
+    assert_eq!(store.ways(&acme, &repository, layer).await.unwrap(), [via]);
+    assert!(store.ways(&other, &repository, layer).await.unwrap().is_empty());
+    assert!(store.ways(&acme, &"r.dev/b".parse().unwrap(), layer).await.unwrap().is_empty());
 }
 
 /// An attestation with content of its own, pushed by a workflow under a contract.

@@ -256,8 +256,9 @@ pub(super) fn put_grants(
 ) -> Written<()> {
     let mut table = tx.open_table(GRANTS).map_err(unwritten)?;
     let repository = repository.to_string();
-    for Grant { root, child } in grants {
-        let key = (organization.as_str(), repository.as_str(), child.as_bytes(), root.as_bytes());
+    for Grant { via, child } in grants {
+        let (root, parent) = (via.root.as_bytes(), via.parent.as_bytes());
+        let key = (organization.as_str(), repository.as_str(), child.as_bytes(), root, parent);
         table.insert(key, ()).map_err(unwritten)?;
     }
     Ok(Done::unchanged(()))
