@@ -259,3 +259,80 @@ fn every_contract_of_the_test_data_is_printed_as_the_rules_that_run() {
     }
     assert_eq!(engines.into_iter().collect::<Vec<_>>(), ["CEL", "Rego"]);
 }
+
+/// A server of files that answers whoever asks, for as long as the test runs.
+fn serve(files: &'static [(&'static str, &'static str, &'static str)]) -> std::net::SocketAddr {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap_or_default();
+            let found = files.iter().find(|(known, ..)| *known == path);
+            let (head, body) = found.map_or(("404 Not Found", ""), |(_, head, body)| (*head, *body));
+            let answer =
+                format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    address
+}
+
+const FETCHED: &str = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: fetched}\nspec:\n  policies:\n  - {kind: SBOM_CYCLONEDX_JSON, path: scripts/named.rego}\n";
+const SCRIPT: &str =
+    "package main\n\nimport rego.v1\n\nviolations contains \"no name\" if not input.metadata.component.name\n";
+
+#[test]
+fn policies_are_fetched_only_from_hosts_that_are_allowed() {
+    let address = serve(&[
+        ("/p/fetched.yaml", "200 OK", FETCHED),
+        ("/p/scripts/named.rego", "200 OK", SCRIPT),
+        ("/page.yaml", "200 OK", "<!DOCTYPE html>"),
+        ("/moved.yaml", "302 Found\r\nlocation: http://acme.invalid/p.yaml", ""),
+    ]);
+    let folder = with_contract();
+    // The exit code, and each finding as its code, message and mend.
+    let lint = |path: &str, allow: Option<&str>| {
+        let reference = format!("http://{address}{path}");
+        folder.write("contract.yaml", &CONTRACT.replace("file://policies/named.yaml", &reference));
+        let mut args = vec!["contract", "lint", "contract.yaml", "--output", "json"];
+        args.extend(allow.into_iter().flat_map(|host| ["--allow-host", host]));
+        let shown = folder.sluice(&args);
+        let answer: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let told = answer["findings"].as_array().unwrap().iter();
+        let told: Vec<_> = told.map(|f| format!("{} {} {}", f["code"], f["message"], f["mend"])).collect();
+        (shown.exit, told.join("\n"))
+    };
+    for allow in [None, Some("acme.dev")] {
+        let (exit, told) = lint("/p/fetched.yaml", allow);
+        assert!(exit == 1 && told.contains("--allow-host 127.0.0.1"), "{told}");
+    }
+    let (exit, told) = lint("/p/fetched.yaml", Some("127.0.0.1"));
+    assert!(exit == 0 && told.starts_with("\"reference-unpinned\""), "{told}");
+    let pin = told.split("@sha256:").nth(1).and_then(|rest| rest.get(..64)).unwrap().to_owned();
+    let pinned = lint(&format!("/p/fetched.yaml@sha256:{pin}"), Some(&address.to_string()));
+    assert_eq!(pinned, (0, String::new()));
+
+    for (path, why) in [("/gone.yaml", "HTTP 404"), ("/page.yaml", "a web page"), ("/moved.yaml", "somewhere else")] {
+        let (exit, told) = lint(path, Some("127.0.0.1"));
+        assert!(exit == 1 && told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn a_policy_of_the_library_is_named() {
+    let folder = with_contract();
+    let shipped = CONTRACT.replace(
+        "ref: file://policies/named.yaml",
+        "ref: sluice://banned-licenses\n        with: {licenses: AGPL-3.0-only}",
+    );
+    folder.write("contract.yaml", &shipped);
+    let lint = folder.sluice(&["contract", "lint", "contract.yaml"]);
+    assert!(lint.exit == 0 && lint.stdout.contains("no mistakes"), "{lint}");
+    folder.write("contract.yaml", &shipped.replace("banned-licenses", "no-such-policy"));
+    let lint = folder.sluice(&["contract", "lint", "contract.yaml"]);
+    assert!(lint.exit == 1 && lint.stdout.contains("the library has"), "{lint}");
+}

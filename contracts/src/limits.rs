@@ -94,8 +94,8 @@ pub const DECISION_TIME: Duration = Duration::from_secs(20);
 /// How far a proven signing time may lie ahead of our clock.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a twentieth of it.
-pub const RULE_INSTRUCTIONS: usize = 30_000_000;
+/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a twelfth of it.
+pub const RULE_INSTRUCTIONS: usize = 20_000_000;
 /// What the functions that one Rego rule calls may produce altogether, in bytes.
 pub const RULE_PRODUCED_BYTES: usize = 64 * 1024 * 1024;
 /// Calls of functions of the host (`chainloop.…`) in one Rego rule.
@@ -107,7 +107,7 @@ pub const RULE_RANGE: u64 = 100_000;
 /// Bits of one number that a Rego rule computes.
 pub const RULE_NUMBER_BITS: u64 = 4096;
 /// Values that one CEL rule may look at in documents.
-pub const CEL_STEPS: u64 = 2_000_000;
+pub const CEL_STEPS: u64 = 1_500_000;
 /// Nodes of one CEL rule, its macros expanded.
 pub const CEL_NODES: usize = 1024;
 /// The source of a CEL rule that the compiler wrote for a clause with many values.

@@ -213,19 +213,17 @@ impl Gathering<'_, '_> {
         self.tried.get(path).cloned().flatten()
     }
 
-    /// What is fetched may be another file the next time.
+    /// What is fetched may be another file the next time. What could not be fetched was told.
     fn advise_pin(&mut self, file: &FileReference, origin: &Origin) {
-        if file.path.starts_with("http")
-            && paths::is_address(&file.path)
-            && file.digest.is_none()
-            && !paths::is_address(&origin.file)
-        {
-            let message = format!("`{}` may be another policy each time that it is fetched", shorten(&file.reference));
-            let pin =
-                self.pin(&self.located(file)).map(|digest| format!("write `{}@{digest}`", shorten(&file.reference)));
-            let finding = Finding::warning(Code::ReferenceUnpinned, message).at(origin.clone());
-            self.issues.push(finding.mend(pin.unwrap_or_else(|| "add `@sha256:` and its digest".to_owned())));
+        let fetched = file.path.starts_with("http") && paths::is_address(&file.path);
+        if !fetched || file.digest.is_some() || paths::is_address(&origin.file) {
+            return;
         }
+        let Some(digest) = self.pin(&file.path) else { return };
+        let reference = shorten(&file.reference);
+        let message = format!("`{reference}` may be another policy each time that it is fetched");
+        let finding = Finding::warning(Code::ReferenceUnpinned, message).at(origin.clone());
+        self.issues.push(finding.mend(format!("write `{reference}@{digest}`")));
     }
 
     fn located(&self, file: &FileReference) -> String {

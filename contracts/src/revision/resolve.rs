@@ -72,8 +72,13 @@ impl<'r> Resolver<'r> {
         });
         let on_attestation = group.attestation.iter().map(|policy| (policy, On::Attestation));
         let skip: Vec<&str> = group.attachment.skip.iter().map(|name| name.value.as_str()).collect();
-        let (mut names, mut applies, mut blocks, mut unsaid) = (BTreeSet::new(), false, false, 0_usize);
-        for (attachment, on) in on_materials.chain(on_attestation).filter(|(attachment, _)| !attachment.disabled) {
+        let (mut names, mut applies, mut unsaid) = (BTreeSet::new(), false, 0_usize);
+        let (mut blocks, mut attached) = (group.attachment.gate == Some(true), 0_usize);
+        for (attachment, on) in on_materials.chain(on_attestation) {
+            attached += 1;
+            if attachment.disabled {
+                continue;
+            }
             let Some(document) = self.gathered.policy(&attachment.source) else { return };
             names.insert(document.name.as_str());
             if skip.contains(&document.name.as_str()) {
@@ -103,7 +108,7 @@ impl<'r> Resolver<'r> {
             self.issues.push(finding.mend(mend));
         }
         let at = |finding: Finding| finding.at(group.attachment.origin.clone());
-        if !applies && !names.is_empty() {
+        if !applies && attached > 0 {
             let message = format!("no policy of the group `{}` applies to what the contract asks for", group.name);
             let finding = if blocks { Finding::error } else { Finding::warning };
             let finding = at(finding(Code::DocumentInvalidValue, message));

@@ -327,6 +327,7 @@ fn a_group_that_does_not_fit_is_a_mistake() {
         ("{ref: 'http://acme.dev/g.yaml'}", GROUP.to_owned()),
         ("{ref: 'file://g/e.yaml', gate: true}", GROUP.to_owned()),
         ("{ref: 'file://g/n.yaml', gate: true}", GROUP.to_owned()),
+        ("{ref: 'file://g/off.yaml', gate: true}", GROUP.to_owned()),
     ] {
         let mut files = group_files();
         files[0].1 = &group;
@@ -334,6 +335,7 @@ fn a_group_that_does_not_fit_is_a_mistake() {
             "g/e.yaml",
             "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {name: e}\nspec: {policies: {}}\n",
         ));
+        files.push(("g/off.yaml", "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {name: off}\nspec: {policies: {materials: [{type: STRING, policies: [{ref: 'file://p/any.yaml', disabled: true}]}]}}\n"));
         files.push(("g/n.yaml", "apiVersion: chainloop.dev/v1\nkind: PolicyGroup\nmetadata: {name: n}\nspec: {policies: {materials: [{type: SARIF, policies: [{ref: 'file://l.yaml', with: {licenses: x}, selector: {name: q}}]}]}}\n"));
         let told = show(&attach(text), &files);
         // What nothing refers to any more is not what is tried here.
@@ -373,6 +375,8 @@ fn a_group_that_does_not_fit_is_a_mistake() {
     {ref: 'file://g/n.yaml', gate: true}
     c.yaml:8:4 document-invalid-value no policy of the group `n` applies to what the contract asks for; ask for materials of the types that the group's policies are for
     g/n.yaml:4:117 warning document-unsupported a `selector` says nothing in a group: its policies read what the group's material names; leave it out, and give the group's material a `name`
+    {ref: 'file://g/off.yaml', gate: true}
+    c.yaml:8:4 document-invalid-value no policy of the group `off` applies to what the contract asks for; ask for materials of the types that the group's policies are for
     ");
 }
 

@@ -314,7 +314,14 @@ fn spend(bytes: usize) -> Result<(), LimitError> {
 pub(super) const MADE: BuiltinFcn = (
     |_, _, args, _| {
         let value = args.first().cloned().unwrap_or(Value::Undefined);
-        Ok(after(value)?)
+        // What each takes in memory, which for small ones is mostly the frame around their parts.
+        spend(match &value {
+            Value::Array(items) => items.len().saturating_mul(16).saturating_add(56),
+            Value::Set(items) => items.len().saturating_mul(40).saturating_add(200),
+            Value::Object(fields) => fields.len().saturating_mul(64).saturating_add(400),
+            _ => 8,
+        })?;
+        Ok(value)
     },
     1,
 );

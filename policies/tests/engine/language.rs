@@ -1,7 +1,10 @@
 //! What of the published language decides, and how.
 
+use std::collections::BTreeMap;
+
 use contracts::{Code, Decision, Digest, MaterialType};
 use jiff::Timestamp;
+use policies::authoring::{Input, PolicyFiles, ask as ask_policy};
 use testdata::Material;
 
 use crate::support::*;
@@ -202,4 +205,31 @@ fn a_policy_for_the_beginning_judges_what_is_pushed() {
         .replace("    - kind: ATTESTATION\n", "    - kind: ATTESTATION\n      attestationPhases: [INIT]\n");
     let rules = rules("policies: {attestation: [{ref: 'file://p.yaml', gate: true}]}", &[("p.yaml", &document)]);
     assert_eq!(told(&ask(&rules, &evidence(&[]))), denied(Code::PolicyViolation));
+}
+
+/// Authors are told by interpreting what the machine runs: both must see the same data and functions.
+#[test]
+fn both_ways_of_running_a_script_see_the_same() {
+    let document = "apiVersion: sluice.dev/v1\nkind: Policy\nmetadata: {name: p, findingType: VULNERABILITY}\nspec:\n  data: [{name: banned, ref: banned.yaml}]\n  policies:\n  - {kind: SARIF, path: p.rego}\n  - {kind: SARIF, cel: size(input.runs) > 7, message: too few}\n";
+    let script = "package p\nimport data.banned\nimport rego.v1\nfindings contains f if {\n\tsome run in input.runs\n\tsome r in run.results\n\tr.ruleId in banned\n\tr.ruleId in data.banned\n\tf := chainloop.vulnerability(\"found\", r.ruleId, \"pkg:a\", \"HIGH\")\n}\nresult := {\"findings\": findings}\n";
+    let policy = PolicyFiles::collect("p.yaml", &mut |path| match path {
+        "p.yaml" => Ok(document.as_bytes().to_vec()),
+        "p.rego" => Ok(script.as_bytes().to_vec()),
+        "banned.yaml" => Ok(b"[CVE-1]".to_vec()),
+        _ => Err("no such file".to_owned()),
+    })
+    .unwrap();
+    let input = Input {
+        kind: MaterialType::Sarif,
+        bytes: testdata::sarif(&[("CVE-1", "error"), ("CVE-2", "error")]),
+        filename: None,
+        annotations: BTreeMap::new(),
+    };
+    let asked = ask_policy(&policy, &input, &BTreeMap::new(), testdata::noon(), true).unwrap();
+    let messages: Vec<&str> = asked.findings.iter().map(|finding| finding.message.as_str()).collect();
+    assert_eq!((asked.decision, messages), (Decision::Deny, vec!["found", "too few"]));
+    let [rego, cel] = asked.scripts.as_slice() else { panic!("{:?}", asked.scripts) };
+    let trace = rego.trace.as_ref().unwrap();
+    assert_eq!((trace.differs.as_deref(), trace.missed.len()), (None, 0), "{trace:?}");
+    assert_eq!(cel.result, Some(serde_json::json!(false)));
 }
