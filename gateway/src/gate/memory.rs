@@ -59,7 +59,7 @@ impl Made {
             && made.duration_since(now) <= jiff::SignedDuration::try_from(limits::CLOCK_SKEW).unwrap_or_default()
     }
 
-    fn weight(&self) -> u32 {
+    pub(super) fn weight(&self) -> u32 {
         let verdict = &self.outcome.verdict().verdict;
         let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
         let texts = verdict.findings.iter().map(|f| f.message.len() + f.mend.as_ref().map_or(0, String::len));

@@ -7,7 +7,11 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use crate::{
-    gate::{Outcome, discovery::AFTER_DENY},
+    gate::{
+        Outcome, Remembered,
+        discovery::AFTER_DENY,
+        memory::{Made, Numbers},
+    },
     store::Store,
     trial::{INTERVAL, Trial, acme, codes, contract, craft, image, only, text},
 };
@@ -231,6 +235,20 @@ proptest! {
             }
         });
     }
+}
+
+#[tokio::test]
+async fn what_a_verdict_says_weighs_twice_what_it_is_long() {
+    let trial = Trial::new().await;
+    let verdict = trial.verdict(&image("app")).await;
+    let weight = |length: usize| {
+        let mut verdict = verdict.clone();
+        verdict.findings[0].message = "m".repeat(length);
+        verdict.findings[0].mend = Some("m".repeat(length));
+        let outcome = Outcome::new(acme(), Arc::new(Remembered::new(Digest::of(b"key"), verdict)));
+        Made { outcome, numbers: Numbers { rules: 0, evidence: 0 }, until: None }.weight()
+    };
+    assert_eq!(weight(10_001) - weight(1), 4 * 10_000);
 }
 
 #[tokio::test]
