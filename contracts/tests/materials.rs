@@ -1,65 +1,13 @@
 //! Every type of material, held against the files of its folder in `testdata/materials`.
 #![cfg(test)]
 
-use std::{
-    collections::BTreeSet,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use contracts::{
     Code, MaterialType, limits,
     materials::{self, Projection},
 };
-
-/// A file of the corpus: its name and its bytes. A folder with the name of an archive is packed first.
-struct Sample {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testdata/materials")
-}
-
-fn samples(kind: MaterialType) -> Vec<Sample> {
-    let Ok(entries) = fs::read_dir(folder().join(kind.as_str())) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let bytes = if path.is_dir() { packed(&path) } else { fs::read(&path).unwrap() };
-            Sample { name, bytes }
-        })
-        .collect()
-}
-
-fn packed(folder: &Path) -> Vec<u8> {
-    let mut files = Vec::new();
-    collect(folder, folder, &mut files);
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    if folder.extension().is_some_and(|ending| ending == "zip") {
-        testdata::archive::zip(&files)
-    } else {
-        testdata::archive::tgz(&files)
-    }
-}
-
-fn collect(root: &Path, folder: &Path, into: &mut Vec<(String, Vec<u8>)>) {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            collect(root, &path, into);
-        } else {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            into.push((name, fs::read(&path).unwrap()));
-        }
-    }
-}
+use testdata::samples;
 
 /// What is said of bytes: what policies see, and what they say of themselves; or why they are refused.
 fn told(kind: MaterialType, bytes: &[u8]) -> String {
@@ -164,7 +112,7 @@ fn what_is_another_type_is_called_so() {
 /// The page shows the table as it is.
 #[test]
 fn the_documentation_shows_the_table() {
-    let page = fs::read_to_string(folder().join("../../docs/materials.md")).unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/materials.md")).unwrap();
     let table = materials::describe_table();
     assert!(page.contains(&table), "docs/materials.md has to contain this table:\n{table}");
     for kind in MaterialType::ALL {

@@ -16,6 +16,7 @@ mod image;
 mod layout;
 mod mutate;
 mod referrer;
+mod samples;
 mod sigstore;
 
 pub use attestation::{Material, Minter, run, statement};
@@ -28,6 +29,7 @@ pub use image::{Blob, Image, Index, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST};
 pub use layout::{Layout, scratch};
 pub use mutate::{Mutator, deep};
 pub use referrer::Attached;
+pub use samples::{Sample, samples};
 pub use sigstore::Sigstore;
 
 use contracts::Repository;

@@ -6,6 +6,7 @@ mod answers;
 mod corpus;
 mod documentation;
 mod language;
+mod materials;
 mod mistakes;
 mod support;
 mod time;
