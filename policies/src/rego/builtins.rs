@@ -16,7 +16,7 @@ use regorus::{
 };
 
 use super::{
-    conflicts::AGREE,
+    conflicts::{AGREE, PAIRS},
     costs::{
         TOO_BIG, bits, formatted, joined, numeral, pairs, pattern, product, range, regex_replaced, rendered, replaced,
         replaced_n, shift, text, trimmed, unchecked, zone,
@@ -106,6 +106,9 @@ fn agree(args: &[Value]) -> Result<Value, LimitError> {
         Value::Array(parts) => (parts.first().unwrap_or(key), parts.get(1)),
         _ => (key, None),
     };
+    if kind.is_some_and(|kind| *kind == Value::from(PAIRS)) {
+        return object(value);
+    }
     let of_call = kind.is_some_and(|kind| *kind == Value::from("call"));
     let place = if of_call { name } else { key };
     let found = FOUND
@@ -121,6 +124,22 @@ fn agree(args: &[Value]) -> Result<Value, LimitError> {
             if of_call { Ok(value.clone()) } else { spend(160).map(|()| value.clone()) }
         }
     }
+}
+
+/// The object of which these are the pairs.
+fn object(pairs: &Value) -> Result<Value, LimitError> {
+    let refuse = |why: &str| Err(stop(Stopped::Error(why.to_owned())));
+    let Value::Set(pairs) = pairs else { return refuse("an object's comprehension gives no pairs") };
+    let mut object = BTreeMap::new();
+    for pair in pairs.iter() {
+        let Value::Array(pair) = pair else { return refuse("an object's comprehension gives no pairs") };
+        let [key, value] = pair.as_slice() else { return refuse("an object's comprehension gives no pairs") };
+        if object.insert(key.clone(), value.clone()).is_some() {
+            return refuse("an object's comprehension gives one key two values");
+        }
+    }
+    spend(object.len().saturating_mul(160))?;
+    Ok(Value::from(object))
 }
 
 /// Whether the program asks for the time.

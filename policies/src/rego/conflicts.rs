@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead};
+use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleAssign, RuleBody, RuleHead, Span};
 
 use super::{
     expressions::{parts, path},
@@ -13,6 +13,9 @@ use super::{
 
 /// The function that compares: one that policies themselves may not call, bound to another meaning.
 pub(super) const AGREE: &str = "json.patch";
+
+/// What it is called with for an object's pairs.
+pub(super) const PAIRS: &str = "pairs";
 
 /// What to write into the source so that disagreement is noticed.
 pub(super) fn edits(module: &Module, source: &str) -> Vec<Edit> {
@@ -70,6 +73,27 @@ fn object(name: &str, index: &Expr, head: &RuleHead, bodies: &[RuleBody], source
     for assign in [assign].into_iter().chain(bodies.iter().filter_map(|body| body.assign.as_ref())) {
         wrap(&key, assign, source, edits);
     }
+}
+
+/// Each key of an object that a comprehension makes has one value, where the engine would take any: written as the set
+/// of its pairs, of which the function makes the object. `None` when it is not written as such.
+pub(super) fn comprehension(
+    span: &Span,
+    (key, value, query): (&Expr, &Expr, &Query),
+    source: &str,
+) -> Option<[Edit; 4]> {
+    let find = |from: u32, to: u32, wanted: char| {
+        let from = offset(from);
+        source.get(from..offset(to))?.find(wanted).map(|at| from + at)
+    };
+    let open = find(span.start, key.span().start, '{')?;
+    let colon = find(key.span().end, value.span().start, ':')?;
+    // The query's place begins at the bar itself.
+    let bar = find(value.span().end, query.span.end, '|')?;
+    let close = source.get(..offset(span.end))?.rfind('}')?;
+    let replace = |at: usize, text: &str| Edit { start: at, end: at + 1, text: text.to_owned() };
+    let begin = format!("{AGREE}([\"a comprehension\", \"{PAIRS}\"], {{[");
+    Some([replace(open, &begin), replace(colon, ","), replace(bar, "] |"), replace(close, "})")])
 }
 
 fn value(head: &RuleHead) -> Option<&Expr> {

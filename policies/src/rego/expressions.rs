@@ -17,6 +17,14 @@ pub(super) fn root(expr: &Expr) -> Option<&str> {
     }
 }
 
+/// How many steps a chain like `a.b[c].d` has after its first name.
+pub(super) fn steps(expr: &Expr) -> usize {
+    match expr {
+        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } => steps(refr).saturating_add(1),
+        _ => 0,
+    }
+}
+
 /// `a.b.c`, when the chain has fixed components only.
 pub(super) fn path(expr: &Expr) -> Option<String> {
     match expr {

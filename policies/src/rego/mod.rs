@@ -405,4 +405,6 @@ fn split(line: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

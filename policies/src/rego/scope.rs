@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Rule, RuleBody, RuleHead, Span};
 
-use super::expressions::{head_ref, is_constant, parts, path, printing, root};
+use super::{
+    conflicts,
+    expressions::{head_ref, is_constant, parts, path, printing, root, steps},
+};
 
 /// A mistake at a place in the source, lines and columns from 1.
 #[derive(Debug)]
@@ -68,6 +71,7 @@ pub(super) fn read(module: &Module, source: &str, data: &BTreeSet<String>, allow
         data,
         allowed,
         found: Findings::default(),
+        functions: module.policy.iter().filter_map(|rule| function(rule)).collect(),
         calls: BTreeMap::new(),
         current: String::new(),
     };
@@ -84,6 +88,14 @@ pub(super) fn read(module: &Module, source: &str, data: &BTreeSet<String>, allow
     reader.found
 }
 
+/// A function's name and how many arguments it takes.
+fn function(rule: &Rule) -> Option<(String, usize)> {
+    match rule {
+        Rule::Spec { head: RuleHead::Func { refr, args, .. }, .. } => Some((path(refr)?, args.len())),
+        _ => None,
+    }
+}
+
 struct Reader<'a> {
     source: &'a str,
     rules: HashSet<String>,
@@ -91,6 +103,8 @@ struct Reader<'a> {
     data: &'a BTreeSet<String>,
     allowed: &'a dyn Fn(&str) -> bool,
     found: Findings,
+    /// Function to how many arguments it takes.
+    functions: BTreeMap<String, usize>,
     /// Rule to the rules it refers to.
     calls: BTreeMap<String, BTreeSet<String>>,
     current: String,
@@ -152,6 +166,14 @@ impl Reader<'_> {
             }
             Rule::Spec { head, bodies, .. } => {
                 root(head_ref(head)).unwrap_or_default().clone_into(&mut self.current);
+                let most = if matches!(head, RuleHead::Compr { .. }) { 1 } else { 0 };
+                if steps(head_ref(head)) > most {
+                    let name = self.current.clone();
+                    let message = format!(
+                        "a rule's name of several parts is not supported: give `{name}` one value, elements (`{name} contains …`) or entries (`{name}[key] := …`)"
+                    );
+                    self.refuse(head_ref(head).span(), message);
+                }
                 self.spec(head, bodies);
             }
         }
@@ -295,6 +317,12 @@ impl Reader<'_> {
             Expr::RefDot { .. } | Expr::RefBrack { .. } => self.reference(expr, scope),
             Expr::Call { fcn, params, .. } => {
                 self.call(fcn, scope);
+                let called = path(fcn).unwrap_or_default();
+                let called = called.strip_prefix(&format!("data.{}.", self.package)).unwrap_or(&called);
+                if let Some(takes) = self.functions.get(called).copied().filter(|takes| *takes != params.len()) {
+                    let message = format!("`{called}` takes {takes} arguments, and is given {}", params.len());
+                    self.refuse(fcn.span(), message);
+                }
                 for param in params {
                     self.expr(param, scope);
                 }
@@ -308,7 +336,11 @@ impl Reader<'_> {
                 self.query(query, &mut inner);
                 self.expr(term, &mut inner);
             }
-            Expr::ObjectCompr { key, value, query, .. } => {
+            Expr::ObjectCompr { span, key, value, query, .. } => {
+                match conflicts::comprehension(span, (key, value, query), self.source) {
+                    Some(edits) => self.found.edits.extend(edits),
+                    None => self.refuse(span, "the object's comprehension cannot be read"),
+                }
                 let mut inner = scope.clone();
                 self.query(query, &mut inner);
                 self.expr(key, &mut inner);

@@ -82,6 +82,22 @@ fn a_local_with_the_name_of_a_rule_is_the_local() {
 }
 
 #[test]
+fn an_object_of_a_comprehension_has_one_value_for_each_key() {
+    let source = policy(
+        "by_name := {lower(c.name): {\"of\": {v: n | v := c.versions[n]}} | some c in input.components}\nviolations contains msg if {\n\tsome name, has in by_name\n\thas.of.bad\n\tmsg := name\n}",
+    );
+    let component = |name: &str, version: &str| format!(r#"{{"name":"{name}","versions":["{version}"]}}"#);
+    let input = |components: &[String]| format!(r#"{{"components":[{}]}}"#, components.join(","));
+    let twice = [component("Log4j", "bad"), component("log4j", "bad")];
+    assert_eq!(messages(&source, &input(&twice)), ["log4j"]);
+    let (good, bad) = (component("log4j", "good"), component("log4j", "bad"));
+    for hidden in [[good.clone(), bad.clone()], [bad, good]] {
+        let outcome = run(&source, &input(&hidden));
+        assert!(matches!(&outcome, Err(RunError::Error(why)) if why.contains("two values")), "{outcome:?}");
+    }
+}
+
+#[test]
 fn printing_goes_nowhere() {
     let source = policy("violations contains \"x\" if {\n\tprint(\"checking\", input.a)\n\tinput.a\n}");
     assert_eq!(messages(&source, r#"{"a":1}"#), ["x"]);
@@ -102,6 +118,10 @@ fn mistakes_are_found_at_their_place() {
         ("violations contains x if x := data.other.thing", Code::PolicyCompile, 12),
         ("violations contains x if x := data[input.a]", Code::PolicyCompile, 12),
         ("violations contains x if {", Code::PolicyCompile, 13),
+        ("violations contains \"a\" if not ok(input.a, true)\nok(x) if x == 1", Code::PolicyCompile, 12),
+        ("violations contains \"a\" if not data.main.ok(input.a, true)\nok(x) if x == 1", Code::PolicyCompile, 12),
+        ("violations contains \"a\" if p.b.c\np.b.c := 1", Code::PolicyCompile, 13),
+        ("violations contains \"a\" if p.b\np[q] contains r if {\n\tq := \"b\"\n\tr := 1\n}", Code::PolicyCompile, 13),
         ("deny contains \"a\" if true", Code::PolicyCompile, 10),
         ("default violations := [x | x := input.a]\nresult := 1", Code::PolicyCompile, 12),
     ];
