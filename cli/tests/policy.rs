@@ -255,3 +255,40 @@ fn shipped_policies_are_listed_shown_and_asked_by_name() {
     let gone = folder.sluice(&["policy", "show", "no-such-policy"]);
     assert!(gone.exit == 2 && gone.stderr.contains("sluice policy list"), "{gone}");
 }
+
+#[test]
+fn watched_cases_run_again_when_the_policy_changes() {
+    use std::{
+        fs::File,
+        process::{Command, Stdio},
+        thread::sleep,
+        time::{Duration, Instant},
+    };
+
+    let folder = folder();
+    let path = folder.path("out.txt");
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["policy", "test", "policies", "--watch"])
+        .current_dir(folder.path("."))
+        .stdout(File::create(&path).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |part: &str| {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if std::fs::read_to_string(&path).unwrap().contains(part) {
+                return true;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        false
+    };
+    let first = until("2 cases, 0 failed");
+    // Longer than before, so that a coarse clock does not hide the change.
+    folder.write("policies/approved.yaml", &POLICY.replace("may not approve", "is not one who may approve"));
+    let second = until("2 cases, 1 failed");
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    assert!(first && second, "{}", folder.read("out.txt"));
+}

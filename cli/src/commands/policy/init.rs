@@ -71,6 +71,7 @@ pub fn run(name: &str, kind: MaterialType, folder: &Path) -> anyhow::Result<Repo
     {
         bail!("`{name}` is not a name: use lower-case letters, digits and hyphens, beginning with a letter");
     }
+    let folder = if folder == Path::new(".") { Path::new("") } else { folder };
     let policy = folder.join(format!("{name}.yaml"));
     let cases = folder.join(format!("{name}.test.yaml"));
     for path in [&policy, &cases] {
@@ -78,7 +79,8 @@ pub fn run(name: &str, kind: MaterialType, folder: &Path) -> anyhow::Result<Repo
             bail!("`{}` is there already, and is not replaced", path.display());
         }
     }
-    std::fs::create_dir_all(folder).with_context(|| format!("the folder `{}` cannot be made", folder.display()))?;
+    std::fs::create_dir_all(files::folder_of(&policy))
+        .with_context(|| format!("the folder `{}` cannot be made", folder.display()))?;
     files::create(&policy, document(name, start).as_bytes(), files::Readers::Everyone)?;
     files::create(&cases, tests(start).as_bytes(), files::Readers::Everyone)?;
     let shown = [plain(&policy.display().to_string()), plain(&cases.display().to_string())];
