@@ -94,9 +94,9 @@ pub const DECISION_TIME: Duration = Duration::from_secs(20);
 /// How far a proven signing time may lie ahead of our clock.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a twelfth of it.
-pub const RULE_INSTRUCTIONS: usize = 20_000_000;
-/// What the functions that one Rego rule calls may produce altogether, in bytes.
+/// Instructions one Rego rule may execute. A 5 MB SBOM takes about a sixth of it.
+pub const RULE_INSTRUCTIONS: usize = 10_000_000;
+/// What one Rego rule may produce and keep altogether, in bytes. A call of a function counts for at least 256.
 pub const RULE_PRODUCED_BYTES: usize = 64 * 1024 * 1024;
 /// Calls of functions of the host (`chainloop.…`) in one Rego rule.
 pub const RULE_HOST_CALLS: usize = 10_000;

@@ -67,7 +67,7 @@ pub struct Contract {
 pub struct MaterialClause {
     /// The name: lower-case letters, digits and hyphens.
     pub name: String,
-    /// Its type; always one that is [supported](MaterialType::supported).
+    /// Its type.
     pub kind: MaterialType,
     /// Whether an attestation may do without it.
     pub optional: bool,

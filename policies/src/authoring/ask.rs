@@ -166,6 +166,8 @@ pub struct Exported {
     pub query: String,
     /// The input.
     pub input: serde_json::Value,
+    /// What the script reads as `data`.
+    pub data: serde_json::Value,
     /// What was answered here; `None` when it is undefined, an error when there was no answer.
     pub result: Result<Option<serde_json::Value>, String>,
 }
@@ -196,6 +198,7 @@ pub fn export(
                 old_syntax: portable.old_syntax,
                 query: portable.query,
                 input: json(&document).unwrap_or_default(),
+                data: json(rego.data()).unwrap_or_default(),
                 result: result.map(|result| json(&result)).map_err(|error| error.to_string()),
             });
         }

@@ -318,9 +318,10 @@ fn after(result: Value) -> Result<Value, LimitError> {
         Value::Array(items) => items.len().saturating_mul(64),
         Value::Set(items) => items.len().saturating_mul(64),
         Value::Object(fields) => fields.len().saturating_mul(96),
-        _ => 8,
+        _ => 0,
     };
-    spend(size).map(|()| result)
+    // However little it makes, a call takes as long as dozens of steps.
+    spend(size.max(256)).map(|()| result)
 }
 
 fn spend(bytes: usize) -> Result<(), LimitError> {
@@ -348,7 +349,16 @@ pub(super) const MADE: BuiltinFcn = (
 /// Counts a place in a collection.
 pub(super) const KEPT: BuiltinFcn = (
     |_, _, args, _| {
-        spend(64)?;
+        spend(128)?;
+        Ok(args.first().cloned().unwrap_or(Value::Undefined))
+    },
+    1,
+);
+
+/// Counts a call of one of the policy's own functions.
+pub(super) const CALLED: BuiltinFcn = (
+    |_, _, args, _| {
+        spend(256)?;
         Ok(args.first().cloned().unwrap_or(Value::Undefined))
     },
     1,
@@ -371,6 +381,7 @@ const ARITHMETIC: [(&str, BuiltinFcn); 5] = [
 ];
 
 fn arithmetic(operator: char, args: &[Value]) -> Result<Value, LimitError> {
+    spend(24)?;
     let error = |why: &str| stop(Stopped::Error(why.to_owned()));
     match args {
         [Value::Set(left), Value::Set(right)] if operator == '-' => after(Value::from(left.difference(right))),
