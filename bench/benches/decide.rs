@@ -45,7 +45,7 @@ struct Fixture {
 impl Fixture {
     /// A store with one contract of five policies and an accepted run about each image.
     async fn new() -> Outcome<Self> {
-        let (now, organization): (_, Name) = (testdata::noon(), "bench".parse()?);
+        let (now, organization): (_, Name) = (testdata::noon(), mint::ORGANIZATION.parse()?);
         let folder = tempfile::tempdir()?;
         let store: Arc<dyn Store> = Arc::new(RedbStore::open(&folder.path().join("state.redb"))?);
         let evidence = Arc::new(EvidenceFolder::open(&folder.path().join("evidence"))?);

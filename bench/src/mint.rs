@@ -8,6 +8,9 @@ use serde_json::json;
 
 use crate::site::REGISTRY;
 
+/// The organization that a fresh gateway has.
+pub const ORGANIZATION: &str = "default";
+
 /// One signed attestation.
 pub struct Minted {
     /// The image it speaks of.
@@ -46,7 +49,7 @@ fn statement(name: &str, n: usize, image: Digest) -> anyhow::Result<Statement> {
         (0..40).map(|i| (format!("note_{i}"), "a value as pipelines attach them, with a link or two")).collect();
     let predicate = json!({
         "metadata": {
-            "name": name, "project": "bench", "team": "bench", "organization": "default",
+            "name": name, "project": "bench", "team": "bench", "organization": ORGANIZATION,
             "workflowRunID": format!("{name}-{n}"), "contractName": name, "contractVersion": "1",
             "initializedAt": "2026-11-24T10:00:00Z", "finishedAt": "2026-11-24T10:01:00Z",
         },
