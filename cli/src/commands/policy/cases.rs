@@ -8,12 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::folder::Place;
-
-/// Folders within folders that are looked into.
-const DEPTH: usize = 16;
-/// Files of test cases that are run.
-const MOST: usize = 10_000;
+use super::folder::{self, Place};
 
 /// The files of test cases at these paths, each once.
 pub fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<Place>> {
@@ -21,7 +16,7 @@ pub fn find(paths: &[PathBuf]) -> anyhow::Result<Vec<Place>> {
     for path in paths {
         let kind = fs::metadata(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
         if kind.is_dir() {
-            walk(path, DEPTH, &mut found)?;
+            found.extend(folder::files(path, "files of test cases", &is_cases)?);
         } else if is_cases(path) {
             found.insert(path.clone());
         } else {
@@ -67,27 +62,6 @@ fn is_cases(path: &Path) -> bool {
     let in_tests = path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tests");
     let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
     yaml && (in_tests || name.ends_with(".test.yaml") || name.ends_with(".test.yml"))
-}
-
-fn walk(folder: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow::Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("`{}` cannot be read", folder.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let path = if folder == Path::new(".") { PathBuf::from(entry.file_name()) } else { entry.path() };
-        let kind = entry.file_type()?;
-        let hidden = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
-        if kind.is_dir() && !hidden && depth > 0 {
-            walk(&path, depth - 1, found)?;
-        } else if kind.is_file() && is_cases(&path) {
-            if found.len() >= MOST {
-                bail!("there are more than {MOST} files of test cases: name a folder further down");
-            }
-            found.insert(path);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

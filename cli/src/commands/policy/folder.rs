@@ -1,15 +1,21 @@
 //! Where a policy, its cases and what they refer to are read from.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Component, Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use contracts::{Diagnostics, limits};
 use policies::authoring::PolicyFiles;
 
 use crate::files;
+
+/// Folders within folders that are looked into.
+const DEPTH: usize = 16;
+/// Files of one kind that are looked at.
+const MOST: usize = 10_000;
 
 /// Files that were read, by name.
 pub type Sources = BTreeMap<String, String>;
@@ -67,4 +73,38 @@ pub fn policy(place: &Place, sources: &mut Sources) -> anyhow::Result<Result<Pol
         Ok(bytes)
     };
     Ok(PolicyFiles::collect(&place.name, &mut load))
+}
+
+/// The files in a folder and those within it that are wanted, in order. Hidden folders, and those of build tools, are
+/// passed over. `what` names the files.
+pub fn files(folder: &Path, what: &str, wanted: &dyn Fn(&Path) -> bool) -> anyhow::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    walk(folder, DEPTH, &mut |path| {
+        if wanted(&path) {
+            if found.len() >= MOST {
+                bail!("there are more than {MOST} {what}: name a folder further down");
+            }
+            found.insert(path);
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn walk(folder: &Path, depth: usize, each: &mut dyn FnMut(PathBuf) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("`{}` cannot be read", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let path = if folder == Path::new(".") { PathBuf::from(entry.file_name()) } else { entry.path() };
+        let kind = entry.file_type()?;
+        let passed_over = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
+        if kind.is_dir() && !passed_over && depth > 0 {
+            walk(&path, depth - 1, each)?;
+        } else if kind.is_file() {
+            each(path)?;
+        }
+    }
+    Ok(())
 }

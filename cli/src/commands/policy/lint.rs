@@ -20,17 +20,15 @@ use crate::{
     report::{self, Report, diagnostics, plain},
 };
 
-/// Folders within folders that are looked into.
-const DEPTH: usize = 16;
-/// Policies that are looked at.
-const MOST: usize = 10_000;
-
 /// Tells every mistake in policies.
 pub fn run(paths: &[PathBuf]) -> anyhow::Result<Report> {
     let mut found = Vec::new();
     for path in paths {
         let kind = fs::metadata(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
-        if kind.is_dir() { walk(path, DEPTH, &mut found)? } else { found.push(path.clone()) }
+        match kind.is_dir() {
+            true => found.extend(folder::files(path, "policies", &is_policy)?),
+            false => found.push(path.clone()),
+        }
     }
     if found.is_empty() {
         bail!("there is no policy: a policy is a YAML file with `kind: Policy`");
@@ -57,30 +55,11 @@ pub fn run(paths: &[PathBuf]) -> anyhow::Result<Report> {
     Ok(Report::new(exit, &json!({"files": names, "findings": findings}), text)?.about(findings))
 }
 
-/// The policies in a folder: YAML files that say so.
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("`{}` cannot be read", folder.display()))?;
-    let mut entries: Vec<_> = entries.collect::<Result<_, _>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let path = if folder == Path::new(".") { PathBuf::from(entry.file_name()) } else { entry.path() };
-        let kind = entry.file_type()?;
-        let hidden = name.starts_with('.') || matches!(&*name, "target" | "node_modules");
-        if kind.is_dir() && !hidden && depth > 0 {
-            walk(&path, depth - 1, found)?;
-        } else if kind.is_file() && (name.ends_with(".yaml") || name.ends_with(".yml")) && is_policy(&path) {
-            if found.len() >= MOST {
-                bail!("there are more than {MOST} policies: name a folder further down");
-            }
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
+/// Whether it is a YAML file that says that it is a policy.
 fn is_policy(path: &Path) -> bool {
+    if !path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        return false;
+    }
     let Ok(bytes) = files::read(path, limits::REVISION_FILE_BYTES) else { return false };
     let Ok(node) = yaml::parse("", &bytes) else {
         // What cannot be read as YAML is told only of what looks like a policy.
