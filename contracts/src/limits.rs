@@ -15,6 +15,20 @@ pub const KEY_BYTES: usize = 16 * 1024;
 pub const TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
 /// Keys that signatures are checked against: those of an organization and of its contracts together.
 pub const TRUSTED_KEYS: usize = 64;
+/// An identity token (a JSON web token) in its compact form. Those of large providers take about 2 KB.
+pub const IDENTITY_TOKEN_BYTES: usize = 16 * 1024;
+/// Audiences of one identity token.
+pub const IDENTITY_TOKEN_AUDIENCES: usize = 16;
+/// How long an identity token may be valid. What lives longer is a password.
+pub const IDENTITY_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The keys that an issuer of identity tokens publishes, as bytes; likewise what it says about itself.
+pub const JWKS_BYTES: usize = 256 * 1024;
+/// Keys that an issuer publishes at once.
+pub const JWKS_KEYS: usize = 64;
+/// Rules by which an organization lets identity tokens in.
+pub const FEDERATION_RULES: usize = 256;
+/// Claims that one of them asks for, and values of each.
+pub const FEDERATION_CLAIMS: usize = 32;
 /// Subjects of one statement.
 pub const STATEMENT_SUBJECTS: usize = 1024;
 /// Materials of one statement.

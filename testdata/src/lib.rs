@@ -18,6 +18,7 @@ mod mutate;
 mod referrer;
 mod samples;
 mod sigstore;
+mod token;
 
 pub use attestation::{Material, Minter, run, statement};
 pub use authority::{Authority, CodeSigning, TlsServer};
@@ -31,6 +32,7 @@ pub use mutate::{Mutator, deep};
 pub use referrer::Attached;
 pub use samples::{Sample, samples};
 pub use sigstore::Sigstore;
+pub use token::{TokenIssuer, github_claims};
 
 use contracts::Repository;
 use jiff::Timestamp;

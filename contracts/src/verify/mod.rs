@@ -5,6 +5,7 @@
 
 mod keyless;
 mod signer;
+pub mod token;
 mod verified;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};

@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-/// Something that was verified against a [`crate::TrustRoot`]: whoever holds one need not check again, and whoever
+/// Something that was verified against a [`crate::TrustRoot`], or claims of an identity token that were verified against
+/// their issuer's keys ([`super::token`]): whoever holds one need not check again, and whoever
 /// takes nothing less cannot forget to. There is no way to change what is inside, and only the verifier makes one:
 ///
 /// ```compile_fail
