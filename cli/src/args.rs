@@ -232,6 +232,10 @@ pub struct Check {
     /// How the answer is printed
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
+    /// Also write the gateway's signed word (a Verification Summary Attestation in a Sigstore bundle) to this file,
+    /// for yes and no alike
+    #[arg(long, value_name = "FILE")]
+    pub vsa: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -363,6 +367,7 @@ mod tests {
             "attestation verify b.json --key a.pub --key b.pub",
             "attestation verify b.json --trusted-root r --issuer i --identity s",
             "check r.dev/a:v1 -o json",
+            "check r.dev/a:v1 --vsa verdict.json",
             "token create --name n --role push --workflow p/w",
             "token revoke id",
             "key generate --output keys/build --scheme ed25519",

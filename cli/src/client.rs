@@ -144,8 +144,9 @@ impl Client {
         self.get(&["runs", id], &[]).await
     }
 
-    pub async fn check(&self, image: &str) -> Answer<CheckAnswer> {
-        let request = CheckRequest { image: image.to_owned() };
+    /// With the gateway's signed word for it, when that is wanted.
+    pub async fn check(&self, image: &str, vsa: bool) -> Answer<CheckAnswer> {
+        let request = CheckRequest { image: image.to_owned(), vsa };
         self.send_json(Method::POST, &["check"], &[], &request).await
     }
 

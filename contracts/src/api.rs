@@ -286,6 +286,9 @@ pub struct ReceivedAttestation {
 pub struct CheckRequest {
     /// The image, as people write it: `repository:tag` or `repository@sha256:…`.
     pub image: String,
+    /// Whether the answer is also wanted as the gateway's signed word (see [`crate::vsa`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vsa: bool,
 }
 
 /// The answer to `POST /api/v1/check`: 200 for both decisions, 503 when it could not be decided.
@@ -296,6 +299,35 @@ pub struct CheckAnswer {
     /// What was decided.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// The same as a Verification Summary Attestation, signed by the gateway: a Sigstore bundle. When it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsa: Option<serde_json::Value>,
+}
+
+/// `GET /api/v1/keys`: whose signatures are the gateway's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayKeys {
+    /// How the gateway names itself. An organization's verifier is this and `/organizations/` and its name.
+    pub gateway: String,
+    /// The keys, the one that signs now first.
+    pub keys: Vec<GatewayKey>,
+}
+
+/// A public key of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayKey {
+    /// The SHA-256 digest of the key's SubjectPublicKeyInfo.
+    pub id: Digest,
+    /// The key in PEM.
+    pub pem: String,
+    /// Whether it signs now.
+    pub current: bool,
+    /// What was signed before is not its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// What says that it was verified later is not its.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// One entry of the audit log, oldest first in `GET /api/v1/audit?from=N&limit=N`.

@@ -28,6 +28,7 @@ pub mod schema;
 pub mod statement;
 pub mod verdict;
 pub mod verify;
+pub mod vsa;
 pub mod yaml;
 
 pub use bundle::{Bundle, BundleError};

@@ -29,6 +29,7 @@ use crate::{
     server::{Server, TlsError, acceptor},
     store::{By, RedbStore, Store, StoreError, TokenRecord},
     upstream::{UpstreamSettingsError, Upstreams},
+    word::{Word, WordError},
     workers::Workers,
 };
 
@@ -45,6 +46,8 @@ pub struct App {
     pub intake: Arc<Intake>,
     /// Where images come from.
     pub upstreams: Arc<Upstreams>,
+    /// What the gateway signs with.
+    pub word: Arc<Word>,
     /// Where compiling, verifying and evaluating run.
     pub workers: Workers,
     /// The configuration as it was at the start.
@@ -81,6 +84,9 @@ pub enum StartError {
     /// The certificate or key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The key that the gateway signs with.
+    #[error(transparent)]
+    Word(#[from] WordError),
     /// An upstream.
     #[error(transparent)]
     Upstreams(#[from] UpstreamSettingsError),
@@ -200,6 +206,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
     let upstreams = Arc::new(Upstreams::new(&settings.upstreams)?);
+    let word = Arc::new(Word::open(&settings.signing, settings.external_url.as_deref())?);
     let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
     let rules = Arc::new(rules(&settings, &store, &workers)?);
     let intake = Intake::new(Arc::clone(&store), Arc::clone(&evidence), Arc::clone(&rules), workers.clone());
@@ -219,6 +226,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         gate: Arc::new(gate),
         intake: Arc::new(intake),
         upstreams,
+        word,
         workers,
         metrics,
         slots: Arc::new(Slots::default()),

@@ -2,6 +2,8 @@
 
 // Over 500 lines: the settings, how they are read and their mistakes are told are one table; each is a few lines.
 
+mod signing;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -17,6 +19,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use self::signing::RawSigning;
+pub use self::signing::{PreviousKey, SigningSettings};
 use crate::{
     names::{Name, NameError},
     upstream::{UpstreamSettings, UpstreamSettingsError, Upstreams},
@@ -43,6 +47,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// A Sigstore `trusted_root.json`, for keyless signatures.
     pub trusted_root: Option<PathBuf>,
+    /// What the gateway's own word is signed with.
+    pub signing: SigningSettings,
     /// Where images come from.
     pub upstreams: Vec<UpstreamSettings>,
     /// How long a look at an upstream's attestations of an allowed image is taken as current.
@@ -151,6 +157,8 @@ struct RawSettings {
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
+    signing: RawSigning,
+    #[serde(default)]
     upstreams: Vec<UpstreamSettings>,
 }
 
@@ -233,6 +241,7 @@ impl RawSettings {
             max_connections: None,
             drain: None,
             log: LogSettings::default(),
+            signing: RawSigning::default(),
             upstreams: Vec::new(),
         }
     }
@@ -269,6 +278,7 @@ impl Reading<'_> {
                 key: self.path(Some(tls.key), ""),
             }),
             trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),
+            signing: self.signing(raw.signing, &beside_state),
             discovery_interval: self.duration(raw.discovery_interval.as_ref(), Duration::from_secs(60)),
             metrics_anonymous: raw.metrics_anonymous,
             max_connections: self.connections(raw.max_connections.as_ref()),
@@ -376,6 +386,7 @@ const TOP: &[&str] = &[
     "max_connections",
     "drain",
     "log",
+    "signing",
     "upstreams",
 ];
 const TLS: &[&str] = &["certificate", "key"];
@@ -409,6 +420,7 @@ fn unknown_keys(text: &str) -> Vec<Mistake> {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
+            ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
             ("upstreams", DeValue::Array(upstreams)) => {
                 for upstream in upstreams.iter() {
                     if let DeValue::Table(section) = upstream.get_ref() {
@@ -514,6 +526,26 @@ mod tests {
         std::fs::write(folder.path().join("images/oci-layout"), "{}").unwrap();
         std::fs::write(&file, "[[upstreams]]\nhost = \"a.dev\"\nlayout = \"images\"\n").unwrap();
         assert!(Settings::load(&file).is_ok());
+    }
+
+    #[test]
+    fn the_signing_key_lies_beside_the_state_unless_another_is_named() {
+        let folder = Path::new("/etc/sluice");
+        let read = |text: &str| Settings::parse("sluice.toml", text, folder).unwrap().signing;
+        let default = read("state = \"/var/lib/sluice/s.redb\"");
+        assert_eq!((default.key.as_path(), default.make), (Path::new("/var/lib/sluice/signing.key"), true));
+        let text = "[signing]\nkey = \"a.key\"\nverifier = \"https://sluice.acme.dev/\"\n[[signing.previous]]\nkey = \"b.pub\"\nfrom = \"2026-01-01\"\nuntil = \"2027-01-01T12:00:00Z\"\n";
+        let named = read(text);
+        assert_eq!((named.key.as_path(), named.make), (Path::new("/etc/sluice/a.key"), false));
+        assert_eq!(named.verifier.as_deref(), Some("https://sluice.acme.dev"));
+        assert_eq!(named.previous[0].from, Some("2026-01-01T00:00:00Z".parse().unwrap()));
+        let wrong = "[signing]\nverifier = \"sluice\"\n[[signing.previous]]\nkey = \"b.pub\"\nfrom = \"2027-01-01\"\nuntil = \"soon\"\n[[signing.previous]]\nkey = \"c.pub\"\nfrom = \"2027-01-01\"\nuntil = \"2026-01-01\"\n";
+        insta::assert_snapshot!(mistakes(wrong).join("\n"), @r#"
+        line 2: `sluice` is not a URI: write the gateway's address, or a name such as `urn:acme:sluice`
+        line 6: `soon` is not an instant: write `2027-01-31`, or `2027-01-31T12:00:00Z`
+        line 10: `until` is 2026-01-01T00:00:00Z, which is not after `from`, 2027-01-01T00:00:00Z
+        "#);
+        insta::assert_snapshot!(mistakes("[[signing.previous]]\nkey = \"a\"\nto = \"b\"\n").join("\n"), @"line 3: `to` is not a setting here; there are `key`, `from`, `until`");
     }
 
     #[test]

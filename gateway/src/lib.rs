@@ -21,6 +21,7 @@ pub mod store;
 mod trial;
 pub mod trust;
 pub mod upstream;
+pub mod word;
 pub mod workers;
 
 pub use app::{Gateway, Running};

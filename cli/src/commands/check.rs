@@ -1,5 +1,8 @@
 //! `sluice check`.
 
+use std::fs;
+
+use anyhow::Context;
 use contracts::{Decision, api::CheckAnswer};
 
 use super::connect;
@@ -13,7 +16,11 @@ use crate::{
 pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::Result<Report> {
     // A typing mistake is told here; the gateway resolves the tag.
     args.image.parse::<contracts::Reference>()?;
-    let answer = connect(connection)?.check(&args.image).await?;
+    let mut answer = connect(connection)?.check(&args.image, args.vsa.is_some()).await?;
+    if let Some(path) = &args.vsa {
+        let vsa = answer.vsa.take().context("the gateway does not sign verdicts: it is of an older version")?;
+        fs::write(path, vsa.to_string()).with_context(|| format!("`{}` cannot be written", path.display()))?;
+    }
     let exit = match answer.verdict.decision {
         Decision::Allow => Exit::Yes,
         Decision::Deny => Exit::No,

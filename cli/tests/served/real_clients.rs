@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::scene::{Scene, both, free_address, read};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::Digest;
 use testdata::{Image, Index, Layout};
 
@@ -105,6 +106,46 @@ fn what_cosign_attached_in_the_registry_counts_with_nothing_pushed() {
     world.cosign_attest(&format!("{}/demo/stranger@{}", world.registry, image.digest()), &new_way);
     // A key that the contract does not name.
     refused(&world.pull(&scene, "demo/stranger:v1", "stranger"));
+}
+
+#[test]
+fn cosign_believes_the_gateways_word_and_nothing_that_was_changed() {
+    let Some(programs) = programs(&["docker-registry", "skopeo", "cosign"]) else { return };
+    let world = World::new(&programs);
+    let image = Image::new("app");
+    world.push_image("demo/app:v1", &image);
+    let scene = world.scene("demo/**");
+    let _serving = scene.serve();
+    scene.apply();
+    let name = format!("{HOST}/demo/app@{}", image.digest());
+    scene.sluice(&["check", &name, "--vsa", "denied.json"], 1);
+    world.attest(&scene, "demo/app", image.digest());
+    scene.sluice(&["check", &name, "--vsa", "allowed.json"], 0);
+    // Nobody gave cosign anything but the published key, the image's manifest and the bundle.
+    let keys: serde_json::Value = serde_json::from_slice(&get(&format!("{}/api/v1/keys", scene.url()))).unwrap();
+    fs::write(world.folder("gateway.pub"), keys["keys"][0]["pem"].as_str().unwrap()).unwrap();
+    fs::write(world.folder("manifest.json"), &image.manifest.bytes).unwrap();
+    fs::write(world.folder("other.json"), b"{}").unwrap();
+    for (bundle, result) in [("denied.json", "FAILED"), ("allowed.json", "PASSED")] {
+        let bytes = read(&scene.path(bundle));
+        fs::write(world.folder(bundle), &bytes).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let payload = value["dsseEnvelope"]["payload"].as_str().unwrap().to_owned();
+        world.cosign(&world.verify_word(bundle, "manifest.json"));
+        assert!(!world.run_cosign(&world.verify_word(bundle, "other.json")).status.success(), "another image");
+        let statement = String::from_utf8(STANDARD.decode(&payload).unwrap()).unwrap();
+        assert!(statement.contains(&format!(r#""verificationResult":"{result}""#)), "{statement}");
+        let other = if result == "PASSED" { "FAILED" } else { "PASSED" };
+        let forged = value.to_string().replace(&payload, &STANDARD.encode(statement.replace(result, other)));
+        fs::write(world.folder("forged.json"), forged).unwrap();
+        assert!(!world.run_cosign(&world.verify_word("forged.json", "manifest.json")).status.success(), "forged");
+    }
+}
+
+/// What anyone is shown at an address.
+fn get(url: &str) -> Vec<u8> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { reqwest::get(url).await.unwrap().bytes().await.unwrap().to_vec() })
 }
 
 /// A registry that runs, and a folder for what is copied.
@@ -225,11 +266,29 @@ impl World {
         self.cosign(&arguments);
     }
 
-    fn cosign(&self, arguments: &[&str]) {
+    fn verify_word<'a>(&self, bundle: &'a str, blob: &'a str) -> [&'a str; 9] {
+        [
+            "verify-blob-attestation",
+            "--bundle",
+            bundle,
+            "--key",
+            "gateway.pub",
+            "--insecure-ignore-tlog",
+            "--type",
+            contracts::vsa::PREDICATE_TYPE,
+            blob,
+        ]
+    }
+
+    fn run_cosign(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("cosign");
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("COSIGN_PASSWORD", COSIGN_PASSWORD).env("HOME", self.folder.path());
-        let output = command.output().unwrap();
+        command.output().unwrap()
+    }
+
+    fn cosign(&self, arguments: &[&str]) {
+        let output = self.run_cosign(arguments);
         assert!(output.status.success(), "cosign {}:\n{}", arguments.join(" "), both(&output));
     }
 }

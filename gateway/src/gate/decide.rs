@@ -170,7 +170,7 @@ impl Core {
         }
         let beside = judgements.iter().any(|j| j.beside);
         let perishable = judgements.iter().any(|j| j.perishable);
-        let evaluated = judgements.iter().any(|j| !j.attestations.is_empty());
+        let evaluated = judgements.iter().any(|j| j.evaluated);
         let verdict = Arc::new(Remembered::new(key, combine(question, judgements)));
         Ok(Decided { verdict, beside, perishable, evaluated })
     }

@@ -41,8 +41,10 @@ pub(super) struct Judgement {
     /// With one that blocks on a deny, with none on an allow.
     pub(super) findings: Vec<Finding>,
     pub(super) valid_until: Option<Timestamp>,
-    /// What was evaluated.
+    /// What was looked at.
     pub(super) attestations: BTreeSet<Digest>,
+    /// Whether rules were evaluated.
+    pub(super) evaluated: bool,
     /// Whether the registry's attestations played a part.
     pub(super) beside: bool,
     /// Whether bytes were missing that may be uploaded any moment.
@@ -105,6 +107,7 @@ impl Core {
             findings: Vec::new(),
             valid_until: None,
             attestations: BTreeSet::new(),
+            evaluated: false,
             beside: false,
             perishable: false,
         };
@@ -264,6 +267,8 @@ impl Judging<'_> {
     async fn workflow(&mut self, newest: &[Candidate<'_>]) -> Result<Answer, GateError> {
         let mut warnings = Vec::new();
         for candidate in newest {
+            // Also one that turns out not to count was looked at.
+            self.judgement.attestations.insert(candidate.facts.id);
             let answer = match &candidate.kind {
                 Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
                 Kind::Pushed(pushed) if !pushed.accepted => Err(self.rejected(pushed).await?),
@@ -338,7 +343,7 @@ impl Judging<'_> {
             materials::evaluate(compiled.rules(), of, Some(&pinned), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;
-        self.judgement.attestations.insert(candidate.facts.id);
+        self.judgement.evaluated = true;
         Ok(self.take(evaluation, Some(candidate.facts.id)))
     }
 
@@ -375,6 +380,7 @@ impl Judging<'_> {
         attestations: &[(&AttestationRecord, Arc<Verified<Verification>>)],
     ) -> Result<Answer, GateError> {
         self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.facts.id));
+        self.judgement.evaluated = true;
         let attestations: Vec<_> =
             attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.facts.known_since())).collect();
         let compiled = Arc::clone(&self.contract.compiled);

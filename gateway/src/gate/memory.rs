@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use contracts::{Digest, PinnedRef, limits};
+use contracts::{Digest, PinnedRef, Verdict, limits};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -17,11 +17,13 @@ use futures::{
 use jiff::Timestamp;
 use moka::{Equivalent, sync::Cache};
 
-use super::{GateError, Outcome};
+use super::{GateError, Outcome, Remembered};
 use crate::{names::Name, store::Store};
 
 /// Memory for verdicts, in bytes as they are guessed.
 const VERDICT_BYTES: u64 = 64 * 1024 * 1024;
+/// The same for those that are found by their keys.
+const NAMED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The store's numbers that a verdict hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +62,16 @@ impl Made {
     }
 
     pub(super) fn weight(&self) -> u32 {
-        let verdict = &self.outcome.verdict().verdict;
-        let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
-        let texts = verdict.findings.iter().map(|f| f.message.len() + f.mend.as_ref().map_or(0, String::len));
-        // Twice over: as it is, and as it is written for those who ask.
-        let bytes = parts.saturating_mul(384).saturating_add(texts.sum::<usize>()).saturating_add(1024);
-        u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX)
+        weight(&self.outcome.verdict().verdict)
     }
+}
+
+fn weight(verdict: &Verdict) -> u32 {
+    let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
+    let texts = verdict.findings.iter().map(|f| f.message.len() + f.mend.as_ref().map_or(0, String::len));
+    // Twice over: as it is, and as it is written for those who ask.
+    let bytes = parts.saturating_mul(384).saturating_add(texts.sum::<usize>()).saturating_add(1024);
+    u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX)
 }
 
 /// Which question a verdict answers.
@@ -91,12 +96,18 @@ impl Equivalent<Place> for PlaceRef<'_> {
 
 pub(super) struct Memory {
     verdicts: Cache<Place, Arc<Made>>,
+    /// What was decided lately, by organization and key: to be shown, never to decide by.
+    named: Cache<(Name, Digest), Arc<Remembered>>,
 }
 
 impl Default for Memory {
     fn default() -> Self {
         let weigher = |_: &Place, made: &Arc<Made>| made.weight();
-        Self { verdicts: Cache::builder().max_capacity(VERDICT_BYTES).weigher(weigher).build() }
+        let named = |_: &(Name, Digest), made: &Arc<Remembered>| weight(&made.verdict);
+        Self {
+            verdicts: Cache::builder().max_capacity(VERDICT_BYTES).weigher(weigher).build(),
+            named: Cache::builder().max_capacity(NAMED_BYTES).weigher(named).build(),
+        }
     }
 }
 
@@ -105,7 +116,13 @@ impl Memory {
         self.verdicts.get(&PlaceRef { organization, pinned })
     }
 
+    pub(super) fn named(&self, organization: &Name, key: Digest) -> Option<Arc<Remembered>> {
+        self.named.get(&(organization.clone(), key))
+    }
+
     pub(super) fn put(&self, place: Place, made: Arc<Made>) {
+        let verdict = made.outcome.shared_verdict();
+        self.named.insert((place.organization.clone(), verdict.key), verdict);
         self.verdicts.insert(place, made);
     }
 }

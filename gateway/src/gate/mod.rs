@@ -122,6 +122,18 @@ impl Gate {
         Ok(made.outcome.clone())
     }
 
+    /// A verdict by its key, as it was decided for this organization. Whether it holds still is not told.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub async fn remembered(&self, organization: &Name, key: Digest) -> Result<Option<Arc<Remembered>>, GateError> {
+        if let Some(made) = self.core.memory.named(organization, key) {
+            return Ok(Some(made));
+        }
+        let stored = self.core.store().verdict(organization, key).await?;
+        Ok(stored.map(|verdict| Arc::new(Remembered::new(key, verdict))))
+    }
+
     /// The verdict that an image has of its own, when that is a deny because a run that was pushed about it was rejected
     /// or breaks its contract now, or that more workflows pushed about it than are examined. What is known of the
     /// image itself counts for more than that an index lists it.

@@ -18,9 +18,9 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// A verdict under its key.
+    /// A verdict under its key. The gate's alone: what it is given out for is the gateway's word.
     #[must_use]
-    pub fn new(key: Digest, verdict: Verdict) -> Self {
+    pub(crate) fn new(key: Digest, verdict: Verdict) -> Self {
         Self { key, verdict, written: OnceLock::new() }
     }
 

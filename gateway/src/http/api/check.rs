@@ -15,7 +15,7 @@ use contracts::{
     reference::ReferenceError,
 };
 
-use super::NO_STORE;
+use super::{NO_STORE, word};
 use crate::{
     app::App,
     gate::Remembered,
@@ -30,10 +30,8 @@ pub(super) async fn check(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    if matches!(caller.role, Role::Read) {
-        return Err(ApiError::forbidden("asking for a verdict needs a token of role `pull`, `push` or `admin`"));
-    }
-    let CheckRequest { image } = body::json(&headers, body).await?;
+    may_check(&caller)?;
+    let CheckRequest { image, vsa } = body::json(&headers, body).await?;
     let image: Reference = image.parse().map_err(|e: ReferenceError| ApiError::invalid(e.to_string()))?;
     let decided = decide(&app, &caller, image).await;
     match &decided {
@@ -42,10 +40,20 @@ pub(super) async fn check(
         Err(_) => {}
     }
     let json = HeaderValue::from_static("application/json");
-    let mut response = Response::new(Body::from(write(&*decided?)?));
+    let made = decided?;
+    let written = if vsa { write_with_word(&app, &caller, &made)? } else { write(&made)? };
+    let mut response = Response::new(Body::from(written));
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
+}
+
+/// Refuses whoever may not ask for verdicts.
+pub(super) fn may_check(caller: &Caller) -> Result<(), ApiError> {
+    if matches!(caller.role, Role::Read) {
+        return Err(ApiError::forbidden("asking for a verdict needs a token of role `pull`, `push` or `admin`"));
+    }
+    Ok(())
 }
 
 async fn decide(app: &App, caller: &Caller, image: Reference) -> Result<Arc<Remembered>, ApiError> {
@@ -55,10 +63,17 @@ async fn decide(app: &App, caller: &Caller, image: Reference) -> Result<Arc<Reme
 
 /// The answer in JSON, written when it is asked for the first time.
 fn write(made: &Remembered) -> Result<Bytes, ApiError> {
-    made.written(|made| {
-        let answer = CheckAnswer { key: made.key, verdict: made.verdict.clone() };
-        serde_json::to_vec(&answer).map(Bytes::from).map_err(|error| ApiError::internal(error.to_string()))
-    })
+    made.written(|made| json_bytes(&CheckAnswer { key: made.key, verdict: made.verdict.clone(), vsa: None }))
+}
+
+/// The same with the gateway's signature over it.
+fn write_with_word(app: &App, caller: &Caller, made: &Remembered) -> Result<Bytes, ApiError> {
+    let vsa = Some(word::signed(app, caller, made)?);
+    json_bytes(&CheckAnswer { key: made.key, verdict: made.verdict.clone(), vsa })
+}
+
+fn json_bytes(answer: &CheckAnswer) -> Result<Bytes, ApiError> {
+    serde_json::to_vec(answer).map(Bytes::from).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// The image under its canonical repository, with the tag, if there is one, resolved this once.

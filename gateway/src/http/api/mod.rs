@@ -10,6 +10,7 @@ mod present;
 mod runs;
 mod state;
 mod tokens;
+mod word;
 mod workflows;
 
 use ::contracts::{Digest, api::Role};
@@ -52,6 +53,9 @@ pub fn router() -> Router<App> {
         .route("/api/v1/attestations", post(attestations::receive))
         .route("/api/v1/attestations/{id}", get(attestations::read))
         .route("/api/v1/check", post(check::check))
+        .route("/api/v1/verdicts/{key}", get(word::verdict))
+        .route("/api/v1/verdicts/{key}/vsa", get(word::summary))
+        .route("/api/v1/keys", get(word::keys))
         .route("/api/v1/audit", get(state::audit))
         .route("/api/v1/backup", get(state::backup))
 }
