@@ -2,10 +2,14 @@
 
 #![cfg(test)]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use contracts::{
-    Bundle, Decision, Digest, MaterialType,
+    Bundle, Code, Decision, Digest, MaterialType,
     api::{CheckAnswer, CreatedToken, ErrorBody, ReceivedAttestation, RevisionFiles, RunState, StartedRun},
 };
 use gateway::{
@@ -174,6 +178,69 @@ async fn every_change_is_in_the_next_answer() {
     let path = format!("/api/v1/tokens/{}", token.token.id);
     assert!(site.send(Method::DELETE, &path, &json!(null)).await.status().is_success());
     assert_eq!(site.check_as(&token.secret, &image).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
+}
+
+/// Rego that would go on for hours.
+const ENDLESS: &str = r#"apiVersion: sluice.dev/v1
+kind: Policy
+metadata: {name: endless}
+spec:
+  policies:
+    - kind: STRING
+      embedded: |
+        package main
+        import rego.v1
+        violations contains "x" if {
+          some a in numbers.range(1, 90000)
+          some b in numbers.range(1, 90000)
+          a == b + 100000
+        }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_without_end_do_not_keep_others_from_their_answers() {
+    let site = site().await;
+    let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: endless}\nspec:\n  materials: [{name: word, type: STRING}]\n  policies: {materials: [{ref: \"file://endless.yaml\", gate: true}]}\n";
+    let files = BTreeMap::from([("contract.yaml", contract), ("endless.yaml", ENDLESS)]);
+    let files = json!({"contract": "contract.yaml", "files": files});
+    assert!(site.send(Method::PUT, "/api/v1/contracts/endless", &files).await.status().is_success());
+    let workflow = json!({"project": "skynet", "name": "endless", "team": "core", "contract": "endless"});
+    assert!(site.send(Method::POST, "/api/v1/workflows", &workflow).await.status().is_success());
+
+    let over = AtomicBool::new(false);
+    let endless = async || {
+        let mut ended = 0;
+        while !over.load(Ordering::Relaxed) {
+            let run = json!({"project": "skynet", "workflow": "endless"});
+            let run: StartedRun = site.send(Method::POST, "/api/v1/runs", &run).await.json().await.unwrap();
+            let bundle = site.build.attest(&run, &[Material::string("word", "x")]);
+            let url = site.url("/api/v1/attestations?project=skynet&workflow=endless");
+            let push = site.client.post(url).bearer_auth(&site.admin);
+            let push = push.header("content-type", "application/vnd.dev.sigstore.bundle.v0.3+json");
+            let answer = push.body(bundle.bytes().to_vec()).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+            let received: ReceivedAttestation = answer.json().await.unwrap();
+            let codes: Vec<_> = received.run.findings.iter().filter(|f| f.blocks()).map(|f| f.code).collect();
+            assert_eq!(codes, [Code::RuleBudget]);
+            ended += 1;
+        }
+        ended
+    };
+    let others = async {
+        site.release(true).await;
+        assert_eq!(site.check().await, "allow");
+        site.apply(MATERIALS, "", "MIT").await;
+        assert_eq!(site.check().await, "policy-violation");
+        over.store(true, Ordering::Relaxed);
+    };
+    // More of them at any time than there are places to run them.
+    let endless = (0..processors() * 3).map(|_| endless());
+    let (ended, ()) = futures::join!(futures::future::join_all(endless), others);
+    assert!(ended.iter().all(|count| *count > 0), "{ended:?}");
 }
 
 #[tokio::test]
