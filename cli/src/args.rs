@@ -56,10 +56,10 @@ pub struct Connection {
     pub client_config: Option<PathBuf>,
 }
 
-/// Where a contract's files may be fetched from.
+/// Where the files of a contract or policy may be fetched from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Fetching {
-    /// A host that policies may be fetched from when the contract names them by `https://`; may be repeated [default:
+    /// A host that policies and scripts may be fetched from when they are named by `https://`; may be repeated [default:
     /// none]
     #[arg(long = "allow-host", value_name = "HOST", env = "SLUICE_ALLOW_HOSTS", value_delimiter = ',')]
     pub allow_hosts: Vec<String>,
@@ -170,6 +170,8 @@ pub enum SchemaKind {
     Contract,
     /// Policies
     Policy,
+    /// Groups of policies
+    PolicyGroup,
     /// Files of test cases
     PolicyTest,
 }

@@ -7,5 +7,8 @@ pub const CONTRACT: &str = include_str!("schema/contract.json");
 /// Of policies.
 pub const POLICY: &str = include_str!("schema/policy.json");
 
+/// Of policy groups.
+pub const POLICY_GROUP: &str = include_str!("schema/policy-group.json");
+
 /// Of files of test cases.
 pub const POLICY_TEST: &str = include_str!("schema/policy-test.json");

@@ -11,6 +11,7 @@ pub fn run(kind: SchemaKind) -> anyhow::Result<Report> {
     let text = match kind {
         SchemaKind::Contract => contracts::schema::CONTRACT,
         SchemaKind::Policy => contracts::schema::POLICY,
+        SchemaKind::PolicyGroup => contracts::schema::POLICY_GROUP,
         SchemaKind::PolicyTest => contracts::schema::POLICY_TEST,
     };
     let schema: Value = serde_json::from_str(text)?;

@@ -172,7 +172,7 @@ spec:
 ";
     insta::assert_snapshot!(show(text), @r#"
     3:18 document-invalid-value `Skynet Release` is not a name; use lower-case letters, digits and hyphens, with a letter or digit at both ends
-    3:34 document-unknown-key `metadata` has no key `labels`; known keys: `name`, `description`, `annotations`, `organization`
+    3:34 document-unknown-key `metadata` has no key `labels`; known keys: `name`, `description`, `annotations`, `organization`, `findingType`
     4:1 document-unknown-key a contract has no key `materials` of its own; move it under `spec`
     6:3 document-unknown-key the `spec` of a contract has no key `material`; did you mean `materials`?
     7:18 document-invalid-value `GITHUB_ACTIONS` is not a runner: did you mean `GITHUB_ACTION`?; -
@@ -379,7 +379,7 @@ fn the_shape_of_a_contract_must_be_said() {
     1:1 document-missing-key a contract needs `metadata`; -
     1:1 document-missing-key a contract needs `spec`; -
     "apiVersion: v1\nkind: Policy\nmetadata: {}\nspec: []"
-    1:13 document-invalid-value `v1` is not a version of this document; write `apiVersion: chainloop.dev/v1`
+    1:13 document-invalid-value `v1` is not a version of this document; write `apiVersion: chainloop.dev/v1`; also read: `sluice.dev/v1`
     2:7 document-invalid-value this is a `Policy`; a `Contract` is needed here; -
     "apiVersion: chainloop.dev/v1\nkind: Contract\nmetadata: {name: c}\nspec:"
     READ

@@ -142,9 +142,8 @@ pub(crate) struct Metadata {
 
 impl Metadata {
     pub(crate) fn read(node: &Node, is_policy: bool, issues: &mut Issues) -> Option<Self> {
-        const OF_CONTRACT: &[&str] = &["name", "description", "annotations", "organization"];
-        const OF_POLICY: &[&str] = &["name", "description", "annotations", "organization", "findingType"];
-        let fields = Fields::read(node, "`metadata`", if is_policy { OF_POLICY } else { OF_CONTRACT }, issues)?;
+        const KNOWN: &[&str] = &["name", "description", "annotations", "organization", "findingType"];
+        let fields = Fields::read(node, "`metadata`", KNOWN, issues)?;
         let name = fields.need_text("name", issues).map(|name| {
             check_name(name.value, fields.place_of("name"), issues);
             name.value.to_owned()
@@ -158,6 +157,12 @@ impl Metadata {
             }
             kind
         });
+        // Published for every kind of document, and asked of policies alone.
+        if let (Some(_), false) = (finding_type, is_policy) {
+            let message = "`findingType` says nothing here: it is what a policy's violations are about";
+            let finding = Finding::warning(Code::DocumentUnsupported, message);
+            issues.push(finding.at(issues.at(fields.place_of("findingType"))).mend("leave it out"));
+        }
         let description = fields.text("description", issues).map(|text| text.value.to_owned());
         let annotations = fields.text_map("annotations", issues);
         let organization = fields.text("organization", issues).map(|text| text.value.to_owned());
@@ -178,7 +183,9 @@ pub(crate) fn check_header(fields: &Fields<'_>, kind: &str, versions: &[&str], i
         && !versions.contains(&version.value)
     {
         let message = format!("`{}` is not a version of this document", shorten(version.value));
-        let mend = format!("write `apiVersion: {}`", versions.first().copied().unwrap_or_default());
+        let others = versions.iter().skip(1).map(|other| format!("`{other}`")).collect::<Vec<_>>().join(", ");
+        let first = versions.first().copied().unwrap_or_default();
+        let mend = format!("write `apiVersion: {first}`; also read: {others}");
         issues.error_with(Code::DocumentInvalidValue, fields.place_of("apiVersion"), message, mend);
     }
     if let Some(written) = fields.need_text("kind", issues)

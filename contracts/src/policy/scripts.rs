@@ -121,7 +121,7 @@ fn check_phases(fields: &Fields<'_>, kind: ScriptKind, issues: &mut Issues) {
     for phase in &phases {
         if !matches!(phase.value.as_str(), "INIT" | "PUSH") {
             let message = format!("`{}` is not a phase: write INIT or PUSH", shorten(&phase.value));
-            issues.error(Code::DocumentInvalidValue, place, message);
+            issues.push(Finding::error(Code::DocumentInvalidValue, message).at(phase.origin.clone()));
         }
     }
     if !phases.is_empty() && matches!(kind, ScriptKind::Material(_)) {

@@ -76,7 +76,7 @@ spec:
     - {kind: ATTESTATION, embedded: x, attestationPhases: [LATER, PUSH]}
 ";
     insta::assert_snapshot!(show(text), @"
-    1:13 document-invalid-value `chainloop.dev/v2` is not a version of this document; write `apiVersion: chainloop.dev/v1`
+    1:13 document-invalid-value `chainloop.dev/v2` is not a version of this document; write `apiVersion: chainloop.dev/v1`; also read: `workflowcontract.chainloop.dev/v1`, `sluice.dev/v1`
     4:9 document-invalid-value `Not A Name` is not a name; use lower-case letters, digits and hyphens, with a letter or digit at both ends
     5:17 document-invalid-value `WRONG` is not a finding type; write VULNERABILITY, SAST or LICENSE_VIOLATION
     7:14 document-unsupported `autoMatch` attaches nothing: a contract names the policies that it uses; attach the policy under `policies` of each contract that needs it
@@ -93,7 +93,7 @@ spec:
     20:27 document-unsupported WebAssembly policies are not supported; write the policy in Rego or CEL
     21:54 document-invalid-value `attestationPhases` is for scripts of kind ATTESTATION; leave it out
     22:60 policy-phase the script is for the start of an attestation; it judges what is pushed, as all scripts do; add PUSH to say so, or leave `attestationPhases` out
-    23:59 document-invalid-value `LATER` is not a phase: write INIT or PUSH; -
+    23:60 document-invalid-value `LATER` is not a phase: write INIT or PUSH; -
     ");
     let text = "kind: PolicyGroup\nmetadata: {}\nspec: {path: x.rego, policies: [{path: y.rego}]}";
     insta::assert_snapshot!(show(text), @"

@@ -5,8 +5,10 @@
 mod answers;
 mod corpus;
 mod documentation;
+mod fields;
 mod language;
 mod materials;
 mod mistakes;
+mod schemas;
 mod support;
 mod time;
