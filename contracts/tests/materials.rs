@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
 use contracts::{
-    Code, MaterialType, limits,
+    Code, MaterialType, PinnedRef, limits,
     materials::{self, Projection},
 };
 use testdata::samples;
@@ -68,6 +68,78 @@ fn every_type_takes_its_own_and_says_why_it_refuses_the_rest() {
             );
         }
         insta::assert_snapshot!(kind.as_str(), all);
+    }
+}
+
+/// Types of which a part of a sample is one as well, so that nothing tells that it was cut off.
+const WHOLE_WHEN_CUT: [MaterialType; 4] =
+    [MaterialType::Artifact, MaterialType::Evidence, MaterialType::RadamsaCrashes, MaterialType::String];
+
+/// Of each type one input that is taken, and three that are refused: a wrong one, one that was cut off, a large one.
+/// What a tool makes is made by it: the README beside the samples says which.
+#[test]
+fn every_type_has_a_valid_a_wrong_a_truncated_and_an_oversized_input() {
+    for kind in MaterialType::ALL {
+        if *kind == MaterialType::ContainerImage {
+            continue;
+        }
+        let samples = samples(*kind);
+        let is_taken = |bytes: &[u8]| materials::read(*kind, bytes).is_ok();
+        let (valid, wrong): (Vec<_>, Vec<_>) = samples.iter().partition(|sample| sample.is_valid());
+        let valid: Vec<&[u8]> =
+            valid.iter().map(|one| one.bytes.as_slice()).filter(|bytes| !bytes.is_empty()).collect();
+        assert!(!valid.is_empty() && valid.iter().all(|bytes| is_taken(bytes)), "{kind}: a valid input");
+        assert!(!wrong.is_empty() && !wrong.iter().any(|one| is_taken(&one.bytes)), "{kind}: a wrong input");
+
+        let parts = valid.iter().flat_map(|bytes| (1..20).map(|n| &bytes[..bytes.len() * n / 20]));
+        let mut parts = parts.filter(|part| !part.is_empty());
+        match WHOLE_WHEN_CUT.contains(kind) {
+            true => assert!(parts.all(is_taken), "{kind} is whole when it is cut"),
+            false => assert!(parts.any(|part| !is_taken(part)), "{kind}: a truncated input"),
+        }
+
+        let most =
+            if *kind == MaterialType::String { limits::INLINE_MATERIAL_BYTES } else { limits::MATERIAL_DOCUMENT_BYTES };
+        let large = vec![b' '; most + 1];
+        let told = materials::read(*kind, &large).map(|_| ()).map_err(|error| error.code);
+        // An artifact is hashed while it streams, and never held: it may be of any size.
+        let expected = if *kind == MaterialType::Artifact { Ok(()) } else { Err(Code::DocumentTooLarge) };
+        assert_eq!(told, expected, "{kind}: an oversized input");
+    }
+}
+
+/// A container image is a material by its reference; the bytes stay in their registry.
+#[test]
+fn an_image_has_a_valid_a_wrong_a_truncated_and_an_oversized_reference() {
+    let valid = format!("registry.acme.dev/skynet/app@sha256:{}", "ab".repeat(32));
+    assert!(valid.parse::<PinnedRef>().is_ok());
+    for wrong in
+        ["registry.acme.dev/skynet/app:1.2.3", "registry.acme.dev/skynet/app", "registry.acme.dev/../app@sha256:00"]
+    {
+        assert!(wrong.parse::<PinnedRef>().is_err(), "{wrong}");
+    }
+    for end in 1..valid.len() {
+        assert!(valid[..end].parse::<PinnedRef>().is_err(), "{}", &valid[..end]);
+    }
+    let oversized = valid.replace("app@", &format!("{}@", "app/".repeat(100).trim_end_matches('/')));
+    assert!(oversized.parse::<PinnedRef>().is_err());
+}
+
+/// The README says of each sample how it was made.
+#[test]
+fn the_readme_tells_where_every_sample_comes_from() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/materials");
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    let first = |line: &str| line.split('|').nth(1).map(|cell| cell.trim().trim_matches('`').to_owned());
+    let listed: BTreeSet<String> = readme.lines().filter(|line| line.starts_with("| `")).filter_map(first).collect();
+    for kind in MaterialType::ALL.iter().filter(|kind| **kind != MaterialType::ContainerImage) {
+        // Either which samples a tool made, or why none did.
+        let by_hand = listed.contains(kind.as_str());
+        let of_tool = listed.iter().filter(|row| row.starts_with(&format!("{kind}/"))).count();
+        assert_ne!(by_hand, of_tool > 0, "{kind}: say how its samples were made, or why by hand");
+    }
+    for row in listed.iter().filter(|row| row.contains('/')) {
+        assert!(folder.join(row).exists(), "{row} is told of and not there");
     }
 }
 
