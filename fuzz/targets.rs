@@ -7,6 +7,7 @@ use std::path::Path;
 use contracts::{
     Digest, Reference, Repository,
     bundle::Bundle,
+    cases::PolicyCases,
     contract::Contract,
     dsse::Envelope,
     json,
@@ -23,39 +24,111 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    ("accesschk", |bytes| material(MaterialType::SysinternalsAccesschk, bytes)),
-    ("archive", archive),
-    ("asyncapi", |bytes| material(MaterialType::AsyncapiSpec, bytes)),
-    ("attestation", |bytes| material(MaterialType::Attestation, bytes)),
+    ("accesschk", |bytes| materials_of("accesschk", bytes)),
+    ("archive", |bytes| materials_of("archive", bytes)),
+    ("asyncapi", |bytes| materials_of("asyncapi", bytes)),
+    ("attestation", |bytes| materials_of("attestation", bytes)),
     ("bundle", bundle),
-    ("cobertura", |bytes| material(MaterialType::CoberturaXml, bytes)),
-    ("collected", collected),
+    ("cobertura", |bytes| materials_of("cobertura", bytes)),
+    ("collected", |bytes| materials_of("collected", bytes)),
     ("contract", contract),
-    ("csaf", |bytes| material(MaterialType::CsafVex, bytes)),
-    ("cyclonedx", |bytes| material(MaterialType::SbomCyclonedxJson, bytes)),
-    ("dranzer", |bytes| material(MaterialType::CertccDranzer, bytes)),
+    ("csaf", |bytes| materials_of("csaf", bytes)),
+    ("cyclonedx", |bytes| materials_of("cyclonedx", bytes)),
+    ("dranzer", |bytes| materials_of("dranzer", bytes)),
     ("dsse", dsse),
-    ("evidence", |bytes| material(MaterialType::Evidence, bytes)),
-    ("graphql", |bytes| material(MaterialType::GraphqlSpec, bytes)),
-    ("jacoco", |bytes| material(MaterialType::JacocoXml, bytes)),
+    ("evidence", |bytes| materials_of("evidence", bytes)),
+    ("graphql", |bytes| materials_of("graphql", bytes)),
+    ("jacoco", |bytes| materials_of("jacoco", bytes)),
     ("json", json),
-    ("junit", |bytes| material(MaterialType::JunitXml, bytes)),
+    ("junit", |bytes| materials_of("junit", bytes)),
     ("key", key),
-    ("openapi", |bytes| material(MaterialType::OpenapiSpec, bytes)),
-    ("openvex", |bytes| material(MaterialType::Openvex, bytes)),
+    ("openapi", |bytes| materials_of("openapi", bytes)),
+    ("openvex", |bytes| materials_of("openvex", bytes)),
     ("policy", policy),
-    ("provenance", |bytes| material(MaterialType::SlsaProvenance, bytes)),
+    ("policy_group", policy_group),
+    ("policy_test", policy_test),
+    ("provenance", |bytes| materials_of("provenance", bytes)),
     ("public_key", public_key),
-    ("radamsa", |bytes| material(MaterialType::RadamsaReport, bytes)),
+    ("radamsa", |bytes| materials_of("radamsa", bytes)),
     ("reference", reference),
-    ("sarif", |bytes| material(MaterialType::Sarif, bytes)),
-    ("scans", scans),
+    ("sarif", |bytes| materials_of("sarif", bytes)),
+    ("scans", |bytes| materials_of("scans", bytes)),
     ("settings", settings),
-    ("sigcheck", |bytes| material(MaterialType::SysinternalsSigcheck, bytes)),
-    ("spdx", |bytes| material(MaterialType::SbomSpdxJson, bytes)),
+    ("sigcheck", |bytes| materials_of("sigcheck", bytes)),
+    ("spdx", |bytes| materials_of("spdx", bytes)),
     ("statement", statement),
-    ("trufflehog", |bytes| material(MaterialType::TrufflehogJson, bytes)),
+    ("trufflehog", |bytes| materials_of("trufflehog", bytes)),
     ("trusted_root", trusted_root),
+];
+
+/// Which types of material a target reads. Those whose readers differ in the shape of the document alone share one; a
+/// type that may be an archive is also read by `archive`.
+pub const MATERIALS: &[(&str, &[MaterialType])] = &[
+    ("accesschk", &[MaterialType::SysinternalsAccesschk]),
+    (
+        "archive",
+        &[
+            MaterialType::HelmChart,
+            MaterialType::ZapDastZip,
+            MaterialType::JunitXml,
+            MaterialType::CertccDranzer,
+            MaterialType::RadamsaReport,
+            MaterialType::RadamsaCrashes,
+        ],
+    ),
+    ("asyncapi", &[MaterialType::AsyncapiSpec]),
+    ("attestation", &[MaterialType::Attestation]),
+    ("cobertura", &[MaterialType::CoberturaXml]),
+    // What Chainloop's tools collect about a run.
+    (
+        "collected",
+        &[
+            MaterialType::ChainloopRunnerContext,
+            MaterialType::ChainloopPrInfo,
+            MaterialType::ChainloopAiAgentConfig,
+            MaterialType::ChainloopAiCodingSession,
+        ],
+    ),
+    (
+        "csaf",
+        &[
+            MaterialType::CsafVex,
+            MaterialType::CsafInformationalAdvisory,
+            MaterialType::CsafSecurityAdvisory,
+            MaterialType::CsafSecurityIncidentResponse,
+        ],
+    ),
+    ("cyclonedx", &[MaterialType::SbomCyclonedxJson]),
+    ("dranzer", &[MaterialType::CertccDranzer]),
+    // What is hardly looked into.
+    ("evidence", &[MaterialType::Evidence, MaterialType::String, MaterialType::Artifact, MaterialType::ContainerImage]),
+    ("graphql", &[MaterialType::GraphqlSpec]),
+    ("jacoco", &[MaterialType::JacocoXml]),
+    ("junit", &[MaterialType::JunitXml]),
+    ("openapi", &[MaterialType::OpenapiSpec]),
+    ("openvex", &[MaterialType::Openvex]),
+    ("provenance", &[MaterialType::SlsaProvenance]),
+    ("radamsa", &[MaterialType::RadamsaReport]),
+    ("sarif", &[MaterialType::Sarif]),
+    // The reports of scanners in JSON.
+    (
+        "scans",
+        &[
+            MaterialType::GitlabSecurityReport,
+            MaterialType::BlackduckScaJson,
+            MaterialType::TwistcliScanJson,
+            MaterialType::GhasCodeScan,
+            MaterialType::GhasSecretScan,
+            MaterialType::GhasDependencyScan,
+            MaterialType::GitleaksJson,
+            MaterialType::YelpDetectSecretsBaseline,
+            MaterialType::OssfScorecardJson,
+            MaterialType::CheckmarxJson,
+        ],
+    ),
+    ("sigcheck", &[MaterialType::SysinternalsSigcheck]),
+    ("spdx", &[MaterialType::SbomSpdxJson]),
+    ("trufflehog", &[MaterialType::TrufflehogJson]),
 ];
 
 fn bundle(bytes: &[u8]) {
@@ -99,8 +172,22 @@ fn policy(bytes: &[u8]) {
     if let Err(mistakes) = PolicyDocument::parse("policy.yaml", bytes) {
         assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
     }
-    if let Err(mistakes) = PolicyGroupDocument::parse("group.yaml", bytes) {
-        assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
+}
+
+fn policy_group(bytes: &[u8]) {
+    match PolicyGroupDocument::parse("group.yaml", bytes) {
+        Ok(group) => assert!(
+            group.attachments().next().is_some() || group.materials.iter().any(|material| material.name.is_some()),
+            "a group that asks for nothing was read"
+        ),
+        Err(mistakes) => assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason"),
+    }
+}
+
+fn policy_test(bytes: &[u8]) {
+    match PolicyCases::parse("p.test.yaml", bytes) {
+        Ok(read) => assert!(!read.cases.is_empty(), "cases that are none were read"),
+        Err(mistakes) => assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason"),
     }
 }
 
@@ -133,8 +220,11 @@ fn trusted_root(bytes: &[u8]) {
     drop(TrustRoot::new(Vec::new(), Some(bytes)));
 }
 
-fn material(kind: MaterialType, bytes: &[u8]) {
-    read_material(kind, bytes);
+fn materials_of(target: &str, bytes: &[u8]) {
+    let kinds = MATERIALS.iter().find(|(name, _)| *name == target).map(|(_, kinds)| *kinds);
+    for kind in kinds.unwrap_or_else(|| panic!("`{target}` reads no material")) {
+        read_material(*kind, bytes);
+    }
     let found = materials::recognise(bytes);
     let again = materials::recognise(bytes);
     assert_eq!(found, again, "looking twice gave two answers");
@@ -149,53 +239,6 @@ fn read_material(kind: MaterialType, bytes: &[u8]) {
         assert!(materials::is_derived(key), "`{key}` is written by a reader, and an attestation could claim it");
         assert!(value.len() <= limits::ANNOTATION_BYTES, "`{key}` is longer than allowed");
     }
-}
-
-/// Everything that is read out of ZIP and tar.
-fn archive(bytes: &[u8]) {
-    for kind in [
-        MaterialType::HelmChart,
-        MaterialType::ZapDastZip,
-        MaterialType::JunitXml,
-        MaterialType::CertccDranzer,
-        MaterialType::RadamsaReport,
-        MaterialType::RadamsaCrashes,
-    ] {
-        read_material(kind, bytes);
-    }
-    drop(materials::recognise(bytes));
-}
-
-/// The reports of scanners in JSON, whose readers differ in their shape alone.
-fn scans(bytes: &[u8]) {
-    for kind in [
-        MaterialType::GitlabSecurityReport,
-        MaterialType::BlackduckScaJson,
-        MaterialType::TwistcliScanJson,
-        MaterialType::GhasCodeScan,
-        MaterialType::GhasSecretScan,
-        MaterialType::GhasDependencyScan,
-        MaterialType::GitleaksJson,
-        MaterialType::YelpDetectSecretsBaseline,
-        MaterialType::OssfScorecardJson,
-        MaterialType::CheckmarxJson,
-    ] {
-        read_material(kind, bytes);
-    }
-    drop(materials::recognise(bytes));
-}
-
-/// What Chainloop's tools collect about a run; likewise.
-fn collected(bytes: &[u8]) {
-    for kind in [
-        MaterialType::ChainloopRunnerContext,
-        MaterialType::ChainloopPrInfo,
-        MaterialType::ChainloopAiAgentConfig,
-        MaterialType::ChainloopAiCodingSession,
-    ] {
-        read_material(kind, bytes);
-    }
-    drop(materials::recognise(bytes));
 }
 
 fn settings(bytes: &[u8]) {

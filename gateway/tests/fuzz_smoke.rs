@@ -10,6 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contracts::{
+    MaterialType,
+    cases::PolicyCases,
+    contract::Contract,
+    materials,
+    policy::{PolicyDocument, PolicyGroupDocument},
+};
 use testdata::{Mutator, deep};
 
 #[path = "../../fuzz/targets.rs"]
@@ -39,6 +46,36 @@ fn no_parser_panics_hangs_or_breaks_its_laws() {
         for _ in 0..cases {
             attempt(name, *target, &mutator.next(&seeds, INPUT_BYTES));
         }
+    }
+}
+
+/// Whether bytes are a document of a kind.
+type IsOne = fn(&[u8]) -> bool;
+
+/// A parser that refuses every seed at its first key is not reached by what is made of them.
+#[test]
+fn every_kind_of_document_and_of_material_has_a_target_with_a_seed_that_is_one() {
+    let is_target = |name: &str| targets::TARGETS.iter().any(|(target, _)| *target == name);
+    let documents: [(&str, IsOne); 4] = [
+        ("contract", |seed| Contract::parse("contract.yaml", seed).is_ok()),
+        ("policy", |seed| PolicyDocument::parse("policy.yaml", seed).is_ok()),
+        ("policy_group", |seed| PolicyGroupDocument::parse("group.yaml", seed).is_ok()),
+        ("policy_test", |seed| PolicyCases::parse("p.test.yaml", seed).is_ok()),
+    ];
+    for (name, is_one) in documents {
+        assert!(is_target(name) && seeds(name).iter().any(|seed| is_one(seed)), "{name}");
+    }
+    for (name, kinds) in targets::MATERIALS {
+        assert!(is_target(name), "`{name}` is no target");
+        let seeds = seeds(name);
+        for kind in *kinds {
+            let taken = seeds.iter().any(|seed| materials::read(*kind, seed).is_ok());
+            assert!(taken, "no seed of `{name}` is a {kind}");
+        }
+    }
+    for kind in MaterialType::ALL {
+        let read = targets::MATERIALS.iter().any(|(_, kinds)| kinds.contains(kind));
+        assert!(read, "no target reads {kind}: add it to `MATERIALS` in fuzz/targets.rs, with seeds");
     }
 }
 
