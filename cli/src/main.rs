@@ -57,7 +57,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
             return quickstart::run(&args.dir, args.exit).await.map(|()| Exit::Yes);
         }
         Command::Contract(args) => (contract::run(connection, &args.command, args.output).await?, args.output),
-        Command::Policy(args) => (policy::run(&args.command, args.output).await?, args.output),
+        Command::Policy(args) => (policy::run(connection, &args.command, args.output).await?, args.output),
         Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output.into()),
         Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
         Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output.into()),

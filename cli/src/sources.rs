@@ -1,4 +1,4 @@
-//! The files of a contract: from its folder, from the shipped library, and from the hosts that the user allows.
+//! The files of a contract or policy: from its folder, from the shipped library, and from the hosts that the user allows.
 //!
 //! Only this program fetches. What it hands to the gateway is closed.
 
@@ -30,35 +30,63 @@ pub struct Gathered {
 /// mistakes is an answer.
 pub async fn gather(contract: &Path, hosts: &[String]) -> anyhow::Result<Gathered> {
     files::read(contract, limits::REVISION_FILE_BYTES)?;
-    let folder = files::folder_of(contract);
     let name = contract.file_name().and_then(|name| name.to_str()).context("the file's name is not text")?;
-    let mut fetched: BTreeMap<String, Result<Vec<u8>, String>> = BTreeMap::new();
-    loop {
-        let (mut sources, mut wanted) = (BTreeMap::new(), BTreeSet::new());
-        let mut load = |called: &str| -> Result<Vec<u8>, String> {
-            let bytes = match called.split_once("://") {
-                None => files::read(&folder.join(called), limits::REVISION_FILE_BYTES)
-                    .map_err(|error| error.root_cause().to_string())?,
-                Some(("sluice", _)) => policies::library::resolve(called)?.as_bytes().to_vec(),
-                Some(_) => match fetched.get(called) {
-                    Some(result) => result.clone()?,
-                    None => {
-                        wanted.insert(called.to_owned());
-                        return Err("it is not fetched yet".to_owned());
-                    }
-                },
-            };
-            sources.insert(called.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
-            Ok(bytes)
-        };
-        let files = revision::collect(name, &mut load);
-        // What was fetched may name more.
-        if wanted.is_empty() || fetched.len() >= limits::REVISION_FILES {
-            return Ok(Gathered { files, sources });
-        }
-        for address in wanted {
-            let result = fetch(&address, hosts).await;
-            fetched.insert(address, result);
+    let mut fetching = Fetching::from(hosts);
+    let (files, sources) =
+        fetching.collect(files::folder_of(contract), &mut |load| revision::collect(name, load)).await;
+    Ok(Gathered { files, sources })
+}
+
+/// Answers with a file's bytes, by what it is called, or why it cannot be read.
+pub type Load<'l> = dyn FnMut(&str) -> Result<Vec<u8>, String> + 'l;
+
+/// What was fetched, each address once, and from where more may be.
+pub struct Fetching {
+    hosts: Vec<String>,
+    fetched: BTreeMap<String, Result<Vec<u8>, String>>,
+}
+
+impl Fetching {
+    /// Nothing yet, and only these hosts.
+    pub fn from(hosts: &[String]) -> Self {
+        Self { hosts: hosts.to_vec(), fetched: BTreeMap::new() }
+    }
+
+    /// Calls `collect` with a way to read files of a folder, of the shipped library and of the hosts, until it has asked
+    /// for nothing that is yet to be fetched. Answers with what it answered, and the text of everything that it read.
+    pub async fn collect<T>(
+        &mut self,
+        folder: &Path,
+        collect: &mut dyn FnMut(&mut Load<'_>) -> T,
+    ) -> (T, BTreeMap<String, String>) {
+        let mut more = 0;
+        loop {
+            let (mut sources, mut wanted) = (BTreeMap::new(), BTreeSet::new());
+            let collected = collect(&mut |called: &str| {
+                let bytes = match called.split_once("://") {
+                    None => files::read(&folder.join(called), limits::REVISION_FILE_BYTES)
+                        .map_err(|error| error.root_cause().to_string())?,
+                    Some(("sluice", _)) => policies::library::resolve(called)?.as_bytes().to_vec(),
+                    Some(_) => match self.fetched.get(called) {
+                        Some(result) => result.clone()?,
+                        None => {
+                            wanted.insert(called.to_owned());
+                            return Err("it is not fetched yet".to_owned());
+                        }
+                    },
+                };
+                sources.insert(called.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
+                Ok(bytes)
+            });
+            // What was fetched may name more.
+            if wanted.is_empty() || more >= limits::REVISION_FILES {
+                return (collected, sources);
+            }
+            for address in wanted {
+                let result = fetch(&address, &self.hosts).await;
+                self.fetched.insert(address, result);
+                more += 1;
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod program;
+mod serve;
 
 use std::collections::BTreeSet;
 
@@ -260,34 +261,13 @@ fn every_contract_of_the_test_data_is_printed_as_the_rules_that_run() {
     assert_eq!(engines.into_iter().collect::<Vec<_>>(), ["CEL", "Rego"]);
 }
 
-/// A server of files that answers whoever asks, for as long as the test runs.
-fn serve(files: &'static [(&'static str, &'static str, &'static str)]) -> std::net::SocketAddr {
-    use std::io::{BufRead, BufReader, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut line = String::new();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
-            let path = line.split(' ').nth(1).unwrap_or_default();
-            let found = files.iter().find(|(known, ..)| *known == path);
-            let (head, body) = found.map_or(("404 Not Found", ""), |(_, head, body)| (*head, *body));
-            let answer =
-                format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-            drop(stream.write_all(answer.as_bytes()));
-        }
-    });
-    address
-}
-
 const FETCHED: &str = "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {name: fetched}\nspec:\n  policies:\n  - {kind: SBOM_CYCLONEDX_JSON, path: scripts/named.rego}\n";
 const SCRIPT: &str =
     "package main\n\nimport rego.v1\n\nviolations contains \"no name\" if not input.metadata.component.name\n";
 
 #[test]
 fn policies_are_fetched_only_from_hosts_that_are_allowed() {
-    let address = serve(&[
+    let address = serve::serve(&[
         ("/p/fetched.yaml", "200 OK", FETCHED),
         ("/p/scripts/named.rego", "200 OK", SCRIPT),
         ("/page.yaml", "200 OK", "<!DOCTYPE html>"),

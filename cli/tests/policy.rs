@@ -2,6 +2,9 @@
 #![cfg(test)]
 
 mod program;
+mod serve;
+
+use std::path::{Path, PathBuf};
 
 use program::Folder;
 use serde_json::{Value, json};
@@ -291,4 +294,61 @@ fn watched_cases_run_again_when_the_policy_changes() {
     watching.kill().unwrap();
     watching.wait().unwrap();
     assert!(first && second, "{}", folder.read("out.txt"));
+}
+
+/// The documents of the languages, through the program itself.
+#[test]
+fn contracts_that_are_right_pass_and_those_that_are_wrong_do_not() {
+    let folder = Folder::new();
+    for (kind, exit) in [("valid", 0), ("invalid", 1)] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/language").join(kind);
+        let cases = std::fs::read_dir(root).unwrap().map(|case| case.unwrap().path());
+        let contracts = cases.flat_map(|case| ["contract.yaml", "contract.json"].map(|name| case.join(name)));
+        let contracts: Vec<PathBuf> = contracts.filter(|contract| contract.exists()).collect();
+        assert!(contracts.len() > 10);
+        for contract in contracts {
+            let told = folder.sluice(&["contract", "lint", contract.to_str().unwrap()]);
+            assert_eq!(told.exit, exit, "{}\n{told}", contract.display());
+        }
+    }
+}
+
+#[test]
+fn a_schema_is_printed_of_each_kind_of_document() {
+    let folder = Folder::new();
+    for (kind, title) in [
+        ("contract", "Contract"),
+        ("policy", "Policy"),
+        ("policy-group", "PolicyGroup"),
+        ("policy-test", "Test cases of a policy"),
+    ] {
+        let told = folder.sluice(&["schema", kind]);
+        let schema: Value = serde_json::from_str(&told.stdout).unwrap();
+        assert_eq!((told.exit, &schema["title"]), (0, &json!(title)), "{told}");
+        assert_eq!(schema["$id"], json!(format!("https://sluice.dev/schema/{kind}.json")));
+    }
+}
+
+/// As contracts do: from the hosts that are allowed, and from the shipped library.
+#[test]
+fn scripts_are_fetched_only_from_hosts_that_are_allowed() {
+    let script = POLICY.split("embedded: |\n").nth(1).unwrap();
+    let script: String =
+        script.lines().map(|line| format!("{}\n", line.strip_prefix("        ").unwrap_or(""))).collect();
+    let files = vec![("/approved.rego", "200 OK", &*script.leak())];
+    let address = serve::serve(files.leak());
+    let folder = folder();
+    let head = POLICY.split("embedded: |\n").next().unwrap();
+    folder.write("policies/approved.yaml", &format!("{head}ref: http://{address}/approved.rego\n"));
+    for command in [
+        &["policy", "eval", "policies/approved.yaml", "--material", "policies/data/jo.json", "--with", "people=jo,ann"]
+            [..],
+        &["policy", "test", "policies/approved.yaml"],
+        &["policy", "lint", "policies"],
+    ] {
+        let refused = folder.sluice(command);
+        assert!(refused.exit == 1 && refused.stdout.contains("nothing is fetched from `127.0.0.1`"), "{refused}");
+        let allowed = folder.sluice(&[command, &["--allow-host", "127.0.0.1"]].concat());
+        assert_eq!(allowed.exit, 0, "{allowed}");
+    }
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use contracts::MaterialType;
 use jiff::Timestamp;
 
-use super::key_value;
+use super::{Fetching, key_value};
 
 #[derive(Debug, Subcommand)]
 pub enum Policy {
@@ -19,6 +19,8 @@ pub enum Policy {
         /// Policies, or folders with some
         #[arg(value_name = "PATH", default_value = ".")]
         paths: Vec<PathBuf>,
+        #[command(flatten)]
+        fetching: Fetching,
     },
     /// Write a policy and its test cases, to begin with
     Init {
@@ -66,6 +68,8 @@ pub struct PolicyEval {
     /// Show which lines of the policy were looked at, and what it printed
     #[arg(long)]
     pub explain: bool,
+    #[command(flatten)]
+    pub fetching: Fetching,
 }
 
 #[derive(Debug, Args)]
@@ -85,4 +89,6 @@ pub struct PolicyTest {
     /// Run them again whenever a file changes, until interrupted
     #[arg(long, conflicts_with = "junit")]
     pub watch: bool,
+    #[command(flatten)]
+    pub fetching: Fetching,
 }

@@ -17,10 +17,11 @@ use crate::{
     exit::Exit,
     files,
     report::{Report, plain},
+    sources::Fetching,
 };
 
 /// Asks one policy about one file.
-pub fn run(args: &PolicyEval) -> anyhow::Result<Report> {
+pub async fn run(args: &PolicyEval, mut fetching: Fetching) -> anyhow::Result<Report> {
     let mut sources = Sources::new();
     let shipped = args.policy.to_str().filter(|_| !args.policy.exists()).and_then(shelf::find);
     let (place, policy) = match shipped {
@@ -30,7 +31,7 @@ pub fn run(args: &PolicyEval) -> anyhow::Result<Report> {
         }
         None => {
             let place = Place::of(&args.policy)?;
-            let policy = folder::policy(&place, &mut sources)?;
+            let policy = folder::policy(&place, &mut sources, &mut fetching).await?;
             (place, policy)
         }
     };

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use contracts::{Diagnostics, limits};
 use policies::authoring::PolicyFiles;
 
-use crate::files;
+use crate::{files, sources::Fetching};
 
 /// Folders within folders that are looked into.
 const DEPTH: usize = 16;
@@ -63,16 +63,16 @@ fn name(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Reads a policy with what it refers to. Its files are added to the sources, also when there are mistakes.
-pub fn policy(place: &Place, sources: &mut Sources) -> anyhow::Result<Result<PolicyFiles, Diagnostics>> {
+pub async fn policy(
+    place: &Place,
+    sources: &mut Sources,
+    fetching: &mut Fetching,
+) -> anyhow::Result<Result<PolicyFiles, Diagnostics>> {
     // A policy that is not there is misuse, not a mistake in a policy.
     files::read(&place.path(), limits::REVISION_FILE_BYTES)?;
-    let mut load = |name: &str| {
-        let bytes = files::read(&place.folder.join(name), limits::REVISION_FILE_BYTES)
-            .map_err(|error| error.root_cause().to_string())?;
-        sources.insert(name.to_owned(), String::from_utf8_lossy(&bytes).into_owned());
-        Ok(bytes)
-    };
-    Ok(PolicyFiles::collect(&place.name, &mut load))
+    let (policy, read) = fetching.collect(&place.folder, &mut |load| PolicyFiles::collect(&place.name, load)).await;
+    sources.extend(read);
+    Ok(policy)
 }
 
 /// The files in a folder and those within it that are wanted, in order. Hidden folders, and those of build tools, are

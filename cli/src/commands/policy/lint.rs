@@ -18,10 +18,11 @@ use crate::{
     exit::Exit,
     files,
     report::{self, Report, diagnostics, plain},
+    sources::Fetching,
 };
 
 /// Tells every mistake in policies.
-pub fn run(paths: &[PathBuf]) -> anyhow::Result<Report> {
+pub async fn run(paths: &[PathBuf], mut fetching: Fetching) -> anyhow::Result<Report> {
     let mut found = Vec::new();
     for path in paths {
         let kind = fs::metadata(path).with_context(|| format!("`{}` cannot be read", path.display()))?;
@@ -37,7 +38,7 @@ pub fn run(paths: &[PathBuf]) -> anyhow::Result<Report> {
     let mut findings: Vec<Finding> = Vec::new();
     for path in &found {
         let place = Place::of(path)?;
-        match folder::policy(&place, &mut sources)? {
+        match folder::policy(&place, &mut sources, &mut fetching).await? {
             Ok(policy) => findings.extend(authoring::lint(&policy)),
             Err(Diagnostics(mistakes)) => findings.extend(mistakes),
         }

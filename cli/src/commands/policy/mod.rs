@@ -11,24 +11,28 @@ mod test;
 
 use anyhow::bail;
 
+use super::variable;
 use crate::{
     args::{self, LintFormat},
     exit::Exit,
     report::Report,
+    settings,
+    sources::Fetching,
 };
 
 /// Runs the command. `format` is how a command that goes on prints what it found so far.
-pub async fn run(args: &args::Policy, format: LintFormat) -> anyhow::Result<Report> {
+pub async fn run(connection: &args::Connection, args: &args::Policy, format: LintFormat) -> anyhow::Result<Report> {
     if matches!(format, LintFormat::Sarif | LintFormat::Github) && !matches!(args, args::Policy::Lint { .. }) {
         bail!("only `sluice policy lint` writes SARIF and GitHub's commands");
     }
+    let hosts = |fetching: &args::Fetching| settings::allowed_hosts(connection, fetching, &variable);
     match args {
-        args::Policy::Lint { paths } => lint::run(paths),
+        args::Policy::Lint { paths, fetching } => lint::run(paths, Fetching::from(&hosts(fetching)?)).await,
         args::Policy::Init { name, kind, dir } => init::run(name, *kind, dir),
         args::Policy::List => shelf::list(),
         args::Policy::Show { name } => shelf::show(name),
-        args::Policy::Eval(args) => eval::run(args),
-        args::Policy::Test(args) => test::run(args, format).await,
+        args::Policy::Eval(args) => eval::run(args, Fetching::from(&hosts(&args.fetching)?)).await,
+        args::Policy::Test(args) => test::run(args, &hosts(&args.fetching)?, format).await,
     }
 }
 

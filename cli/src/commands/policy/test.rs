@@ -25,18 +25,19 @@ use crate::{
     exit::Exit,
     files,
     report::{self, Report, diagnostics, plain, table},
+    sources::Fetching,
 };
 
 /// How often files are looked at when they are watched.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Runs the cases, and with `--watch` again after each change.
-pub async fn run(args: &PolicyTest, format: LintFormat) -> anyhow::Result<Report> {
+pub async fn run(args: &PolicyTest, hosts: &[String], format: LintFormat) -> anyhow::Result<Report> {
     if !args.watch {
-        return once(args).map(|tested| tested.report);
+        return once(args, hosts).await.map(|tested| tested.report);
     }
     loop {
-        let read = match once(args) {
+        let read = match once(args, hosts).await {
             Ok(tested) => {
                 tested.report.print(format);
                 tested.read
@@ -94,10 +95,11 @@ struct Run {
     read: Vec<PathBuf>,
 }
 
-fn once(args: &PolicyTest) -> anyhow::Result<Tested> {
+async fn once(args: &PolicyTest, hosts: &[String]) -> anyhow::Result<Tested> {
     let mut run = Run::default();
+    let mut fetching = Fetching::from(hosts);
     for place in cases::find(&args.paths)? {
-        run.file(&place, args.coverage)?;
+        run.file(&place, args.coverage, &mut fetching).await?;
     }
     if let Some(path) = &args.junit {
         files::replace(path, junit::document(&run.suites, &run.mistakes).as_bytes(), files::Readers::Everyone)?;
@@ -107,7 +109,7 @@ fn once(args: &PolicyTest) -> anyhow::Result<Tested> {
 }
 
 impl Run {
-    fn file(&mut self, place: &Place, trace: bool) -> anyhow::Result<()> {
+    async fn file(&mut self, place: &Place, trace: bool, fetching: &mut Fetching) -> anyhow::Result<()> {
         let text = files::read_text(&place.path(), limits::REVISION_FILE_BYTES)?;
         self.sources.insert(place.name.clone(), text.clone());
         self.read.push(place.path());
@@ -120,7 +122,7 @@ impl Run {
         };
         let named = cases.policy.map_or_else(|| cases::policy_of(place), |policy| place.beside(&policy.value));
         let mut sources = Sources::new();
-        let policy = folder::policy(&named, &mut sources)?;
+        let policy = folder::policy(&named, &mut sources, fetching).await?;
         self.read.extend(sources.keys().map(|name| named.folder.join(name)));
         self.sources.extend(sources);
         let policy = match policy {
