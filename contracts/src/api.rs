@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Digest, Finding, Verdict};
+use crate::{Decision, Digest, Finding, RunnerIdentity, Verdict, identity::FederationRule};
 
 /// The answer to any request that fails (every status from 400 on, outside `/v2/`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +103,10 @@ pub struct OrganizationSettings {
     /// What happens to images that no contract answers for.
     #[serde(default)]
     pub unmatched: Unmatched,
+    /// Who may come without a token of the gateway's, with an identity token of their CI system. The first rule that
+    /// lets a token in says what it may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federation: Vec<FederationRule>,
 }
 
 /// `POST /api/v1/organizations`: makes another organization; answers with an admin token of it.
@@ -266,6 +270,10 @@ pub struct RunInfo {
     /// What was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Who was proven to have pushed its attestation (or, before that, to have begun it), when it came with an
+    /// identity token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Box<RunnerIdentity>>,
 }
 
 /// The answer to `POST /api/v1/attestations`: 200 accepted, 422 rejected. The request's body is the bundle;

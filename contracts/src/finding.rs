@@ -82,6 +82,8 @@ codes! {
     StatementMismatch = "statement-mismatch",
     /// The attestation was made for another image: none of its output images is the one that is asked about.
     SubjectMismatch = "subject-mismatch",
+    /// The attestation names another commit than the one that was proven to be built.
+    CommitMismatch = "commit-mismatch",
     /// The run was already attested.
     RunAlreadyUsed = "run-already-used",
     /// A document is not well-formed YAML or JSON.

@@ -13,6 +13,8 @@ pub const BUNDLE_PROOFS: usize = 16;
 pub const KEY_BYTES: usize = 16 * 1024;
 /// A Sigstore `trusted_root.json`.
 pub const TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
+/// What a certificate authority, log or timestamp authority answers when something is signed.
+pub const SIGSTORE_ANSWER_BYTES: usize = 1024 * 1024;
 /// Keys that signatures are checked against: those of an organization and of its contracts together.
 pub const TRUSTED_KEYS: usize = 64;
 /// An identity token (a JSON web token) in its compact form. Those of large providers take about 2 KB.

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     config::Settings,
     evidence::{EvidenceError, EvidenceFolder, sync_folder},
+    federation::{Federation, IssuerSettingsError},
     gate::{Gate, Parts},
     http::{
         self, clock,
@@ -48,6 +49,8 @@ pub struct App {
     pub upstreams: Arc<Upstreams>,
     /// What the gateway signs with.
     pub word: Arc<Word>,
+    /// Whose identity tokens are taken.
+    pub federation: Arc<Federation>,
     /// Where compiling, verifying and evaluating run.
     pub workers: Workers,
     /// The configuration as it was at the start.
@@ -90,6 +93,9 @@ pub enum StartError {
     /// An upstream.
     #[error(transparent)]
     Upstreams(#[from] UpstreamSettingsError),
+    /// An issuer of identity tokens.
+    #[error(transparent)]
+    Issuers(#[from] IssuerSettingsError),
     /// The trusted root.
     #[error("the trusted root `{path}` cannot be used: {reason}")]
     TrustedRoot {
@@ -207,6 +213,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
     let upstreams = Arc::new(Upstreams::new(&settings.upstreams)?);
     let word = Arc::new(Word::open(&settings.signing, settings.external_url.as_deref())?);
+    let federation = Arc::new(Federation::new(&settings.issuers)?);
     let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
     let rules = Arc::new(rules(&settings, &store, &workers)?);
     let intake = Intake::new(Arc::clone(&store), Arc::clone(&evidence), Arc::clone(&rules), workers.clone());
@@ -227,6 +234,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         intake: Arc::new(intake),
         upstreams,
         word,
+        federation,
         workers,
         metrics,
         slots: Arc::new(Slots::default()),

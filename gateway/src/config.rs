@@ -22,6 +22,7 @@ use toml::{
 use self::signing::RawSigning;
 pub use self::signing::{PreviousKey, SigningSettings};
 use crate::{
+    federation::{Federation, IssuerSettings},
     names::{Name, NameError},
     upstream::{UpstreamSettings, UpstreamSettingsError, Upstreams},
 };
@@ -51,6 +52,8 @@ pub struct Settings {
     pub signing: SigningSettings,
     /// Where images come from.
     pub upstreams: Vec<UpstreamSettings>,
+    /// Who makes the identity tokens that callers may come with.
+    pub issuers: Vec<IssuerSettings>,
     /// How long a look at an upstream's attestations of an allowed image is taken as current.
     pub discovery_interval: Duration,
     /// Whether `/metrics` is shown without a token.
@@ -160,6 +163,8 @@ struct RawSettings {
     signing: RawSigning,
     #[serde(default)]
     upstreams: Vec<UpstreamSettings>,
+    #[serde(default)]
+    issuers: Vec<IssuerSettings>,
 }
 
 #[derive(Deserialize)]
@@ -189,13 +194,19 @@ impl Settings {
         let folder = path.parent().unwrap_or(Path::new(""));
         let settings = Self::parse(&name, &text, folder)?;
         // What an upstream names is there and does not contradict another one; nothing is dialled.
-        let mistakes: Vec<Mistake> = Upstreams::mistakes(&settings.upstreams)
+        let mut mistakes: Vec<Mistake> = Upstreams::mistakes(&settings.upstreams)
             .into_iter()
             .map(|(number, error)| {
                 let key = if let UpstreamSettingsError::File { key, .. } = &error { *key } else { "host" };
-                Mistake { line: line_of_upstream(&text, number, key), message: error.to_string() }
+                Mistake { line: line_in_list(&text, "upstreams", number, key), message: error.to_string() }
             })
             .collect();
+        if let Err(error) = Federation::new(&settings.issuers) {
+            let named = |one: &IssuerSettings| one.issuer == error.issuer;
+            let number = settings.issuers.iter().rposition(named).unwrap_or_default();
+            mistakes
+                .push(Mistake { line: line_in_list(&text, "issuers", number, "issuer"), message: error.to_string() });
+        }
         if mistakes.is_empty() { Ok(settings) } else { Err(ConfigError::Mistakes { path: name, mistakes }) }
     }
 
@@ -243,6 +254,7 @@ impl RawSettings {
             log: LogSettings::default(),
             signing: RawSigning::default(),
             upstreams: Vec::new(),
+            issuers: Vec::new(),
         }
     }
 }
@@ -285,6 +297,7 @@ impl Reading<'_> {
             drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
             log: raw.log,
             upstreams: raw.upstreams.into_iter().map(|u| u.under(self.folder)).collect(),
+            issuers: raw.issuers.into_iter().map(|i| i.under(self.folder)).collect(),
         };
         if settings.exposes_secrets() && !settings.plain_http {
             let line = raw.listen.as_ref().map(|l| line_of(self.text, &l.span()));
@@ -388,9 +401,11 @@ const TOP: &[&str] = &[
     "log",
     "signing",
     "upstreams",
+    "issuers",
 ];
 const TLS: &[&str] = &["certificate", "key"];
 const LOG: &[&str] = &["format", "level"];
+const ISSUER: &[&str] = &["issuer", "provider", "jwks_uri", "jwks_hosts", "organizations", "ca_file", "plain_http"];
 const UPSTREAM: &[&str] = &[
     "host",
     "aliases",
@@ -421,10 +436,11 @@ fn unknown_keys(text: &str) -> Vec<Mistake> {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
-            ("upstreams", DeValue::Array(upstreams)) => {
-                for upstream in upstreams.iter() {
-                    if let DeValue::Table(section) = upstream.get_ref() {
-                        unknown_in(text, section, UPSTREAM, &mut mistakes);
+            (list @ ("upstreams" | "issuers"), DeValue::Array(sections)) => {
+                let known = if list == "issuers" { ISSUER } else { UPSTREAM };
+                for section in sections.iter() {
+                    if let DeValue::Table(section) = section.get_ref() {
+                        unknown_in(text, section, known, &mut mistakes);
                     }
                 }
             }
@@ -445,11 +461,11 @@ fn unknown_in(text: &str, table: &DeTable<'_>, known: &[&str], mistakes: &mut Ve
     }
 }
 
-/// Where a key of an upstream is written.
-fn line_of_upstream(text: &str, number: usize, key: &str) -> Option<usize> {
+/// Where a key of one section of a list is written.
+fn line_in_list(text: &str, list: &str, number: usize, key: &str) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
-    let DeValue::Array(upstreams) = table.get_ref().get("upstreams")?.get_ref() else { return None };
-    let DeValue::Table(section) = upstreams.get(number)?.get_ref() else { return None };
+    let DeValue::Array(sections) = table.get_ref().get(list)?.get_ref() else { return None };
+    let DeValue::Table(section) = sections.get(number)?.get_ref() else { return None };
     let found = section.keys().find(|name| name.get_ref().as_ref() == key)?;
     Some(line_of(text, &found.span()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contracts::{
-    Bundle, Code, Decision, Digest, Finding, Severity, Verification, Verified,
+    Bundle, Code, Decision, Digest, Finding, RunnerIdentity, Severity, Verification, Verified,
     api::{ReceivedAttestation, RunState},
     crafting::{self, CraftedRun},
     limits,
@@ -116,6 +116,8 @@ struct Push<'p> {
     workflow: WorkflowName,
     bundle: Bytes,
     id: Digest,
+    /// Who was proven to push it.
+    identity: Option<&'p RunnerIdentity>,
     now: Timestamp,
 }
 
@@ -132,14 +134,29 @@ impl Intake {
         Self { store, evidence, rules, workers }
     }
 
+    /// As [`Intake::receive_from`], from a caller of whom nothing more is known than the token.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn receive(
+        &self,
+        organization: &Name,
+        workflow: WorkflowName,
+        bundle: Bytes,
+        now: Timestamp,
+    ) -> Result<ReceivedAttestation, IntakeError> {
+        self.receive_from(None, organization, workflow, bundle, now).await
+    }
+
     /// Verifies an attestation that was pushed for a workflow, judges it by the current revision of the workflow's
     /// contract, and keeps it as an accepted or rejected run. When this returns, that is durable. The same bytes
     /// again get the same answer.
     ///
     /// # Errors
     /// When it is refused or cannot be judged; no run is kept then.
-    pub async fn receive(
+    pub async fn receive_from(
         &self,
+        identity: Option<&RunnerIdentity>,
         organization: &Name,
         workflow: WorkflowName,
         bundle: Bytes,
@@ -148,7 +165,7 @@ impl Intake {
         if bundle.len() > limits::BUNDLE_BYTES {
             return Err(IntakeError::TooLarge { limit: limits::BUNDLE_BYTES });
         }
-        let push = Push { organization, workflow, id: Digest::of(&bundle), bundle, now };
+        let push = Push { organization, workflow, id: Digest::of(&bundle), bundle, identity, now };
         let seconds = limits::DECISION_TIME.as_secs();
         let answered = tokio::time::timeout(limits::DECISION_TIME, self.take(&push)).await;
         let refused = match answered.map_err(|_| GateError::TooLong { seconds })? {
@@ -185,6 +202,7 @@ impl Intake {
                 revision: contract.revision,
                 accepted,
                 made_for: made_for.into_iter().collect(),
+                identity: push.identity.cloned().map(Box::new),
             },
         };
         let record = AttestationRecord { facts, bundle: push.bundle.clone() };
@@ -197,6 +215,7 @@ impl Intake {
             attestation: Some(push.id),
             revision: Some(contract.revision),
             findings,
+            identity: push.identity.cloned().map(Box::new),
         };
         match self.store.receive(push.organization, record, run.clone()).await? {
             Receipt::Stored => Ok(self.store.run(push.organization, &run.id).await?.unwrap_or(run)),
@@ -231,13 +250,15 @@ impl Intake {
         run: CraftedRun,
     ) -> Result<Evaluation, IntakeError> {
         let (compiled, verified, now) = (Arc::clone(&contract.compiled), Arc::clone(verified), push.now);
+        let pushed_by = push.identity.cloned();
         // The place is taken before the bytes are read, so that waiting pushes hold none.
         let place = self.workers.place().await?;
         let document = compiled.revision().contract();
         let fetched = materials::fetch(&self.evidence, push.organization, &run, document).await;
         let fetched = fetched.map_err(GateError::from)?;
         let work = move || {
-            let of = RunEvidence { verified: &verified, received_at: now, run: &run, materials: fetched };
+            let identity = pushed_by.as_ref();
+            let of = RunEvidence { verified: &verified, received_at: now, run: &run, materials: fetched, identity };
             materials::evaluate(compiled.rules(), of, None, Phase::Intake, now)
         };
         Ok(place.run(work).await?.map_err(GateError::from)?)

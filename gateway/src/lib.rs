@@ -6,6 +6,7 @@
 pub mod app;
 pub mod config;
 pub mod evidence;
+pub mod federation;
 pub mod gate;
 pub mod http;
 pub mod intake;

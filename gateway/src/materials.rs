@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 use contracts::{
-    Code, Decision, Digest, EvidencePlace, Finding, Hasher, MaterialType, PinnedRef, Verification, Verified,
+    Code, Decision, Digest, EvidencePlace, Finding, Hasher, MaterialType, PinnedRef, RunnerIdentity, Verification,
+    Verified,
     contract::Contract,
-    crafting::{CraftedRun, DeclaredMaterial},
+    crafting::{CraftedRun, DeclaredMaterial, GIT_HEAD},
     limits,
 };
 use futures::StreamExt;
@@ -131,6 +132,8 @@ pub(crate) struct RunEvidence<'r> {
     pub(crate) run: &'r CraftedRun,
     /// What was fetched for it.
     pub(crate) materials: Materials,
+    /// Who was proven to have pushed it.
+    pub(crate) identity: Option<&'r RunnerIdentity>,
 }
 
 /// Evaluates the rules over one run. A material that cannot be read denies, whatever the rules say.
@@ -144,8 +147,13 @@ pub(crate) fn evaluate(
     phase: Phase,
     now: Timestamp,
 ) -> Result<Evaluation, EvaluateError> {
-    let (materials, unreadable) = of.materials.parse(of.run);
-    let evidence = Evidence::of_run(Attested::of_run(of.verified, of.received_at, of.run), materials);
+    let (materials, mut unreadable) = of.materials.parse(of.run);
+    // Without a token that tells, a certificate may: its authority was shown one.
+    let told = RunnerIdentity::of_certificate(of.verified);
+    let identity = of.identity.or(told.as_ref());
+    unreadable.extend(identity.and_then(|identity| another_commit(identity, of.verified)));
+    let attested = Attested::of_run(of.verified, of.received_at, of.run).built_by(identity);
+    let evidence = Evidence::of_run(attested, materials);
     let mut evaluation = policies::evaluate(rules, &evidence, subject, phase, now)?;
     if !unreadable.is_empty() {
         evaluation.decision = Decision::Deny;
@@ -159,6 +167,23 @@ pub(crate) fn evaluate(
         evaluation.findings.extend(unreadable);
     }
     Ok(evaluation)
+}
+
+/// That the statement speaks of another commit than the one that was built.
+fn another_commit(identity: &RunnerIdentity, verified: &Verification) -> Option<Finding> {
+    let proven = identity.commit.as_ref()?;
+    let heads = verified.statement.subjects.iter().filter(|subject| subject.name.as_deref() == Some(GIT_HEAD));
+    let named: Vec<&str> = heads.flat_map(|head| head.digest.values()).map(String::as_str).collect();
+    if named.iter().all(|commit| commit.eq_ignore_ascii_case(proven)) {
+        return None;
+    }
+    let message = format!(
+        "the attestation says that the commit `{}` was built, and {} proves that it was `{proven}`",
+        named.join("`, `"),
+        identity.provider
+    );
+    let mend = "check out the commit that the pipeline was started for (on pull requests: the one that CI chose), and attest in that folder";
+    Some(Finding::error(Code::CommitMismatch, message).mend(mend))
 }
 
 fn too_large(declared: &DeclaredMaterial, max: usize) -> Finding {

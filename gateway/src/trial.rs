@@ -259,7 +259,8 @@ impl Trial {
     }
 
     pub(crate) async fn settings(&self, unmatched: Unmatched) {
-        let settings = OrganizationSettings { default_signers: vec![self.key.public().to_pem()], unmatched };
+        let default_signers = vec![self.key.public().to_pem()];
+        let settings = OrganizationSettings { default_signers, unmatched, ..Default::default() };
         self.store.put_settings(&acme(), settings, self.by()).await.unwrap();
     }
 

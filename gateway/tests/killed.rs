@@ -40,6 +40,7 @@ async fn victim() {
                         attestation: None,
                         revision: None,
                         findings: Vec::new(),
+                        identity: None,
                     };
                     let by = By::new("test", Timestamp::UNIX_EPOCH);
                     assert!(store.start_run(&organization(), run, by).await.unwrap());

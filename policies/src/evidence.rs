@@ -8,7 +8,8 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
-    Code, Digest, EvidencePlace, Finding, MaterialType, SignerIdentity, Statement, Verification, Verified,
+    Code, Digest, EvidencePlace, Finding, MaterialType, Runner, RunnerIdentity, SignerIdentity, Statement,
+    Verification, Verified,
     crafting::{self, CraftedRun, DeclaredMaterial, SelfClaims},
     limits::MATERIAL_DOCUMENT_BYTES,
     materials::{self, Projection},
@@ -47,6 +48,31 @@ impl Attested {
         // A statement that cannot be read as a run has the facts of none, so that rules about the run fail.
         let run = crafting::read(&verified.get().statement).ok().flatten();
         Self::of_verified(verified, received_at, run.as_ref())
+    }
+
+    /// The same with who was proven to have built it, in place of what the build says of its runner. Without that proof,
+    /// nothing stands there.
+    #[must_use]
+    pub fn built_by(mut self, identity: Option<&RunnerIdentity>) -> Self {
+        let Some(identity) = identity else { return self };
+        let proven = proven_by(identity);
+        for statement in [&mut self.input, &mut self.attestation] {
+            let mut fields = fields_of(statement);
+            if let Some(predicate) = fields.get_mut(&Value::from("predicate")) {
+                let mut inner = fields_of(predicate);
+                inner.extend(proven.iter().map(|(key, value)| (key.clone(), value.clone())));
+                *predicate = Value::from(inner);
+            }
+            *statement = Value::from(fields);
+        }
+        let mut run = fields_of(&self.run);
+        run.insert(Value::from("authenticated"), Value::Bool(true));
+        run.insert(Value::from("identity"), identity_facts(Some(identity)));
+        if let Some(runner) = identity.provider.runner() {
+            run.insert(Value::from("runner"), text(runner.as_str()));
+        }
+        self.run = Value::from(run);
+        self
     }
 
     /// The same for one of which it was read what it says of its run.
@@ -151,9 +177,49 @@ fn signer(signer: &SignerIdentity) -> Value {
     object([("key", text(&key)), ("issuer", text(issuer)), ("identity", text(identity))])
 }
 
+/// What stands in a predicate where the build's own word on its runner stood.
+fn proven_by(identity: &RunnerIdentity) -> BTreeMap<Value, Value> {
+    let caller = object([("type", text("AUTH_TYPE_FEDERATED")), ("id", text(&identity.subject))]);
+    let mut proven =
+        BTreeMap::from([(Value::from("runnerAuthenticated"), Value::Bool(true)), (Value::from("auth"), caller)]);
+    for (name, value) in [
+        ("runnerEnvironment", identity.runner_environment.as_deref()),
+        ("runnerWorkflowFilePath", identity.workflow_file_path()),
+        ("runnerURL", identity.run_url.as_deref()),
+        ("runnerType", identity.provider.runner().map(Runner::as_str)),
+    ] {
+        if let Some(value) = value {
+            proven.insert(Value::from(name), text(value));
+        }
+    }
+    proven
+}
+
+/// Who was proven to have built it, for CEL: every field is a text, empty when it is not known.
+fn identity_facts(identity: Option<&RunnerIdentity>) -> Value {
+    let told =
+        |field: fn(&RunnerIdentity) -> Option<&String>| text(identity.and_then(field).map_or("", String::as_str));
+    object([
+        ("provider", text(identity.map_or("", |identity| identity.provider.as_str()))),
+        ("issuer", told(|identity| Some(&identity.issuer))),
+        ("subject", told(|identity| Some(&identity.subject))),
+        ("repository", told(|identity| identity.repository.as_ref())),
+        ("workflow", told(|identity| identity.workflow.as_ref())),
+        ("commit", told(|identity| identity.commit.as_ref())),
+        ("ref", told(|identity| identity.git_ref.as_ref())),
+        ("environment", told(|identity| identity.environment.as_ref())),
+        ("trigger", told(|identity| identity.trigger.as_ref())),
+        ("run_id", told(|identity| identity.run_id.as_ref())),
+        ("run_url", told(|identity| identity.run_url.as_ref())),
+        ("runner_environment", told(|identity| identity.runner_environment.as_ref())),
+    ])
+}
+
 fn run_facts(run: Option<&CraftedRun>) -> Value {
+    let nobody = [("authenticated", Value::Bool(false)), ("identity", identity_facts(None))];
     let Some(run) = run else {
-        return object([("annotations", Value::new_object())]);
+        let [authenticated, identity] = nobody;
+        return object([("annotations", Value::new_object()), authenticated, identity]);
     };
     let annotations = run.annotations.iter().map(|(key, value)| (text(key), text(value)));
     let mut facts = BTreeMap::from([
@@ -164,6 +230,7 @@ fn run_facts(run: Option<&CraftedRun>) -> Value {
         (Value::from("id"), text(&run.run_id)),
         (Value::from("annotations"), Value::from(annotations.collect::<BTreeMap<_, _>>())),
     ]);
+    facts.extend(nobody.map(|(name, value)| (Value::from(name), value)));
     for (name, value) in
         [("contract", &run.contract_name), ("revision", &run.contract_revision), ("runner", &run.runner)]
     {

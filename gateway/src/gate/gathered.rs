@@ -140,4 +140,7 @@ fn record(key: &mut Hasher, record: &AttestationFacts) {
     key.update_framed(record.id.as_bytes());
     key.update_framed(&record.received_at.as_nanosecond().to_be_bytes());
     key.update_framed(&record.known_since().as_nanosecond().to_be_bytes());
+    if let Source::Pushed { identity: Some(identity), .. } = &record.source {
+        key.update_framed(format!("{identity:?}").as_bytes());
+    }
 }

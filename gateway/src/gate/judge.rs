@@ -27,7 +27,7 @@ use crate::{
     names::{WorkflowName, is_run_id},
     outputs,
     rules::{Compiled, CurrentContract},
-    store::{AttestationFacts, AttestationRecord},
+    store::{AttestationFacts, AttestationRecord, Source},
     trust::Verifications,
 };
 
@@ -337,9 +337,14 @@ impl Judging<'_> {
         let fetched = materials::fetch(evidence, organization, &run, compiled.revision().contract()).await?;
         self.judgement.perishable |= fetched.incomplete();
         let received_at = candidate.facts.known_since();
+        let pushed_by = match &candidate.facts.source {
+            Source::Pushed { identity, .. } => identity.clone(),
+            Source::Discovered { .. } => None,
+        };
         let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
         let work = move || {
-            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched };
+            let identity = pushed_by.as_deref();
+            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched, identity };
             materials::evaluate(compiled.rules(), of, Some(&pinned), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;

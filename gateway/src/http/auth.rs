@@ -1,12 +1,19 @@
 //! Who is asking. One function from request headers to a [`Caller`], used by the API and the registry alike.
+//!
+//! A caller comes with a token of the gateway's own, or with an identity token of a provider's that a rule of the
+//! organization lets in ([`crate::federation`]). Both go in the same header.
+
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use contracts::{Digest, api::Role};
+use contracts::{Digest, RunnerIdentity, api::Role, limits, verify::token::Token};
 use jiff::Timestamp;
 
+use super::clock;
 use crate::{
     app::App,
+    federation::{Admitted, FederationError},
     names::{Name, WorkflowName},
     store::{By, StoreError, TokenRecord},
 };
@@ -15,8 +22,12 @@ use crate::{
 pub const SECRET_PREFIX: &str = "sluice_";
 /// No secret is longer; longer headers are refused before anything is hashed.
 const SECRET_BYTES: usize = 256;
+/// Characters of a subject that name a caller in logs.
+const SUBJECT: usize = 200;
+/// Names the organization that a caller with an identity token means.
+const ORGANIZATION: &str = "sluice-organization";
 
-/// A request with a valid token.
+/// A request with a valid token. Only [`authenticate`] makes one.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The organization that the token belongs to. Everything the request does happens within it.
@@ -29,6 +40,8 @@ pub struct Caller {
     pub token_id: String,
     /// May make organizations and take backups.
     pub operator: bool,
+    /// Who it was proven to be, when it came with an identity token.
+    pub identity: Option<Arc<RunnerIdentity>>,
 }
 
 impl Caller {
@@ -68,6 +81,9 @@ pub enum AuthError {
     /// A secret that belongs to no token, or to a revoked one.
     #[error("the token is not known here, or was revoked")]
     Unknown,
+    /// An identity token that lets nobody in.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
     /// The tokens cannot be read now.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -80,14 +96,33 @@ pub enum AuthError {
 /// When there is no such token. Whether a secret was never given out or was revoked is not told.
 pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
     let secret = secret(headers)?;
+    if Token::is_shaped(&secret) {
+        return federated(app, headers, &secret).await;
+    }
     // Found by the digest of what was sent: the time this takes tells nothing about any stored secret.
     let found = app.store.token_by_secret(Digest::of(secret.as_bytes())).await?;
     match found {
         Some(TokenRecord { revoked_at: None, organization, role, workflow, id, operator, .. }) => {
-            Ok(Caller { organization, role, workflow, token_id: id, operator })
+            Ok(Caller { organization, role, workflow, token_id: id, operator, identity: None })
         }
         _ => Err(AuthError::Unknown),
     }
+}
+
+async fn federated(app: &App, headers: &HeaderMap, token: &str) -> Result<Caller, AuthError> {
+    let mut named = headers.get_all(ORGANIZATION).iter();
+    let organization: Option<Name> = match (named.next(), named.next()) {
+        (None, _) => None,
+        (Some(name), None) => Some(name.to_str().ok().and_then(|name| name.parse().ok()).ok_or(AuthError::Malformed)?),
+        (Some(_), Some(_)) => return Err(AuthError::Malformed),
+    };
+    let identified = app.federation.identify(&*app.store, token, organization.as_ref(), clock::now()).await;
+    let Admitted { organization, role, workflow, identity } = identified.inspect_err(|error| {
+        tracing::info!(reason = %error, "an identity token lets nobody in");
+    })?;
+    let subject: String = identity.subject.chars().filter(|c| !c.is_control()).take(SUBJECT).collect();
+    let token_id = format!("{}:{subject}", identity.provider);
+    Ok(Caller { organization, role, workflow, token_id, operator: false, identity: Some(Arc::new(identity)) })
 }
 
 fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
@@ -97,7 +132,7 @@ fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
         return Err(AuthError::Malformed);
     }
     let value = value.to_str().map_err(|_| AuthError::Malformed)?;
-    if value.len() > 2 * SECRET_BYTES {
+    if value.len() > 2 * limits::IDENTITY_TOKEN_BYTES {
         return Err(AuthError::Malformed);
     }
     let (scheme, rest) = value.split_once(' ').ok_or(AuthError::Malformed)?;
@@ -110,7 +145,8 @@ fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
     } else {
         return Err(AuthError::Malformed);
     };
-    if secret.is_empty() || secret.len() > SECRET_BYTES { Err(AuthError::Malformed) } else { Ok(secret) }
+    let most = if Token::is_shaped(&secret) { limits::IDENTITY_TOKEN_BYTES } else { SECRET_BYTES };
+    if secret.is_empty() || secret.len() > most { Err(AuthError::Malformed) } else { Ok(secret) }
 }
 
 #[cfg(test)]
@@ -153,6 +189,7 @@ mod tests {
                 workflow: None,
                 token_id: String::new(),
                 operator: false,
+                identity: None,
             };
             for needs in [Admin, Push, Pull, Read] {
                 assert_eq!(caller.may(needs), may.contains(&needs), "{has:?} {needs:?}");

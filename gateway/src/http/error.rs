@@ -13,6 +13,7 @@ use contracts::{
 
 use crate::{
     evidence::EvidenceError,
+    federation::FederationError,
     gate::GateError,
     http::{auth::AuthError, body::BodyError},
     intake::IntakeError,
@@ -130,7 +131,24 @@ impl From<AuthError> for ApiError {
             AuthError::Missing => Self::new(StatusCode::UNAUTHORIZED, "token-missing", message),
             AuthError::Malformed => Self::new(StatusCode::UNAUTHORIZED, "token-malformed", message),
             AuthError::Unknown => Self::new(StatusCode::UNAUTHORIZED, "token-unknown", message),
+            AuthError::Federation(error) => error.into(),
             AuthError::Store(store) => store.into(),
+        }
+    }
+}
+
+impl From<FederationError> for ApiError {
+    fn from(error: FederationError) -> Self {
+        let message = error.to_string();
+        match error {
+            FederationError::Token(error) => Self::new(StatusCode::UNAUTHORIZED, error.code(), message),
+            FederationError::Issuer { .. } => Self::new(StatusCode::UNAUTHORIZED, "token-issuer-unknown", message),
+            FederationError::NotAllowed { .. } => Self::new(StatusCode::FORBIDDEN, "identity-not-allowed", message),
+            FederationError::Several => Self::new(StatusCode::FORBIDDEN, "organization-needed", message),
+            FederationError::Unavailable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "issuer-unavailable", message)
+            }
+            FederationError::Store(store) => store.into(),
         }
     }
 }

@@ -153,6 +153,7 @@ async fn many_signatures_times_keys_are_not_checked_where_requests_run() {
             workflow: workflow("skynet/build"),
             id: contracts::Digest::of(&bundle),
             bundle: bundle.clone(),
+            identity: None,
             now: trial.now,
         };
         let inline = tokio::time::timeout(std::time::Duration::from_millis(300), trial.intake.read(&push, &contract));

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use contracts::{
-    Digest, Finding, Repository, Verdict,
+    Digest, Finding, Repository, RunnerIdentity, Verdict,
     api::{OrganizationSettings, RevisionFiles, Role, RunInfo, RunState},
+    identity::FederationRule,
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -90,6 +91,9 @@ pub struct RunRecord {
     pub revision: Option<u32>,
     /// What was found.
     pub findings: Vec<Finding>,
+    /// Who was proven to have pushed the attestation; before that, who began the run.
+    #[serde(default)]
+    pub identity: Option<Box<RunnerIdentity>>,
 }
 
 impl From<RunRecord> for RunInfo {
@@ -104,6 +108,7 @@ impl From<RunRecord> for RunInfo {
             attestation: record.attestation,
             revision: record.revision,
             findings: record.findings,
+            identity: record.identity,
         }
     }
 }
@@ -126,6 +131,9 @@ pub enum Source {
         accepted: bool,
         /// The images that it was made for, under which it is found. It can name others as its subjects.
         made_for: Vec<Digest>,
+        /// Who was proven to have pushed it: part of the evidence, as what was signed cannot say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<Box<RunnerIdentity>>,
     },
     /// Found beside an image in its registry, and verified.
     Discovered {
@@ -288,6 +296,9 @@ pub trait Store: Send + Sync + 'static {
     fn settings<'a>(&'a self, organization: &'a Name) -> Stored<'a, OrganizationSettings>;
     /// Replaces the settings.
     fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()>;
+
+    /// The rules of every organization that has any about who may come with identity tokens.
+    fn federations(&self) -> Stored<'_, Vec<(Name, Vec<FederationRule>)>>;
 
     /// The token with this secret's digest, revoked or not.
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>>;

@@ -22,6 +22,7 @@ pub use settings::{UpstreamSettings, UpstreamSettingsError};
 pub use table::{CanonicalError, Upstreams};
 
 pub(crate) use manifest::OCI_INDEX;
+pub(crate) use remote::{Resolver, is_forbidden_host};
 use settings::canonical_host;
 
 use crate::gate::Permit;

@@ -6,6 +6,7 @@ mod attestations;
 mod contracts;
 mod doors;
 mod evidence;
+mod federation;
 mod materials;
 mod scene;
 mod support;

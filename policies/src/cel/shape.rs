@@ -38,6 +38,22 @@ const RUN: &[(&str, Shape)] = &[
     ("revision", Text),
     ("runner", Text),
     ("annotations", Map(&Text)),
+    ("authenticated", Bool),
+    ("identity", Record(IDENTITY)),
+];
+const IDENTITY: &[(&str, Shape)] = &[
+    ("provider", Text),
+    ("issuer", Text),
+    ("subject", Text),
+    ("repository", Text),
+    ("workflow", Text),
+    ("commit", Text),
+    ("ref", Text),
+    ("environment", Text),
+    ("trigger", Text),
+    ("run_id", Text),
+    ("run_url", Text),
+    ("runner_environment", Text),
 ];
 const MATERIAL: &[(&str, Shape)] = &[
     ("name", Text),

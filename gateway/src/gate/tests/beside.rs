@@ -138,6 +138,7 @@ async fn a_run_id_is_whose_it_was_first() {
         attestation: None,
         revision: None,
         findings: Vec::new(),
+        identity: None,
     };
     assert!(!trial.store.start_run(&acme(), run("skynet/other"), trial.by()).await.unwrap());
     assert!(trial.store.start_run(&acme(), run("skynet/build"), trial.by()).await.unwrap());

@@ -45,7 +45,9 @@ pub(super) async fn receive(
     let workflow = caller.workflow_or(project.as_deref(), workflow.as_deref())?;
     body::content_type(&headers, None, BUNDLE_TYPES, "`application/vnd.dev.sigstore.bundle.v0.3+json`")?;
     let bundle = body::whole(body, limits::BUNDLE_BYTES).await?;
-    let received = app.intake.receive(&caller.organization, workflow, bundle, clock::now()).await;
+    let received =
+        app.intake.receive_from(caller.identity.as_deref(), &caller.organization, workflow, bundle, clock::now());
+    let received = received.await;
     let received = received.inspect_err(|error| {
         if let IntakeError::CouldNotDecide(_) = error {
             app.metrics.could_not_decide(Way::Intake);

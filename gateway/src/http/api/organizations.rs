@@ -11,13 +11,14 @@ use contracts::{
     api::{CreatedToken, NewOrganization, OrganizationSettings, Role},
     contract::Contract,
     keys::PublicKey,
+    limits,
 };
 
 use super::{answer, present, tokens};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
-    names::Name,
+    names::{Name, NameError, WorkflowName},
 };
 
 pub(super) async fn read(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
@@ -42,13 +43,15 @@ pub(super) async fn change(
         );
     }
     TrustRoot::new(keys, None).map_err(|e| invalid(format!("`default_signers` cannot be used: {e}")))?;
+    check_federation(&app, &caller, &settings).await?;
     if settings.default_signers.is_empty() {
         keep_signers(&app, &caller).await?;
     }
     app.store.put_settings(&caller.organization, settings.clone(), caller.by(clock::now())).await?;
     tracing::info!(
         organization = %caller.organization, token = %caller.token_id, unmatched = ?settings.unmatched,
-        default_signers = settings.default_signers.len(), "the organization's settings were changed"
+        default_signers = settings.default_signers.len(), federation = settings.federation.len(),
+        "the organization's settings were changed"
     );
     Ok(answer(StatusCode::OK, &settings))
 }
@@ -73,6 +76,30 @@ pub(super) async fn create(
     }
     tracing::info!(organization = %organization, token = %caller.token_id, "an organization was made");
     Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
+}
+
+/// Refuses rules that would let in strangers, or nobody.
+async fn check_federation(app: &App, caller: &Caller, settings: &OrganizationSettings) -> Result<(), ApiError> {
+    let invalid = |message| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "federation-invalid", message);
+    if settings.federation.len() > limits::FEDERATION_RULES {
+        return Err(invalid(format!("there are more than {} federation rules", limits::FEDERATION_RULES)));
+    }
+    for (at, rule) in settings.federation.iter().enumerate() {
+        let wrong =
+            |why: String| invalid(format!("the rule number {} under `federation` cannot be used: {why}", at + 1));
+        let Some(provider) = app.federation.provider(&caller.organization, &rule.issuer) else {
+            let why = format!("the gateway's operator does not list `{}` under `issuers`", rule.issuer);
+            return Err(wrong(why));
+        };
+        rule.check(provider).map_err(|error| wrong(error.to_string()))?;
+        if let Some(workflow) = &rule.workflow {
+            let name: WorkflowName = workflow.parse().map_err(|error: NameError| wrong(error.to_string()))?;
+            if app.store.workflow(&caller.organization, &name).await?.is_none() {
+                return Err(wrong(format!("there is no workflow `{name}`: create it first")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to take away the last default signer while contracts rely on there being one.

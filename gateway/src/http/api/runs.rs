@@ -45,6 +45,7 @@ pub(super) async fn start(
         attestation: None,
         revision: None,
         findings: Vec::new(),
+        identity: caller.identity.as_deref().cloned().map(Box::new),
     };
     if !app.store.start_run(organization, run, caller.by(now)).await? {
         return Err(ApiError::internal("a new run's id was taken"));

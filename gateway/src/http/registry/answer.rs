@@ -13,6 +13,7 @@ use contracts::{Digest, Finding, Repository, digest::DigestError, reference::Ref
 use serde_json::{Value, json};
 
 use crate::{
+    federation::FederationError,
     gate::{GateError, Remembered},
     http::auth::AuthError,
     upstream::{CanonicalError, UpstreamError},
@@ -188,7 +189,16 @@ impl From<AuthError> for OciError {
             AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
                 Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
             }
-            AuthError::Store(error) => {
+            AuthError::Federation(FederationError::NotAllowed { .. } | FederationError::Several) => {
+                Self::new(StatusCode::FORBIDDEN, "DENIED", error.to_string())
+            }
+            AuthError::Federation(FederationError::Token(_) | FederationError::Issuer { .. }) => {
+                Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
+            }
+            AuthError::Federation(FederationError::Unavailable(_)) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", error.to_string())
+            }
+            AuthError::Federation(FederationError::Store(error)) | AuthError::Store(error) => {
                 tracing::error!(%error, "tokens cannot be read");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the gateway cannot use its state now")
             }

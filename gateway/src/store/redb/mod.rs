@@ -21,6 +21,7 @@ use ::redb::{ReadTransaction, WriteTransaction};
 use contracts::{
     Digest, Repository, Verdict,
     api::{OrganizationSettings, RevisionFiles},
+    identity::FederationRule,
 };
 use jiff::Timestamp;
 
@@ -128,6 +129,10 @@ impl Store for RedbStore {
     fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()> {
         let organization = organization.clone();
         self.write(move |tx| write::put_settings(tx, &organization, &settings, &by))
+    }
+
+    fn federations(&self) -> Stored<'_, Vec<(Name, Vec<FederationRule>)>> {
+        self.read(read::federations)
     }
 
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
-use contracts::{Digest, Repository, Verdict, api::OrganizationSettings, limits};
+use contracts::{Digest, Repository, Verdict, api::OrganizationSettings, identity::FederationRule, limits};
 use redb::{ReadTransaction, ReadableTable};
 use serde::de::DeserializeOwned;
 
@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::{
-    names::{Name, WorkflowName},
+    names::{Name, NameError, WorkflowName},
     store::{
         AttestationFacts, AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, StoreError,
         TokenRecord, Via, WorkflowRecord,
@@ -25,6 +25,23 @@ use crate::{
 pub(super) fn settings(tx: &ReadTransaction, organization: &Name) -> Result<OrganizationSettings, StoreError> {
     let table = tx.open_table(ORGANIZATIONS).map_err(unread)?;
     found(table.get(organization.as_str()), "organizations").map(Option::unwrap_or_default)
+}
+
+pub(super) fn federations(tx: &ReadTransaction) -> Result<Vec<(Name, Vec<FederationRule>)>, StoreError> {
+    let mut all = Vec::new();
+    for row in tx.open_table(ORGANIZATIONS).map_err(unread)?.range::<&str>(..).map_err(unread)? {
+        let (key, value) = row.map_err(unread)?;
+        let settings: OrganizationSettings = decode("organizations", value.value())?;
+        if settings.federation.is_empty() {
+            continue;
+        }
+        let name = key
+            .value()
+            .parse()
+            .map_err(|error: NameError| StoreError::Corrupt { table: "organizations", reason: error.to_string() })?;
+        all.push((name, settings.federation));
+    }
+    Ok(all)
 }
 
 pub(super) fn tokens(tx: &ReadTransaction, organization: &Name) -> Result<Vec<TokenRecord>, StoreError> {

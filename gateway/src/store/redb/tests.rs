@@ -51,6 +51,7 @@ fn run(id: &str, state: RunState, second: i64) -> RunRecord {
         attestation: None,
         revision: None,
         findings: Vec::new(),
+        identity: None,
     }
 }
 
@@ -68,6 +69,7 @@ fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -
             revision: 1,
             accepted: true,
             made_for: vec![subject],
+            identity: None,
         },
     };
     AttestationRecord { facts, bundle: Bytes::from_static(bundle) }

@@ -82,7 +82,7 @@ impl Listed {
 }
 
 /// Whether a URL's host is written as an address that is never asked.
-pub(super) fn is_forbidden_host(url: &Url) -> bool {
+pub(crate) fn is_forbidden_host(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok_and(is_forbidden)
 }
@@ -115,7 +115,7 @@ fn is_forbidden_v4(v4: Ipv4Addr) -> bool {
 
 /// Resolves names, and drops the addresses that are never asked: a name that an attacker controls may point there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Resolver;
+pub(crate) struct Resolver;
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {

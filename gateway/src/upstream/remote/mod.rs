@@ -18,6 +18,7 @@ use reqwest::{
 };
 
 use self::client::{Ask, Wire};
+pub(crate) use self::hosts::{Resolver, is_forbidden_host};
 use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
     UpstreamSettingsError,

@@ -38,7 +38,15 @@ fn pushed(flow: &str, contract: &str, run: &str, at: Timestamp, accepted: bool) 
         id: Digest::of(&bundle),
         signed: Digest::of(&bundle),
         received_at: at,
-        source: Source::Pushed { workflow, run: run.to_owned(), contract, revision: 1, accepted, made_for },
+        source: Source::Pushed {
+            workflow,
+            run: run.to_owned(),
+            contract,
+            revision: 1,
+            accepted,
+            made_for,
+            identity: None,
+        },
         ..attestation(b"", Digest::of(b"image"), run, 0).facts
     };
     AttestationRecord { facts, bundle }

@@ -1,0 +1,241 @@
+//! One issuer: what is asked of it, and where.
+
+use std::{error::Error as _, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use contracts::{Provider, json::parse_strict, limits, verify::token::Jwks};
+use reqwest::{Client, StatusCode, Url, header::ACCEPT, redirect::Policy};
+use serde_json::Value;
+
+use super::{
+    keys::Keys,
+    settings::{IssuerSettings, IssuerSettingsError},
+};
+use crate::{
+    names::Name,
+    upstream::{Resolver, is_forbidden_host},
+};
+
+/// How long a connection to an issuer may take to come up.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long it may take to tell its keys, the document that says where they are included.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// An issuer in the operator's table.
+pub(super) struct Issuer {
+    name: String,
+    pub(super) provider: Provider,
+    organizations: Vec<Name>,
+    source: Source,
+    keys: Keys,
+}
+
+/// Where the keys come from.
+struct Source {
+    client: Client,
+    issuer: String,
+    /// The issuer's own address: nothing else is dialled but what is listed here.
+    base: Url,
+    jwks_uri: Option<Url>,
+    jwks_hosts: Vec<String>,
+    plain_http: bool,
+}
+
+/// The keys of an issuer cannot be told now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the keys of `{issuer}` cannot be told now: {reason}: try again")]
+pub struct IssuerUnavailable {
+    /// Which issuer.
+    pub issuer: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Issuer {
+    pub(super) fn new(settings: &IssuerSettings) -> Result<Self, IssuerSettingsError> {
+        let address = |text: &str, key: &str| {
+            let url = Url::parse(text).map_err(|_| settings.invalid(&format!("`{key}` is not an address")))?;
+            allowed(&url, settings.plain_http).map_err(|reason| settings.invalid(&format!("`{key}` {reason}")))?;
+            Ok(url)
+        };
+        let base = address(&settings.issuer, "issuer")?;
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err(settings.invalid("`issuer` must not hold `?` or `#`"));
+        }
+        let jwks_uri = settings.jwks_uri.as_deref().map(|text| address(text, "jwks_uri")).transpose()?;
+        let provider = settings.provider.unwrap_or_else(|| Provider::of_issuer(&settings.issuer));
+        let mut jwks_hosts = settings.jwks_hosts.clone();
+        if settings.issuer == GOOGLE {
+            jwks_hosts.push(GOOGLE_KEYS.to_owned());
+        }
+        if let Some(bad) = jwks_hosts.iter().find(|host| !is_host(host)) {
+            return Err(settings.invalid(&format!("`{bad}` is not a host: write it without scheme and path")));
+        }
+        let source = Source {
+            client: client(settings)?,
+            issuer: settings.issuer.clone(),
+            base,
+            jwks_uri,
+            jwks_hosts,
+            plain_http: settings.plain_http,
+        };
+        let organizations = settings.organizations.clone();
+        Ok(Self { name: settings.issuer.clone(), provider, organizations, source, keys: Keys::default() })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this organization may have rules for it.
+    pub(super) fn serves(&self, organization: &Name) -> bool {
+        self.organizations.is_empty() || self.organizations.contains(organization)
+    }
+
+    /// Its keys, among them the one of this name if it has published it by now.
+    pub(super) async fn keys(&self, wanted: &str) -> Result<Arc<Jwks>, IssuerUnavailable> {
+        let asked = self.keys.with(wanted, || self.source.fetch()).await;
+        asked.map_err(|reason| IssuerUnavailable { issuer: self.name.clone(), reason })
+    }
+}
+
+/// Google's keys are on another host than the issuer's.
+const GOOGLE: &str = "https://accounts.google.com";
+const GOOGLE_KEYS: &str = "www.googleapis.com";
+
+impl Source {
+    /// Asks for the keys.
+    async fn fetch(&self) -> Result<Jwks, String> {
+        let asked = tokio::time::timeout(ANSWER, self.ask()).await;
+        let keys = asked.map_err(|_| format!("it took longer than {} s", ANSWER.as_secs())).flatten();
+        match &keys {
+            Ok(_) => tracing::info!(issuer = %self.issuer, "the keys of an issuer of identity tokens were read"),
+            Err(reason) => tracing::warn!(issuer = %self.issuer, %reason, "the keys of an issuer cannot be read"),
+        }
+        keys
+    }
+
+    async fn ask(&self) -> Result<Jwks, String> {
+        let uri = match &self.jwks_uri {
+            Some(uri) => uri.clone(),
+            None => self.discover().await?,
+        };
+        let bytes = self.get(uri, "the keys").await?;
+        Jwks::parse(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// Where the issuer says its keys are (OpenID Connect Discovery 1.0, section 4).
+    async fn discover(&self) -> Result<Url, String> {
+        let text = format!("{}/.well-known/openid-configuration", self.base.as_str().trim_end_matches('/'));
+        let uri = Url::parse(&text).map_err(|error| error.to_string())?;
+        let bytes = self.get(uri, "what it says about itself").await?;
+        let document = parse_strict(&bytes, limits::JWKS_BYTES).map_err(|error| error.to_string())?;
+        let said = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
+        if said("issuer") != self.issuer {
+            return Err("it says about itself that it is another issuer".to_owned());
+        }
+        let uri = Url::parse(said("jwks_uri")).map_err(|_| "it does not say where its keys are".to_owned())?;
+        allowed(&uri, self.plain_http).map_err(|reason| format!("the address of its keys {reason}"))?;
+        let host = uri.host_str().unwrap_or_default();
+        let listed = uri.port().is_none() && self.jwks_hosts.iter().any(|one| one == host);
+        if uri.origin() != self.base.origin() && !listed {
+            return Err(format!("it says that its keys are at `{host}`, which is not among `jwks_hosts`"));
+        }
+        Ok(uri)
+    }
+
+    async fn get(&self, uri: Url, what: &str) -> Result<BytesMut, String> {
+        let sent = self.client.get(uri).header(ACCEPT, "application/json").send().await;
+        let mut response = sent.map_err(|error| reason(&error))?;
+        // Redirects are not followed: whatever they lead to is not the issuer.
+        if response.status() != StatusCode::OK {
+            return Err(format!("asked for {what}, it answers with HTTP {}", response.status().as_u16()));
+        }
+        let mut body = BytesMut::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| reason(&error))? {
+            if body.len() + piece.len() > limits::JWKS_BYTES {
+                return Err(format!("asked for {what}, it answers with more than {} bytes", limits::JWKS_BYTES));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+}
+
+fn client(settings: &IssuerSettings) -> Result<Client, IssuerSettingsError> {
+    let mut client = Client::builder()
+        .redirect(Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(CONNECT)
+        .dns_resolver(Resolver)
+        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+    if let Some(file) = &settings.ca_file {
+        let unusable = |why: String| settings.invalid(&format!("the file `{}` under `ca_file`: {why}", file.display()));
+        let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(reason(&error)))?;
+        if certificates.is_empty() {
+            return Err(unusable("it holds no certificate in PEM".to_owned()));
+        }
+        client = client.tls_certs_only(certificates);
+    }
+    client.build().map_err(|error| settings.invalid(&reason(&error)))
+}
+
+fn allowed(url: &Url, plain_http: bool) -> Result<(), &'static str> {
+    if url.scheme() != "https" && !(plain_http && url.scheme() == "http") {
+        return Err("is not https");
+    }
+    if url.host_str().is_none_or(str::is_empty) || !url.username().is_empty() || url.password().is_some() {
+        return Err("is not one of a host alone");
+    }
+    if is_forbidden_host(url) { Err("is one that is never asked") } else { Ok(()) }
+}
+
+fn is_host(text: &str) -> bool {
+    Url::parse(&format!("https://{text}/")).is_ok_and(|url| url.host_str() == Some(text) && url.path() == "/")
+}
+
+fn reason(error: &reqwest::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    if error.source().is_none() { "it cannot be asked".to_owned() } else { deepest.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(change: impl FnOnce(&mut IssuerSettings)) -> Option<String> {
+        let mut settings = IssuerSettings::new("https://ci.acme.dev");
+        change(&mut settings);
+        Issuer::new(&settings).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn issuers_are_addresses_that_may_be_asked() {
+        assert_eq!(mistake(|_| ()), None);
+        assert_eq!(mistake(|s| s.issuer = "https://ci.acme.dev/org/7".into()), None);
+        assert_eq!(mistake(|s| s.jwks_hosts = vec!["keys.acme.dev".into()]), None);
+        let http = |s: &mut IssuerSettings| s.issuer = "http://127.0.0.1:9".into();
+        assert!(mistake(http).is_some());
+        assert_eq!(
+            mistake(|s| {
+                http(s);
+                s.plain_http = true;
+            }),
+            None
+        );
+        for bad in
+            ["ci.acme.dev", "https://169.254.169.254", "https://u@ci.acme.dev", "https://ci.acme.dev?x", "file:///x"]
+        {
+            assert!(mistake(|s| s.issuer = bad.into()).is_some(), "{bad}");
+            assert!(bad.ends_with('x') || mistake(|s| s.jwks_uri = Some(bad.into())).is_some(), "{bad}");
+        }
+        for bad in ["https://keys.acme.dev", "keys.acme.dev/x", "*.acme.dev:x", ""] {
+            assert!(mistake(|s| s.jwks_hosts = vec![bad.into()]).is_some(), "{bad}");
+        }
+    }
+}
