@@ -6,7 +6,7 @@ mod policy;
 
 use std::path::PathBuf;
 
-pub use attestation::{Attestation, AttestationAdd, AttestationPush, AttestationVerify, Registry};
+pub use attestation::{Attestation, AttestationAdd, AttestationPush, AttestationVerify, Registry, Signing};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;

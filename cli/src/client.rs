@@ -1,6 +1,9 @@
 //! The gateway over HTTP.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use contracts::{
     Digest, Finding,
@@ -13,13 +16,15 @@ use contracts::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{secret::Secret, settings::Connection};
+use crate::{ambient::Ambient, secret::Secret, settings::Connection};
 
 /// An answer that is not a backup.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer, and until its first. Longer than a decision may take.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long an identity token is shown before another is asked for. The shortest-lived ones live for five minutes.
+const IDENTITY_LIFE: Duration = Duration::from_secs(120);
 
 /// Why the gateway gave no answer that helps.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +81,11 @@ pub struct Client {
     http: reqwest::Client,
     gateway: Url,
     token: Option<Secret>,
+    ambient: Option<Ambient>,
+    audience: String,
+    organization: Option<String>,
+    /// The identity token that was had last, and when.
+    identity: tokio::sync::Mutex<Option<(Secret, Instant)>>,
 }
 
 impl Client {
@@ -93,7 +103,9 @@ impl Client {
             builder = builder.tls_certs_merge(certificates);
         }
         let http = builder.build().map_err(|error| setup(format!("TLS cannot be set up: {}", reason(&error))))?;
-        Ok(Self { http, gateway: connection.gateway, token: connection.token })
+        let Connection { gateway, token, ambient, audience, organization, .. } = connection;
+        let identity = tokio::sync::Mutex::default();
+        Ok(Self { http, gateway, token, ambient, audience, organization, identity })
     }
 
     /// The gateway's address.
@@ -266,14 +278,35 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.http.request(method, url);
-        Ok(match &self.token {
-            Some(token) => request.bearer_auth(token.reveal()),
+        Ok(self.http.request(method, url))
+    }
+
+    /// With the token, else with an identity token.
+    async fn credentials(&self, request: RequestBuilder) -> Answer<RequestBuilder> {
+        let Some(ambient) = &self.ambient else {
+            return Ok(match &self.token {
+                Some(token) => request.bearer_auth(token.reveal()),
+                None => request,
+            });
+        };
+        let mut known = self.identity.lock().await;
+        let token = match &*known {
+            Some((token, at)) if at.elapsed() < IDENTITY_LIFE => token.clone(),
+            _ => {
+                let asked = ambient.token(&self.audience).await;
+                let token = asked.map_err(|error| ClientError::Setup { reason: format!("{error:#}") })?;
+                known.insert((token, Instant::now())).0.clone()
+            }
+        };
+        let request = request.bearer_auth(token.reveal());
+        Ok(match &self.organization {
+            Some(organization) => request.header("sluice-organization", organization),
             None => request,
         })
     }
 
     async fn send(&self, request: RequestBuilder) -> Answer<Response> {
+        let request = self.credentials(request).await?;
         request.send().await.map_err(|error| self.unreachable(&error))
     }
 
@@ -307,7 +340,7 @@ impl Client {
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(body) if status == StatusCode::UNAUTHORIZED => ClientError::Refused {
+            Ok(body) if status == StatusCode::UNAUTHORIZED && self.ambient.is_none() => ClientError::Refused {
                 status: status.as_u16(),
                 code: body.error.code,
                 message: self.unknown_caller(),

@@ -3,6 +3,7 @@
 //! This crate must not decide anything about evidence: offline commands ask `policies` and `contracts`, all others
 //! ask the gateway. Only `serve` and `quickstart` run one.
 
+mod ambient;
 mod args;
 mod client;
 mod clock;
@@ -14,6 +15,7 @@ mod image;
 mod report;
 mod secret;
 mod settings;
+mod sigstore;
 mod sources;
 mod state;
 

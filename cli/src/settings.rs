@@ -9,7 +9,11 @@ use anyhow::{Context, bail};
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::{args, files, secret::Secret};
+use crate::{
+    ambient::{Ambient, Purpose},
+    args, files,
+    secret::Secret,
+};
 
 const DEFAULT_GATEWAY: &str = "http://127.0.0.1:8080";
 const CONFIG_BYTES: usize = 64 * 1024;
@@ -23,6 +27,12 @@ pub struct Connection {
     pub gateway: Url,
     /// The token, if there is one.
     pub token: Option<Secret>,
+    /// Where an identity token can be had instead, when there is no token.
+    pub ambient: Option<Ambient>,
+    /// For whom the identity token is to be made: the gateway, unless it is told otherwise.
+    pub audience: String,
+    /// The organization that is meant, for gateways where several take the same identity token.
+    pub organization: Option<String>,
     /// Certificates in PEM that may vouch for it, besides the machine's.
     pub ca: Option<Vec<u8>>,
 }
@@ -69,17 +79,21 @@ impl Connection {
             },
         };
         let token = token.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::new);
+        let ambient = if token.is_none() { Ambient::detect(Purpose::Gateway, variable)? } else { None };
         let ca_file = args.ca_file.clone().or_else(|| file.ca_file.map(beside));
         let ca = ca_file.map(|path| files::read(&path, CERTIFICATE_BYTES)).transpose()?;
 
         let plain = args.plain_http || file.plain_http.unwrap_or(false);
-        if gateway.scheme() == "http" && token.is_some() && !is_loopback(&gateway) && !plain {
+        let secret = token.is_some() || ambient.is_some();
+        if gateway.scheme() == "http" && secret && !is_loopback(&gateway) && !plain {
             bail!(
                 "`{gateway}` is another machine and speaks plain HTTP, so anyone on the way could read the token: \
                  use https, or say --plain-http if that is what you want"
             );
         }
-        Ok(Self { gateway, token, ca })
+        let set = |name: &str| variable(name).filter(|text| !text.is_empty());
+        let audience = set("SLUICE_ID_TOKEN_AUDIENCE").unwrap_or_else(|| gateway.origin().ascii_serialization());
+        Ok(Self { gateway, token, ambient, audience, organization: set("SLUICE_ORGANIZATION"), ca })
     }
 }
 

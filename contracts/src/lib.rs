@@ -25,6 +25,7 @@ pub mod reference;
 pub mod revision;
 pub mod runners;
 pub mod schema;
+pub mod signing;
 pub mod statement;
 pub mod verdict;
 pub mod verify;

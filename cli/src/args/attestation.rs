@@ -68,10 +68,8 @@ pub struct Registry {
 
 #[derive(Debug, Args)]
 pub struct AttestationPush {
-    /// The private key: a file, or env://NAME for a variable that holds the PEM. Its password is read from
-    /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD
-    #[arg(long, short, value_name = "KEY")]
-    pub key: String,
+    #[command(flatten)]
+    pub signing: Signing,
     /// An annotation of the attestation
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
     pub annotations: Vec<(String, String)>,
@@ -81,6 +79,43 @@ pub struct AttestationPush {
     /// Also write the bundle to this file
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
+}
+
+/// How the attestation is signed: with a key, or keyless with an identity token.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Signing")]
+pub struct Signing {
+    /// The private key: a file, or env://NAME for a variable that holds the PEM. Its password is read from
+    /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD [default: keyless]
+    #[arg(long, short, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A file with the identity token to sign with [default: the CI system's, or what is in SIGSTORE_ID_TOKEN]
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub identity_token: Option<String>,
+    /// A Sigstore `signing_config.json`: which certificate authority, logs and timestamp authorities to use
+    #[arg(long, value_name = "FILE", env = "SLUICE_SIGNING_CONFIG")]
+    pub signing_config: Option<PathBuf>,
+    /// The certificate authority (Fulcio) of keyless signatures
+    #[arg(long, value_name = "URL", env = "SLUICE_FULCIO_URL")]
+    pub fulcio_url: Option<String>,
+    /// The transparency log (Rekor); what is signed becomes public there
+    #[arg(long, value_name = "URL", env = "SLUICE_REKOR_URL")]
+    pub rekor_url: Option<String>,
+    /// The version of the log's API
+    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub rekor_version: u8,
+    /// A timestamp authority (RFC 3161); may be repeated
+    #[arg(
+        long = "timestamp-url",
+        alias = "timestamp-server-url",
+        value_name = "URL",
+        env = "SLUICE_TIMESTAMP_URLS",
+        value_delimiter = ','
+    )]
+    pub timestamp_urls: Vec<String>,
+    /// A Sigstore `trusted_root.json` to verify the signature with before it is sent
+    #[arg(long, value_name = "FILE")]
+    pub trusted_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

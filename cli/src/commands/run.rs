@@ -1,7 +1,10 @@
 //! `sluice run …`
 
 use anyhow::bail;
-use contracts::api::{RunInfo, RunState};
+use contracts::{
+    RunnerIdentity,
+    api::{RunInfo, RunState},
+};
 
 use super::connect;
 use crate::{
@@ -51,11 +54,31 @@ pub fn describe(run: &RunInfo) -> String {
         ("attestation", run.attestation.map(|id| id.to_string()).unwrap_or_default()),
         ("contract revision", run.revision.map(|number| number.to_string()).unwrap_or_default()),
     ]);
+    if let Some(identity) = &run.identity {
+        text.push('\n');
+        text.push_str(&proven(identity));
+    }
     if !run.findings.is_empty() {
         text.push('\n');
         text.push_str(&table::findings(&run.findings));
     }
     text
+}
+
+/// Who was proven to have pushed the attestation.
+fn proven(identity: &RunnerIdentity) -> String {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    table::card([
+        ("proven by", format!("{} ({})", identity.provider, identity.issuer)),
+        ("subject", identity.subject.clone()),
+        ("repository", text(&identity.repository)),
+        ("pipeline", text(&identity.workflow)),
+        ("commit", text(&identity.commit)),
+        ("ref", text(&identity.git_ref)),
+        ("environment", text(&identity.environment)),
+        ("run there", text(&identity.run_url)),
+        ("runner", text(&identity.runner_environment)),
+    ])
 }
 
 /// The state as a word.

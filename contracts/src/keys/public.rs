@@ -91,6 +91,11 @@ impl PublicKey {
         self.0.id
     }
 
+    /// Whether it is an Ed25519 key; else it is one of ECDSA on P-256.
+    pub(crate) fn is_ed25519(&self) -> bool {
+        self.0.spki.starts_with(ED25519_SPKI.0)
+    }
+
     /// Whether this key made this signature over these bytes. Only the verifier asks, and only about bytes that say
     /// what they are (DSSE's pre-authentication encoding).
     pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {

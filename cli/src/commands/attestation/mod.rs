@@ -4,6 +4,7 @@
 mod add;
 mod init;
 mod push;
+mod signing;
 mod status;
 mod verify;
 

@@ -7,30 +7,22 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use contracts::{
-    Decision, Digest, MaterialType,
-    api::ReceivedAttestation,
-    contract::Contract,
-    crafting::Craft,
-    keys::{KeyError, SigningKey},
-};
+use contracts::{Decision, Digest, MaterialType, api::ReceivedAttestation, contract::Contract, crafting::Craft};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::io::{InspectReader, ReaderStream};
 
-use super::status;
+use super::{signing, status};
 use crate::{
     args,
     client::{Client, ClientError},
     clock,
-    commands::{connect, key::password, variable},
+    commands::connect,
     exit::Exit,
     files::{self, Readers},
     report::{Report, plain, table},
-    secret::Secret,
     state::{Collected, Session, Signed, Workbench},
 };
 
-const KEY_BYTES: usize = 64 * 1024;
 /// What is done sooner needs no progress shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -57,7 +49,7 @@ pub async fn run(
     // A push that failed on the way is repeated with the same bytes, so that it is the same attestation.
     let bundle = match &session.signed {
         Some(signed) => bench.load_bundle(signed)?,
-        None => sign(bench, &mut session, args)?,
+        None => sign(bench, &mut session, args).await?,
     };
     if let Some(path) = &args.bundle {
         files::replace(path, &bundle, Readers::Everyone)?;
@@ -92,9 +84,8 @@ fn incomplete(contract: &Contract, missing: &[String]) -> anyhow::Result<Report>
 }
 
 /// Writes the statement, signs it, and keeps the bundle.
-fn sign(bench: &Workbench, session: &mut Session, args: &args::AttestationPush) -> anyhow::Result<Vec<u8>> {
+async fn sign(bench: &Workbench, session: &mut Session, args: &args::AttestationPush) -> anyhow::Result<Vec<u8>> {
     let contract = session.contract()?;
-    let key = signing_key(&args.key)?;
     let run = &session.run;
     let craft = Craft {
         organization: run.organization.clone(),
@@ -113,7 +104,7 @@ fn sign(bench: &Workbench, session: &mut Session, args: &args::AttestationPush) 
         env: session.env.clone(),
         git_head: session.git_head.clone(),
     };
-    let bundle = key.sign(&craft.statement())?;
+    let bundle = signing::sign(&args.signing, &craft.statement()).await?;
     bench.save_bundle(bundle.bytes())?;
     session.signed = Some(Signed { attestation: bundle.id(), received: false });
     bench.save(session)?;
@@ -134,22 +125,6 @@ fn annotations(contract: &Contract, given: &[(String, String)]) -> anyhow::Resul
         }
     }
     Ok(annotations)
-}
-
-fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
-    let pem = match reference.strip_prefix("env://") {
-        Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
-        None => files::read_text(Path::new(reference), KEY_BYTES)?,
-    };
-    let pem = Secret::new(pem);
-    let password = password(&variable);
-    let password = password.as_ref().map(|password| password.reveal().as_bytes());
-    match SigningKey::from_pem(pem.reveal(), password) {
-        Err(KeyError::PasswordNeeded) => {
-            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
-        }
-        read => read.with_context(|| format!("the key `{reference}` cannot be used")),
-    }
 }
 
 /// Uploads what the gateway does not have yet, each digest once.

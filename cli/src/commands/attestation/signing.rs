@@ -1,0 +1,115 @@
+//! Signing a statement: with a key, or keyless with an identity token and Sigstore's services.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use contracts::{
+    Bundle, Statement, TrustRoot,
+    keys::{KeyError, SigningKey},
+    limits,
+    signing::{Draft, Ephemeral, LogVersion, Services, Transparency},
+};
+
+use crate::{
+    ambient::{Ambient, Purpose},
+    args, clock,
+    commands::{key::password, variable},
+    files,
+    secret::Secret,
+    sigstore::Sigstore,
+};
+
+const KEY_BYTES: usize = 64 * 1024;
+/// For whom tokens that Fulcio takes are made.
+const AUDIENCE: &str = "sigstore";
+
+/// Signs a statement as the arguments say.
+pub async fn sign(args: &args::Signing, statement: &Statement) -> anyhow::Result<Bundle> {
+    let services = services(args)?;
+    let Some(reference) = &args.key else {
+        let token = identity_token(args).await?;
+        let sigstore = Sigstore::new(services)?;
+        let mut draft = sigstore.certify(Ephemeral::sign(statement)?, &token).await?;
+        sigstore.vouch(&mut draft).await?;
+        return checked(args, &draft, None);
+    };
+    let key = signing_key(reference)?;
+    let mut draft = Draft::by_key(&key, statement)?;
+    let services = Services { authority: None, ..services };
+    if services != Services::default() {
+        Sigstore::new(services)?.vouch(&mut draft).await?;
+    }
+    checked(args, &draft, Some(&key))
+}
+
+/// The bundle, verified against the trusted root when there is one: what does not verify here verifies nowhere.
+fn checked(args: &args::Signing, draft: &Draft, key: Option<&SigningKey>) -> anyhow::Result<Bundle> {
+    let bundle = draft.bundle()?;
+    if let Some(path) = &args.trusted_root {
+        let keys = key.map(|key| key.public().clone()).into_iter().collect();
+        let root = TrustRoot::new(keys, Some(&files::read(path, limits::TRUSTED_ROOT_BYTES)?))?;
+        root.verify(&bundle, clock::now())
+            .with_context(|| format!("what was signed does not verify against `{}`", path.display()))?;
+    }
+    Ok(bundle)
+}
+
+/// What the configuration lists; single services that are named take the place of those.
+fn services(args: &args::Signing) -> anyhow::Result<Services> {
+    let mut services = match &args.signing_config {
+        Some(path) => Services::parse(&files::read(path, limits::TRUSTED_ROOT_BYTES)?, clock::now())
+            .with_context(|| format!("`{}` cannot be used", path.display()))?,
+        None => Services::default(),
+    };
+    if let Some(url) = &args.fulcio_url {
+        services.authority = Some(url.clone());
+    }
+    if let Some(url) = &args.rekor_url {
+        let version = if args.rekor_version == 2 { LogVersion::V2 } else { LogVersion::V1 };
+        services.logs = vec![Transparency { url: url.clone(), version }];
+    }
+    if !args.timestamp_urls.is_empty() {
+        services.timestamps.clone_from(&args.timestamp_urls);
+    }
+    Ok(services)
+}
+
+/// The token that was given, else the CI system's.
+async fn identity_token(args: &args::Signing) -> anyhow::Result<Secret> {
+    if let Some(given) = &args.identity_token {
+        // cosign takes either; whoever sees the list of processes sees a token that is typed.
+        let text = if given.starts_with("eyJ") {
+            given.clone()
+        } else {
+            files::read_text(Path::new(given), limits::IDENTITY_TOKEN_BYTES)?
+        };
+        return Ok(Secret::new(text.trim().to_owned()));
+    }
+    match Ambient::detect(Purpose::Signing, &variable)? {
+        Some(ambient) => {
+            let asked = ambient.token(AUDIENCE).await;
+            asked.with_context(|| format!("there is no identity token by {}", ambient.described()))
+        }
+        None => bail!(
+            "there is nothing to sign with: say --key KEY, or sign without a key where a CI system gives identity tokens \
+             (GitHub Actions: `permissions: {{id-token: write}}`; GitLab: `id_tokens: {{SIGSTORE_ID_TOKEN: {{aud: sigstore}}}}`), \
+             or with --identity-token FILE"
+        ),
+    }
+}
+
+fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
+    let pem = match reference.strip_prefix("env://") {
+        Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
+        None => files::read_text(Path::new(reference), KEY_BYTES)?,
+    };
+    let pem = Secret::new(pem);
+    let password = password(&variable);
+    let password = password.as_ref().map(|password| password.reveal().as_bytes());
+    match SigningKey::from_pem(pem.reveal(), password) {
+        Err(KeyError::PasswordNeeded) => {
+            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
+        }
+        read => read.with_context(|| format!("the key `{reference}` cannot be used")),
+    }
+}
