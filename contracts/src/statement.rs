@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Digest,
     digest::shorten,
-    json::{JsonError, parse_strict},
+    json::{JsonError, parse_unverified},
     limits,
 };
 
@@ -111,7 +111,7 @@ impl Statement {
     /// When it is longer than [`limits::BUNDLE_BYTES`], not strict JSON, of another `_type`, or speaks of nothing,
     /// of something without a digest, or of more than [`limits::STATEMENT_SUBJECTS`] things.
     pub fn parse(payload: &[u8]) -> Result<Self, StatementError> {
-        let raw = parse_strict(payload, limits::BUNDLE_BYTES)?;
+        let raw = parse_unverified(payload, limits::BUNDLE_BYTES)?;
         match raw.get("_type").and_then(Value::as_str) {
             Some(STATEMENT_V1 | STATEMENT_V0_1) => {}
             Some(other) => return Err(StatementError::Type { found: shorten(other) }),

@@ -26,8 +26,10 @@ enum Fetched {
     Bytes(Bytes),
     /// They are inside the statement.
     Inline,
-    /// They are not needed, or were hashed where they lie: nothing reads them.
+    /// They are not needed.
     Reference,
+    /// They were hashed where they lie: nothing reads them.
+    Hashed,
     /// They were never uploaded, or were lost.
     Absent,
     /// They are more than is read.
@@ -91,7 +93,7 @@ async fn hashed(evidence: &EvidenceFolder, organization: &Name, digest: Digest) 
     while let Some(piece) = stream.next().await {
         hasher.update(&piece.map_err(|e| EvidenceError::Disk { doing: "read", reason: e.to_string() })?);
     }
-    Ok(if hasher.finish() == digest { Fetched::Reference } else { Fetched::Absent })
+    Ok(if hasher.finish() == digest { Fetched::Hashed } else { Fetched::Absent })
 }
 
 impl Materials {
@@ -110,6 +112,7 @@ impl Materials {
                     MaterialEvidence::from_bytes(declared, declared.inline.as_deref().unwrap_or_default())
                 }
                 Fetched::Reference => Ok(MaterialEvidence::reference(declared)),
+                Fetched::Hashed => Ok(MaterialEvidence::hashed(declared)),
                 Fetched::Absent => Ok(MaterialEvidence::absent(declared)),
                 Fetched::TooLarge(max) => Err(too_large(declared, max)),
             };

@@ -1,17 +1,18 @@
-//! What a build claims that its materials say of themselves, replaced by what was read out of their bytes.
+//! What a build claims that its materials say of themselves and where they are, replaced by what was found.
 
 use std::collections::BTreeMap;
 
-use contracts::materials;
+use contracts::{crafting, materials};
 use regorus::Value;
 
 use crate::evidence::{fields_of, text};
 
-/// The annotations that were read out of each material's bytes, by the name of the material.
+/// The annotations of each material with what was found of its bytes, by the name of the material.
 pub(crate) type Read<'m> = BTreeMap<&'m str, &'m Value>;
 
 /// The statement with, in the descriptors of materials and of subjects that are materials, those annotations that
-/// readers write ([`materials::is_derived`]) as they were read. Of materials that were not read it stays as it is.
+/// readers write ([`materials::is_derived`]) as they were read, and those that say where its bytes are
+/// ([`crafting::says_where`]) as they are; without them where nothing was read or is here.
 pub(crate) fn replaced(statement: &Value, read: &Read<'_>) -> Value {
     let mut fields = fields_of(statement);
     replace_in(&mut fields, "subject", read);
@@ -42,7 +43,8 @@ fn descriptor_of(descriptor: &Value, read: &Read<'_>) -> Value {
         _ => None,
     };
     let Some(Value::Object(told)) = named else { return descriptor.clone() };
-    let derived = |key: &Value| matches!(key, Value::String(key) if materials::is_derived(key));
+    let derived =
+        |key: &Value| matches!(key, Value::String(key) if materials::is_derived(key) || crafting::says_where(key));
     annotations.retain(|key, _| !derived(key));
     let told = told.iter().filter(|(key, _)| derived(key));
     annotations.extend(told.map(|(key, value)| (key.clone(), value.clone())));

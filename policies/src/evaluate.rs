@@ -1,5 +1,7 @@
 //! Evaluation: the rules held against the evidence.
 
+mod told;
+
 use std::{collections::BTreeMap, time::Instant};
 
 use contracts::{Code, Decision, EvidencePlace, Finding, PinnedRef, Severity, limits::RULES_TIME};
@@ -12,6 +14,7 @@ use crate::{
     policy::{Answer, Asked, Policy, RunError},
     rule::{Phase, Program, Rule, RuleInput, RuleSet},
 };
+use told::Told;
 
 /// What the rules say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,19 +67,20 @@ pub fn evaluate(
         minute,
         deadline: deadline(),
         bound: BTreeMap::new(),
-        findings: Vec::new(),
+        told: Told::default(),
         valid_until: None,
     };
     if evidence.attested.is_empty() {
         let message = "nothing that speaks of this image counts as evidence for the contract";
-        run.findings.push(Finding::error(Code::NoEvidence, message));
+        run.told.take(Finding::error(Code::NoEvidence, message));
     } else {
         for rule in rules.rules().iter().filter(|rule| phase == Phase::Admission || rule.phase == Phase::Intake) {
             run.rule(rule)?;
         }
     }
-    let decision = if run.findings.iter().any(Finding::blocks) { Decision::Deny } else { Decision::Allow };
-    Ok(Evaluation { decision, findings: run.findings, valid_until: run.valid_until })
+    let findings = run.told.all();
+    let decision = if findings.iter().any(Finding::blocks) { Decision::Deny } else { Decision::Allow };
+    Ok(Evaluation { decision, findings, valid_until: run.valid_until })
 }
 
 /// The monotonic clock bounds how long evaluating may take; no answer depends on it.
@@ -98,7 +102,7 @@ struct Run<'e> {
     deadline: Instant,
     /// What CEL rules look at, by attestation and whether the time is cut.
     bound: BTreeMap<(usize, bool), Bound<'e>>,
-    findings: Vec<Finding>,
+    told: Told,
     valid_until: Option<Timestamp>,
 }
 
@@ -214,8 +218,15 @@ impl<'e> Run<'e> {
     }
 
     fn material(&mut self, rule: &Rule, policy: &Policy, name: &str, piece: &Piece) -> Result<(), EvaluateError> {
-        let bytes = piece.material.document.as_ref().map_or(0, |document| document.bytes());
         let about = About { attested: None, material: Some(name) };
+        // Where there should be a document and none was read, a policy would see what the build says of it alone.
+        if piece.material.kind.is_judged_by_content() && piece.material.document.is_none() {
+            let message =
+                format!("policy `{}` did not judge material `{name}`: it is no document that is read", policy.name);
+            self.report(rule, about, Code::PolicySkipped, message, self.severity(rule));
+            return Ok(());
+        }
+        let bytes = piece.material.document.as_ref().map_or(0, |document| document.bytes());
         self.policy(rule, policy, &piece.input, bytes, about)
     }
 
@@ -260,10 +271,8 @@ impl<'e> Run<'e> {
             }
             for violation in answer.violations {
                 let severity = if violation.suppressed { Severity::Warning } else { self.severity(rule) };
-                self.report(rule, about, rule.code, violation.message, severity);
-                if let Some(finding) = self.findings.last_mut() {
-                    finding.details = violation.details.map(Box::new);
-                }
+                let finding = self.finding(rule, about, rule.code, violation.message, severity);
+                self.told.take(Finding { details: violation.details.map(Box::new), ..finding });
             }
             if answer.more > 0 {
                 let message = format!("and {} more violations of policy `{}`", answer.more, policy.name);
@@ -297,13 +306,18 @@ impl<'e> Run<'e> {
     }
 
     fn report(&mut self, rule: &Rule, about: About<'_>, code: Code, message: String, severity: Severity) {
+        let finding = self.finding(rule, about, code, message, severity);
+        self.told.take(finding);
+    }
+
+    fn finding(&self, rule: &Rule, about: About<'_>, code: Code, message: String, severity: Severity) -> Finding {
         let place = EvidencePlace {
             attestation: about.attested.map(|attested| attested.id),
             material: about.material.map(str::to_owned),
         };
         let finding = Finding::error(code, message).by_rule(&rule.id).in_evidence(place).at(rule.origin.clone());
         let mend = rule.mend.clone().filter(|_| code == rule.code);
-        self.findings.push(Finding { severity, mend, ..finding });
+        Finding { severity, mend, ..finding }
     }
 }
 

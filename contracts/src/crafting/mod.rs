@@ -30,6 +30,19 @@ const MATERIAL_SIZE: &str = "chainloop.material.size";
 const IMAGE_TAG: &str = "chainloop.material.image.tag";
 const IMAGE_IS_LATEST: &str = "chainloop.material.image.is_latest_tag";
 
+/// Whether an annotation of a material says where its bytes are: in the evidence storage or in the statement. Whoever
+/// holds the bytes knows; what an attestation says of it counts for nothing.
+#[must_use]
+pub fn says_where(annotation: &str) -> bool {
+    matches!(annotation, MATERIAL_STORED | MATERIAL_INLINE)
+}
+
+/// The annotation of a material whose bytes are at hand.
+#[must_use]
+pub const fn kept(in_the_statement: bool) -> &'static str {
+    if in_the_statement { MATERIAL_INLINE } else { MATERIAL_STORED }
+}
+
 /// The type of the slot that an attestation made by another tool fills, when its predicate is a document that
 /// contracts ask for. The table is fixed: a predicate type that is not in it fills no slot.
 #[must_use]

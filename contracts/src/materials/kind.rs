@@ -79,6 +79,12 @@ impl MaterialType {
     pub const fn has_document(self) -> bool {
         !matches!(self, Self::ContainerImage | Self::Artifact)
     }
+
+    /// Whether policies of this type judge by what is in the bytes. Those of the others have the metadata alone.
+    #[must_use]
+    pub const fn is_judged_by_content(self) -> bool {
+        self.has_document() && !matches!(self, Self::RadamsaCrashes)
+    }
 }
 
 impl fmt::Display for MaterialType {

@@ -33,8 +33,8 @@ pub(super) struct Row {
 
 type Read = for<'b> fn(&'b [u8]) -> Result<Reading<'b>, MaterialError>;
 
-/// Whether an annotation is one that readers write. What an attestation claims of those counts for nothing where the
-/// bytes are at hand.
+/// Whether an annotation is one that readers write. What an attestation claims of those counts for
+/// nothing.
 #[must_use]
 pub fn is_derived(annotation: &str) -> bool {
     const FAMILIES: [&str; 11] = [

@@ -15,7 +15,7 @@ use super::{
     discovery::{AFTER_DENY, Look, Looks},
     gathered::{Gathered, unmatched_key},
     judge::Judgement,
-    memory::{Made, Memory, Numbers, Place},
+    memory::{Made, Memory, Numbers, Place, not_from_the_future},
 };
 use crate::{
     names::Name,
@@ -201,6 +201,7 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 fn usable(verdict: &Verdict, question: &Question) -> bool {
     verdict.subject == question.place.pinned
         && verdict.valid_until.is_none_or(|until| question.now < until)
+        && not_from_the_future(verdict, question.now)
         && (verdict.decision == Decision::Allow || verdict.findings.iter().any(Finding::blocks))
 }
 

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use contracts::{Digest, PinnedRef, Verdict, limits};
+use contracts::{Digest, Finding, PinnedRef, Verdict, limits};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -55,10 +55,7 @@ impl Made {
 
     /// Whether time alone leaves it standing.
     pub(super) fn lasts(&self, now: Timestamp) -> bool {
-        let made = self.outcome.verdict().verdict.evaluated_at;
-        // A clock that was set back must not keep a verdict from the future alive.
-        self.until.is_none_or(|until| now < until)
-            && made.duration_since(now) <= jiff::SignedDuration::try_from(limits::CLOCK_SKEW).unwrap_or_default()
+        self.until.is_none_or(|until| now < until) && not_from_the_future(&self.outcome.verdict().verdict, now)
     }
 
     pub(super) fn weight(&self) -> u32 {
@@ -66,11 +63,17 @@ impl Made {
     }
 }
 
+/// A clock that was set back must not keep a verdict alive that was made while it was ahead.
+pub(super) fn not_from_the_future(verdict: &Verdict, now: Timestamp) -> bool {
+    let ahead = verdict.evaluated_at.duration_since(now);
+    ahead <= jiff::SignedDuration::try_from(limits::CLOCK_SKEW).unwrap_or_default()
+}
+
 fn weight(verdict: &Verdict) -> u32 {
-    let parts = verdict.findings.len() + verdict.contracts.len() + verdict.depends_on.len();
-    let texts = verdict.findings.iter().map(|f| f.message.len() + f.mend.as_ref().map_or(0, String::len));
+    let parts = verdict.contracts.len() + verdict.depends_on.len();
+    let findings = verdict.findings.iter().map(Finding::weight);
     // Twice over: as it is, and as it is written for those who ask.
-    let bytes = parts.saturating_mul(384).saturating_add(texts.sum::<usize>()).saturating_add(1024);
+    let bytes = parts.saturating_mul(384).saturating_add(findings.sum::<usize>()).saturating_add(1024);
     u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX)
 }
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
-use contracts::{json::parse_strict, limits};
+use contracts::{json::parse_unverified, limits};
 use futures::{Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 
@@ -88,17 +88,30 @@ pub async fn whole(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     tokio::time::timeout(WHOLE, read).await.unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// The body as a JSON document. A key given twice is a mistake, wherever it is.
+/// The body as a JSON document, at most [`limits::SMALL_REQUEST_BYTES`] of it. A key given twice is a mistake, wherever it
+/// is.
 ///
 /// # Errors
 /// When it is not JSON, or not of this shape, or not a body that can be read at all.
 pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, BodyError> {
+    json_within(headers, body, limits::SMALL_REQUEST_BYTES).await
+}
+
+/// As [`json`], at most [`limits::REQUEST_BYTES`]: for administrators, whose bodies carry documents.
+///
+/// # Errors
+/// As [`json`].
+pub async fn documents<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, BodyError> {
+    json_within(headers, body, limits::REQUEST_BYTES).await
+}
+
+async fn json_within<T: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: usize) -> Result<T, BodyError> {
     content_type(headers, Some("application/json"), &["application/json"], "`application/json`")?;
-    let bytes = whole(body, limits::REQUEST_BYTES).await?;
+    let bytes = whole(body, limit).await?;
     let wrong = |reason: String| BodyError::Json { reason };
     // Keys given twice are looked for first: the second reader, which knows the shape and the place of a mistake,
     // would take the last of them within maps.
-    parse_strict(&bytes, limits::REQUEST_BYTES).map_err(|e| wrong(e.to_string()))?;
+    parse_unverified(&bytes, limit).map_err(|e| wrong(e.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))
 }
 

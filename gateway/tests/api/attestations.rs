@@ -59,7 +59,7 @@ async fn bodies_that_are_not_read() {
     {
       "error": {
         "code": "body-too-large",
-        "message": "the body is larger than 8388608 bytes, the most that is taken here"
+        "message": "the body is larger than 262144 bytes, the most that is taken here"
       }
     }
     "#);

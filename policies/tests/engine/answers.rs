@@ -209,6 +209,42 @@ fn policies_on_attestations_read_what_was_signed() {
     assert!(answer.findings[0].evidence.as_ref().is_some_and(|place| place.attestation.is_some()));
 }
 
+/// A build says of a scan that nobody can read by which tool it was made and that it is kept.
+#[test]
+fn what_a_build_says_of_bytes_that_are_not_there_does_not_count() {
+    let names = ["chainloop.material.tool.name", "chainloop.material.cas"];
+    let body = format!(
+        "violations contains key if {{\n\tsome m in input.predicate.materials\n\tsome key in {names:?}\n\tm.annotations[key]\n\tm.annotations[\"chainloop.material.name\"] == \"scan\"\n}}"
+    );
+    let text = policy("claims", "ATTESTATION", &body);
+    let spec = format!("{SBOM}\npolicies: {{attestation: [{{ref: 'file://p.yaml', gate: true}}]}}");
+    let rules = rules(&spec, &[("p.yaml", &text)]);
+    let scan = Material::file("scan", MaterialType::Sarif, "s.sarif", &testdata::sarif(&[]));
+    let scan = scan.annotated("chainloop.material.tool.name", "trusted");
+    let told_of = |scan: Material| {
+        let answer = ask(&rules, &evidence(&[sbom(), scan]));
+        answer.findings.iter().map(|finding| finding.message.clone()).collect::<Vec<_>>()
+    };
+    let mut elsewhere = scan.clone();
+    elsewhere.bytes = None;
+    assert_eq!(told_of(elsewhere), Vec::<String>::new());
+    assert_eq!(told_of(scan), names.map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_gate_does_not_open_to_a_policy_that_had_no_document() {
+    let text = policy("approved", "EVIDENCE", "violations contains \"rejected\" if input.approved == false");
+    let spec =
+        "materials: [{name: approval, type: EVIDENCE}]\npolicies: {materials: [{ref: 'file://p.yaml', gate: true}]}";
+    let rules = rules(spec, &[("p.yaml", &text)]);
+    let of = |bytes: &[u8]| evidence(&[Material::file("approval", MaterialType::Evidence, "a.json", bytes)]);
+    assert_eq!(told(&ask(&rules, &of(br#"{"approved": true}"#))), allowed());
+    assert_eq!(told(&ask(&rules, &of(br#"{"approved": false}"#))), denied(Code::PolicyViolation));
+    // With a byte order mark it is no JSON, and other readers see what it says all the same.
+    let marked = [b"\xef\xbb\xbf".as_slice(), br#"{"approved": false}"#].concat();
+    assert_eq!(told(&ask(&rules, &of(&marked))), denied(Code::PolicySkipped));
+}
+
 #[test]
 fn materials_that_are_arrays_or_values_are_wrapped_as_published() {
     let junit = policy("tests", "JUNIT_XML", "violations contains sprintf(\"%d\", [count(input.elements)]) if true");

@@ -49,7 +49,7 @@ pub(super) async fn apply(
     caller.needs(if dry_run { Role::Push } else { Role::Admin })?;
     let organization = &caller.organization;
     let contract = name(&text)?;
-    let files: RevisionFiles = body::json(&headers, body).await?;
+    let files: RevisionFiles = body::documents(&headers, body).await?;
     let compiled = app.workers.run(move || compile(&files)).await.map_err(|e| ApiError::internal(e.to_string()))??;
     let settings = app.store.settings(organization).await?;
     fits(&compiled.revision, &contract, &caller, &settings)?;

@@ -33,7 +33,7 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let settings: OrganizationSettings = body::json(&headers, body).await?;
+    let settings: OrganizationSettings = body::documents(&headers, body).await?;
     let invalid = |message| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "default-signers-invalid", message);
     let mut keys = Vec::with_capacity(settings.default_signers.len());
     for (at, key) in settings.default_signers.iter().enumerate() {
