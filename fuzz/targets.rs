@@ -10,6 +10,7 @@ use contracts::{
     cases::PolicyCases,
     contract::Contract,
     dsse::Envelope,
+    exemption::Exemption,
     json,
     keys::{PublicKey, SigningKey},
     limits,
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("dranzer", |bytes| materials_of("dranzer", bytes)),
     ("dsse", dsse),
     ("evidence", |bytes| materials_of("evidence", bytes)),
+    ("exemption", exemption),
     ("graphql", |bytes| materials_of("graphql", bytes)),
     ("jacoco", |bytes| materials_of("jacoco", bytes)),
     ("json", json),
@@ -165,6 +167,21 @@ fn json(bytes: &[u8]) {
 fn contract(bytes: &[u8]) {
     if let Err(mistakes) = Contract::parse("contract.yaml", bytes) {
         assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
+    }
+}
+
+fn exemption(bytes: &[u8]) {
+    match Exemption::parse("exemption.yaml", bytes) {
+        Ok((exemption, _)) => {
+            let scope = &exemption.scope;
+            assert!(exemption.from < exemption.until && exemption.digest == Digest::of(bytes));
+            assert!(scope.rule.is_some(), "an exemption of every rule was read");
+            assert!(
+                !scope.repositories.is_empty() || !scope.digests.is_empty(),
+                "an exemption of every image was read"
+            );
+        }
+        Err(mistakes) => assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason"),
     }
 }
 

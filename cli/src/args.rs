@@ -2,6 +2,7 @@
 
 mod attestation;
 mod contract;
+mod exemption;
 mod policy;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ pub use attestation::{Attestation, AttestationAdd, AttestationPush, AttestationV
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
+pub use exemption::Exemption;
 pub use policy::{Policy, PolicyEval, PolicyTest};
 
 /// A verification gateway for the software supply chain.
@@ -119,6 +121,8 @@ pub enum Command {
     Attestation(Printing<Attestation>),
     /// Ask whether an image may be used: exit 0 yes, 1 no, 2 could not tell
     Check(Check),
+    /// Approve exceptions from rules, apply and withdraw them
+    Exemption(Printing<Exemption, LintFormat>),
     /// Make and revoke tokens
     Token(Printing<Token>),
     /// Make signing keys
@@ -174,6 +178,8 @@ pub enum SchemaKind {
     PolicyGroup,
     /// Files of test cases
     PolicyTest,
+    /// Exemptions
+    Exemption,
 }
 
 #[derive(Debug, Subcommand)]
@@ -372,6 +378,11 @@ mod tests {
             "check r.dev/a:v1 --vsa verdict.json",
             "token create --name n --role push --workflow p/w",
             "token revoke id",
+            "exemption lint a.yaml b.yaml -o sarif",
+            "exemption sign a.yaml --key k --to a.signed.json",
+            "exemption apply a.signed.json",
+            "exemption list -o json",
+            "exemption withdraw a",
             "key generate --output keys/build --scheme ed25519",
             "backup --output f --token-file t",
         ] {

@@ -6,10 +6,11 @@ use std::{
 };
 
 use contracts::{
-    Digest, Finding,
+    Digest, Envelope, Finding,
     api::{
-        AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, ErrorBody, NewRun,
-        NewToken, NewWorkflow, ReceivedAttestation, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+        AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, ErrorBody, ExemptionInfo,
+        NewEmergency, NewRun, NewToken, NewWorkflow, ReceivedAttestation, RevisionFiles, RunInfo, StartedRun,
+        TokenInfo, WorkflowInfo,
     },
     bundle,
 };
@@ -160,6 +161,26 @@ impl Client {
     pub async fn check(&self, image: &str, vsa: bool) -> Answer<CheckAnswer> {
         let request = CheckRequest { image: image.to_owned(), vsa };
         self.send_json(Method::POST, &["check"], &[], &request).await
+    }
+
+    /// The exemption as it was signed.
+    pub async fn apply_exemption(&self, name: &str, envelope: &Envelope) -> Answer<ExemptionInfo> {
+        self.send_json(Method::PUT, &["exemptions", name], &[], &envelope.to_value()).await
+    }
+
+    pub async fn exemptions(&self) -> Answer<Vec<ExemptionInfo>> {
+        self.get(&["exemptions"], &[]).await
+    }
+
+    pub async fn withdraw_exemption(&self, name: &str) -> Answer<ExemptionInfo> {
+        let answer = self.send(self.request(Method::DELETE, &["exemptions", name], &[])?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read_json(answer).await
+    }
+
+    /// Lets a run's images through for a while, where the contract says that the caller may.
+    pub async fn declare_emergency(&self, emergency: &NewEmergency) -> Answer<ExemptionInfo> {
+        self.send_json(Method::POST, &["exemptions", "emergency"], &[], emergency).await
     }
 
     pub async fn create_token(&self, token: &NewToken) -> Answer<CreatedToken> {

@@ -26,7 +26,8 @@ use clap::Parser;
 use crate::{
     args::{Arguments, Command, LintFormat},
     commands::{
-        attestation, backup, check, contract, key, policy, quickstart, run, schema, serve, shell, token, workflow,
+        attestation, backup, check, contract, exemption, key, policy, quickstart, run, schema, serve, shell, token,
+        workflow,
     },
     exit::Exit,
     report::Report,
@@ -64,6 +65,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
         Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output.into()),
         Command::Check(args) => (check::run(connection, args).await?, args.output.into()),
+        Command::Exemption(args) => (exemption::run(connection, &args.command, args.output).await?, args.output),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
         Command::Key(args) => (key::run(args)?, LintFormat::Human),
         Command::Schema { kind } => (schema::run(*kind)?, LintFormat::Human),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Decision, Digest, Finding, RunnerIdentity, Verdict, identity::FederationRule};
+use crate::{Decision, Digest, Finding, RunnerIdentity, SignerIdentity, Verdict, identity::FederationRule};
 
 /// The answer to any request that fails (every status from 400 on, outside `/v2/`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,35 @@ pub struct OrganizationSettings {
     /// lets a token in says what it may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federation: Vec<FederationRule>,
+    /// Who may make exceptions, and from what.
+    #[serde(default, skip_serializing_if = "ExemptionSettings::is_default")]
+    pub exemptions: ExemptionSettings,
+}
+
+/// Who may approve exemptions of an organization, and how far those may go. By default nobody may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExemptionSettings {
+    /// Public keys in PEM.
+    pub approvers: Vec<String>,
+    /// How many distinct approvers must sign, at least 1.
+    pub threshold: u32,
+    /// How long an exemption may last: `30d`.
+    pub longest: String,
+    /// Rules, or codes of findings, that are never exempted. Not even in an emergency.
+    pub never: Vec<String>,
+}
+
+impl Default for ExemptionSettings {
+    fn default() -> Self {
+        Self { approvers: Vec::new(), threshold: 1, longest: "30d".to_owned(), never: Vec::new() }
+    }
+}
+
+impl ExemptionSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `POST /api/v1/organizations`: makes another organization; answers with an admin token of it.
@@ -336,6 +365,92 @@ pub struct GatewayKey {
     /// What says that it was verified later is not its.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+}
+
+/// `POST /api/v1/exemptions/emergency`: what a contract's `admission.breakGlass` lets the caller do on its own. Names
+/// either the run that was rejected, or a workflow and an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewEmergency {
+    /// Why, in words.
+    pub reason: String,
+    /// The run whose images are let through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The project; may be left out with a run, or a token bound to a workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// The workflow; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The image; with a run, one of its images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// For how long: `1h`. Without it, for as long as the contract allows.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<String>,
+}
+
+/// Where an exemption stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExemptionState {
+    /// It begins later.
+    Pending,
+    /// It counts now.
+    InForce,
+    /// It has ended.
+    Over,
+    /// It was taken back.
+    Withdrawn,
+    /// It does not count: what approved it no longer does (see `problem`).
+    Void,
+}
+
+/// One exemption.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExemptionInfo {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of the document.
+    pub digest: Digest,
+    /// Where it stands.
+    pub state: ExemptionState,
+    /// Who asked for it in an emergency; such a one has no approvers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
+    /// Patterns of repositories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
+    /// Images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digest>,
+    /// The rule; in an emergency any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The workflow, `project/workflow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// From then on.
+    pub from: Timestamp,
+    /// Until then.
+    pub until: Timestamp,
+    /// Who approved it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<SignerIdentity>,
+    /// When it came.
+    pub applied_at: Timestamp,
+    /// When it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
+    /// Why it does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One entry of the audit log, oldest first in `GET /api/v1/audit?from=N&limit=N`.

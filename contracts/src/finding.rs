@@ -2,6 +2,7 @@
 
 mod details;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use details::{FindingDetails, FindingType};
@@ -200,6 +201,20 @@ pub struct Finding {
     /// What a policy tells of what it found, in the published shape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<FindingDetails>>,
+    /// The exemption on account of which it does not block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exempted: Option<Box<Exempted>>,
+}
+
+/// Which exemption covers a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exempted {
+    /// Its name.
+    pub name: String,
+    /// The digest of the document.
+    pub digest: Digest,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 impl Finding {
@@ -215,6 +230,7 @@ impl Finding {
             origin: None,
             mend: None,
             details: None,
+            exempted: None,
         }
     }
 
@@ -261,6 +277,12 @@ impl Finding {
     #[must_use]
     pub fn mend(self, mend: impl Into<String>) -> Self {
         Self { mend: Some(mend.into()), ..self }
+    }
+
+    /// As one that an exemption covers: it is shown still, and blocks nothing.
+    #[must_use]
+    pub fn exempted(self, by: Exempted) -> Self {
+        Self { severity: Severity::Warning, exempted: Some(Box::new(by)), ..self }
     }
 
     /// Whether it stands in the way.

@@ -12,6 +12,7 @@ pub mod crafting;
 pub mod digest;
 pub mod dsse;
 pub mod duration;
+pub mod exemption;
 pub mod finding;
 pub mod identity;
 pub mod json;
@@ -35,7 +36,7 @@ pub mod yaml;
 pub use bundle::{Bundle, BundleError};
 pub use digest::{Digest, Hasher};
 pub use dsse::{Envelope, EnvelopeError};
-pub use finding::{Code, Diagnostics, EvidencePlace, Finding, FindingDetails, FindingType, Origin, Severity};
+pub use finding::{Code, Diagnostics, EvidencePlace, Exempted, Finding, FindingDetails, FindingType, Origin, Severity};
 pub use identity::{Provider, RunnerIdentity};
 pub use keys::{KeyError, PublicKey, SignError, SigningKey};
 pub use materials::MaterialType;
@@ -44,6 +45,6 @@ pub use runners::Runner;
 pub use statement::{Statement, StatementError, Subject};
 pub use verdict::{ContractAnswer, Decision, Dependency, Enforcement, Verdict};
 pub use verify::{
-    AllowedSigner, BuildClaims, SignerIdentity, SignerPolicy, SignerPolicyError, TrustRoot, TrustRootError,
-    Verification, Verified, VerifyError,
+    AllowedSigner, BuildClaims, SignedDocument, SignerIdentity, SignerPolicy, SignerPolicyError, TrustRoot,
+    TrustRootError, Verification, Verified, VerifyError,
 };

@@ -72,6 +72,12 @@ pub const XML_ATTRIBUTES: usize = 128;
 pub const DOCUMENT_LIST_ITEMS: usize = 256;
 /// Mistakes shown of one document or revision; the rest are counted.
 pub const DOCUMENT_FINDINGS: usize = 100;
+/// Why something is exempted, in words.
+pub const REASON_BYTES: usize = 2000;
+/// An exemption with its signatures.
+pub const EXEMPTION_BYTES: usize = 64 * 1024;
+/// Exemptions of one organization that are in force or will be.
+pub const EXEMPTIONS: usize = 256;
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).
 pub const REVISION_FILE_BYTES: usize = 512 * 1024;
 /// All the files of one contract revision.

@@ -12,3 +12,6 @@ pub const POLICY_GROUP: &str = include_str!("schema/policy-group.json");
 
 /// Of files of test cases.
 pub const POLICY_TEST: &str = include_str!("schema/policy-test.json");
+
+/// Of exemptions.
+pub const EXEMPTION: &str = include_str!("schema/exemption.json");

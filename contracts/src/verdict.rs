@@ -51,6 +51,8 @@ pub enum Dependency {
     Attestation(Digest),
     /// The organization's trust root.
     TrustRoot(Digest),
+    /// An exemption that covers a finding, by its document's digest.
+    Exemption(Digest),
 }
 
 /// What was decided about an image.
@@ -60,6 +62,9 @@ pub struct Verdict {
     pub decision: Decision,
     /// False when a deny was let through because of `enforcement: warn` or `unmatched: allow`.
     pub enforced: bool,
+    /// Whether it allows only because exemptions cover what would otherwise stand in the way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exempted: bool,
     /// What it is about.
     pub subject: PinnedRef,
     /// Each contract that answers for the repository.

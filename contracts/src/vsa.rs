@@ -22,6 +22,10 @@ pub const SLSA_VERSION: &str = "1.1";
 /// What is told of the build of an image that passed: the contract may or may not have asked for it.
 pub const LEVEL_UNEVALUATED: &str = "SLSA_BUILD_LEVEL_UNEVALUATED";
 
+/// Told beside it of an image that passed only because of exemptions, so that who compares the levels exactly takes no
+/// exceptions. Each is in the extension, at the findings that it covers.
+pub const EXEMPTED: &str = "SLUICE_EXEMPTED";
+
 /// Who verified, as summaries name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verifier {
@@ -71,14 +75,18 @@ pub fn resource_uri(verdict: &Verdict) -> String {
 #[must_use]
 pub fn summary(key: &Digest, verdict: &Verdict, verifier: &Verifier) -> Statement {
     let subject = Subject::sha256(verdict.subject.repository.to_string(), verdict.subject.digest);
-    let (result, level) = if passed(verdict) { ("PASSED", LEVEL_UNEVALUATED) } else { ("FAILED", "FAILED") };
+    let (result, levels) = match (passed(verdict), verdict.exempted) {
+        (false, _) => ("FAILED", &["FAILED"][..]),
+        (true, false) => ("PASSED", &[LEVEL_UNEVALUATED][..]),
+        (true, true) => ("PASSED", &[LEVEL_UNEVALUATED, EXEMPTED][..]),
+    };
     let mut predicate = json!({
         "verifier": {"id": verifier.id(), "version": {"sluice": verifier.version}},
         "timeVerified": verdict.evaluated_at,
         "resourceUri": resource_uri(verdict),
         "policy": policy(verdict, verifier),
         "verificationResult": result,
-        "verifiedLevels": [level],
+        "verifiedLevels": levels,
         "slsaVersion": SLSA_VERSION,
     });
     if let Some(fields) = predicate.as_object_mut() {
@@ -126,7 +134,7 @@ fn inputs<'v>(verdict: &'v Verdict, verifier: &'v Verifier) -> impl Iterator<Ite
             }
             Some(input)
         }
-        Dependency::RuleSet(_) | Dependency::TrustRoot(_) => None,
+        Dependency::RuleSet(_) | Dependency::TrustRoot(_) | Dependency::Exemption(_) => None,
     })
 }
 
@@ -156,6 +164,7 @@ mod tests {
         Verdict {
             decision,
             enforced,
+            exempted: false,
             subject: subject.parse().unwrap(),
             contracts: answers.collect(),
             findings: vec![Finding::warning(Code::PolicyViolation, "a warning")],

@@ -45,6 +45,8 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// What takes attestations.
     pub intake: Arc<Intake>,
+    /// What every organization says.
+    pub rules: Arc<Rules>,
     /// Where images come from.
     pub upstreams: Arc<Upstreams>,
     /// What the gateway signs with.
@@ -221,7 +223,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
     let gate = Gate::new(Parts {
         store: Arc::clone(&store),
         evidence: Arc::clone(&evidence),
-        rules,
+        rules: Arc::clone(&rules),
         locate: Arc::new(move |organization, host| table.locate(organization, host)),
         workers: workers.clone(),
         metrics: Arc::clone(&metrics),
@@ -232,6 +234,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         evidence,
         gate: Arc::new(gate),
         intake: Arc::new(intake),
+        rules,
         upstreams,
         word,
         federation,

@@ -42,6 +42,7 @@ pub struct Metrics {
     seconds: Histogram,
     connections: Gauge,
     ignored: Counter,
+    emergencies: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -63,7 +64,9 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", connections.clone());
         let ignored = Counter::default();
         registry.register("evidence_ignored", "Attestations found upstream that do not verify", ignored.clone());
-        Self { registry, decisions, requests, seconds, connections, ignored }
+        let emergencies = Counter::default();
+        registry.register("emergencies", "Exemptions made without approvers", emergencies.clone());
+        Self { registry, decisions, requests, seconds, connections, ignored, emergencies }
     }
 }
 
@@ -88,6 +91,11 @@ impl Metrics {
     /// Counts attestations found upstream that were ignored because they do not verify.
     pub fn ignored(&self, attestations: usize) {
         self.ignored.inc_by(attestations as u64);
+    }
+
+    /// Counts an exemption that was made in an emergency.
+    pub fn emergency(&self) {
+        self.emergencies.inc();
     }
 
     /// Counts an answered request. `route` is the route's pattern, never the path.

@@ -9,9 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use contracts::{
-    Code, Diagnostics, Digest, Enforcement, Finding, Hasher, Repository, TrustRoot,
+    Code, Diagnostics, Digest, Enforcement, Envelope, Finding, Hasher, Repository, TrustRoot,
     api::{OrganizationSettings, RevisionFiles, Unmatched},
-    contract::Contract,
+    contract::{BreakGlass, Contract},
+    exemption::{ApprovalRules, Approved},
     pattern::RepositoryPattern,
     revision::Revision,
 };
@@ -21,7 +22,7 @@ use policies::RuleSet;
 use crate::{
     gate::GateError,
     names::{Name, WorkflowName},
-    store::{RevisionRecord, Store},
+    store::{ExemptionBody, ExemptionRecord, RevisionRecord, Store},
     trust::{Trust, Verifications},
     workers::Workers,
 };
@@ -88,6 +89,12 @@ impl Compiled {
         admission.is_some_and(|a| a.repositories.iter().any(|pattern| pattern.value.matches(repository)))
     }
 
+    /// Who may let an image through in an emergency.
+    #[must_use]
+    pub fn break_glass(&self) -> Option<&BreakGlass> {
+        self.revision.contract().admission.as_ref().and_then(|admission| admission.break_glass.as_ref())
+    }
+
     /// Whether its deny blocks a pull.
     #[must_use]
     pub fn enforcement(&self) -> Enforcement {
@@ -143,6 +150,10 @@ pub struct OrganizationRules {
     pub unusable: BTreeMap<Name, Unusable>,
     /// Which contract each workflow is bound to.
     pub workflows: BTreeMap<WorkflowName, Name>,
+    /// The exemptions that the organization's approvers, or its contracts in an emergency, approve of as they are now.
+    pub exemptions: Vec<Arc<Approved>>,
+    /// Those that were taken and do not count now, and why.
+    pub void_exemptions: BTreeMap<Digest, String>,
 }
 
 impl OrganizationRules {
@@ -166,6 +177,14 @@ impl OrganizationRules {
             Some(unusable) => Err(unusable.error.clone()),
             None => Ok(self.contracts.get(name)),
         }
+    }
+
+    /// Who may let an image through in an emergency, by a contract's current revision; `None`: nobody.
+    ///
+    /// # Errors
+    /// When the contract cannot be used.
+    pub fn break_glass(&self, contract: &Name) -> Result<Option<&BreakGlass>, GateError> {
+        Ok(self.contract(contract)?.and_then(|contract| contract.compiled.break_glass()))
     }
 
     /// Whether a workflow is bound to a contract.
@@ -273,7 +292,51 @@ impl Rules {
             }
         }
         let workflows = workflows.into_iter().map(|w| (w.name, w.contract)).collect();
-        Ok(OrganizationRules { changed, unmatched: settings.unmatched, contracts, unusable, workflows })
+        let mut rules = OrganizationRules {
+            changed,
+            unmatched: settings.unmatched,
+            contracts,
+            unusable,
+            workflows,
+            exemptions: Vec::new(),
+            void_exemptions: BTreeMap::new(),
+        };
+        self.exempt(organization, &settings, &mut rules).await?;
+        Ok(rules)
+    }
+
+    /// Approves the exemptions anew, by who may approve now.
+    async fn exempt(
+        &self,
+        organization: &Name,
+        settings: &OrganizationSettings,
+        rules: &mut OrganizationRules,
+    ) -> Result<(), GateError> {
+        let mut records = self.store.exemptions(organization).await?;
+        records.retain(|record| record.withdrawn_at.is_none() && !record.ended);
+        if records.is_empty() {
+            return Ok(());
+        }
+        let approval = ApprovalRules::new(organization.as_str(), &settings.exemptions);
+        let approval = approval.map_err(|reason| GateError::Trust { reason })?;
+        let clauses: BTreeMap<String, BreakGlass> = rules
+            .contracts
+            .iter()
+            .filter_map(|(name, contract)| Some((name.to_string(), contract.compiled.break_glass()?.clone())))
+            .collect();
+        let work =
+            move || records.iter().map(|record| (record.digest, approved(record, &approval, &clauses))).collect();
+        let found: Vec<(Digest, Result<Approved, String>)> = self.workers.run(work).await?;
+        for (digest, result) in found {
+            match result {
+                Ok(approved) => rules.exemptions.push(Arc::new(approved)),
+                Err(reason) => {
+                    tracing::warn!(%organization, exemption = %digest, reason, "an exemption does not count any more");
+                    rules.void_exemptions.insert(digest, reason);
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn compile(
@@ -296,6 +359,27 @@ impl Rules {
         let compiled = Arc::new(compiled);
         self.compiled.insert(key, Arc::clone(&compiled));
         Ok(compiled)
+    }
+}
+
+fn approved(
+    record: &ExemptionRecord,
+    approval: &ApprovalRules,
+    clauses: &BTreeMap<String, BreakGlass>,
+) -> Result<Approved, String> {
+    let approved = match &record.body {
+        ExemptionBody::Signed(envelope) => {
+            let envelope = Envelope::parse(envelope.to_string().as_bytes()).map_err(|e| e.to_string())?;
+            approval.approve(&envelope)
+        }
+        ExemptionBody::Emergency(emergency) => approval.emergency(emergency, clauses.get(&emergency.contract)),
+    };
+    let approved = approved.map_err(|e| e.to_string())?;
+    // What is withdrawn is told by this digest.
+    if approved.exemption().digest == record.digest {
+        Ok(approved)
+    } else {
+        Err("its bytes are not those that were applied".to_owned())
     }
 }
 

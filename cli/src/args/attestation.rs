@@ -76,6 +76,10 @@ pub struct AttestationPush {
     /// Push without materials that the contract requires: the gateway will judge it, and the run is used
     #[arg(long)]
     pub force: bool,
+    /// In an emergency: when the run is rejected, let its images through for a while all the same, for this reason, where
+    /// the contract's `breakGlass` says that the caller may
+    #[arg(long, value_name = "REASON")]
+    pub emergency: Option<String>,
     /// Also write the bundle to this file
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,

@@ -31,6 +31,7 @@ pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::R
 fn describe(answer: &CheckAnswer) -> String {
     let verdict = &answer.verdict;
     let decision = match (verdict.decision, verdict.enforced) {
+        (Decision::Allow, true) if verdict.exempted => "allowed, by exemption alone",
         (Decision::Allow, true) => "allowed",
         (Decision::Allow, false) => "let through, although nothing says that it may be (not enforced)",
         (Decision::Deny, _) => "denied",

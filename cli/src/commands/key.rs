@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
-use contracts::keys::SigningKey;
+use anyhow::{Context, bail};
+use contracts::keys::{KeyError, SigningKey};
 use serde_json::json;
 
 use super::variable;
@@ -14,6 +14,8 @@ use crate::{
     report::Report,
     secret::Secret,
 };
+
+const KEY_BYTES: usize = 64 * 1024;
 
 /// Runs the command.
 pub fn run(args: &args::Key) -> anyhow::Result<Report> {
@@ -50,6 +52,23 @@ pub fn password(variable: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
         .into_iter()
         .find_map(variable)
         .map(Secret::new)
+}
+
+/// Reads a private key: a file, or `env://` and the name of a variable that holds the PEM.
+pub fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
+    let pem = match reference.strip_prefix("env://") {
+        Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
+        None => files::read_text(Path::new(reference), KEY_BYTES)?,
+    };
+    let pem = Secret::new(pem);
+    let password = password(&variable);
+    let password = password.as_ref().map(|password| password.reveal().as_bytes());
+    match SigningKey::from_pem(pem.reveal(), password) {
+        Err(KeyError::PasswordNeeded) => {
+            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
+        }
+        read => read.with_context(|| format!("the key `{reference}` cannot be used")),
+    }
 }
 
 fn with_ending(prefix: &Path, ending: &str) -> PathBuf {

@@ -12,6 +12,7 @@ pub fn run(kind: SchemaKind) -> anyhow::Result<Report> {
         SchemaKind::Contract => contracts::schema::CONTRACT,
         SchemaKind::Policy => contracts::schema::POLICY,
         SchemaKind::PolicyGroup => contracts::schema::POLICY_GROUP,
+        SchemaKind::Exemption => contracts::schema::EXEMPTION,
         SchemaKind::PolicyTest => contracts::schema::POLICY_TEST,
     };
     let schema: Value = serde_json::from_str(text)?;

@@ -56,13 +56,17 @@ pub fn findings(findings: &[Finding]) -> String {
         sorted.into_iter().map(|finding| {
             let severity = match finding.severity {
                 Severity::Error => "blocks",
+                Severity::Warning if finding.exempted.is_some() => "exempted",
                 Severity::Warning => "warning",
             };
             let asked = [finding.rule.clone(), finding.origin.as_ref().map(ToString::to_string)];
             [
                 severity.to_owned(),
                 finding.message.clone(),
-                finding.mend.clone().unwrap_or_default(),
+                finding.exempted.as_ref().map_or_else(
+                    || finding.mend.clone().unwrap_or_default(),
+                    |by| format!("nothing until {}: exemption {}", moment(by.until), by.name),
+                ),
                 finding.code.to_string(),
                 asked.into_iter().flatten().collect::<Vec<_>>().join("\n"),
             ]

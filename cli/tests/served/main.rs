@@ -1,6 +1,7 @@
 //! The real `sluice` binary serving: killed while it works, and among real registries, pullers and signers.
 #![cfg(test)]
 
+mod exemptions;
 mod incomplete;
 mod kill;
 mod materials;

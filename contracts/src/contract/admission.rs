@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::{Admission, AdmissionRule};
+use super::{Admission, AdmissionRule, BreakGlass};
 use crate::{
     Code, Enforcement, Finding,
     digest::shorten,
@@ -18,13 +18,14 @@ pub(super) fn read(spec: &Fields<'_>, issues: &mut Issues) -> Option<Admission> 
     // Written but empty is a mistake: the contract would answer for nothing in silence.
     spec.entry("admission")?;
     let node = spec.need("admission", issues)?;
-    const KNOWN: &[&str] = &["repositories", "enforcement", "maxAge", "rules"];
+    const KNOWN: &[&str] = &["repositories", "enforcement", "maxAge", "rules", "breakGlass"];
     let admission = Fields::read(node, "`admission`", KNOWN, issues)?;
     Some(Admission {
         repositories: read_repositories(&admission, issues),
         enforcement: read_enforcement(&admission, issues),
         max_age: read_max_age(&admission, issues),
         rules: read_rules(&admission, issues),
+        break_glass: read_break_glass(&admission, issues),
         origin: issues.at(node.place),
     })
 }
@@ -85,6 +86,50 @@ fn read_max_age(admission: &Fields<'_>, issues: &mut Issues) -> Option<Spanned<S
         Ok(value) => Some(Spanned { value, origin: text.origin }),
         Err(error) => {
             issues.error(Code::DocumentInvalidValue, admission.place_of("maxAge"), error.to_string());
+            None
+        }
+    }
+}
+
+/// How long an emergency lasts at most. What takes longer is for approvers.
+const LONGEST_EMERGENCY: SignedDuration = SignedDuration::from_hours(24);
+
+fn read_break_glass(admission: &Fields<'_>, issues: &mut Issues) -> Option<BreakGlass> {
+    admission.entry("breakGlass")?;
+    let node = admission.need("breakGlass", issues)?;
+    let clause = Fields::read(node, "`breakGlass`", &["callers", "maxDuration"], issues)?;
+    let mut callers: Vec<Spanned<String>> = Vec::new();
+    for caller in clause.texts("callers", issues) {
+        if callers.iter().any(|known| known.value == caller.value) {
+            let message = format!("`{}` appears twice", shorten(&caller.value));
+            issues.push(Finding::error(Code::DocumentDuplicate, message).at(caller.origin));
+        } else if caller.value.contains('*') {
+            let message =
+                format!("`{}` has a wildcard, but callers are compared letter by letter", shorten(&caller.value));
+            issues.push(Finding::error(Code::PatternTooWide, message).at(caller.origin));
+        } else {
+            callers.push(caller);
+        }
+    }
+    if callers.is_empty() && clause.get("callers").is_none_or(|node| node.items().is_some_and(<[_]>::is_empty)) {
+        let message = "`breakGlass` names no caller, so nobody could use it";
+        let mend = "list workflows (`project/workflow`) or names of tokens under `callers`";
+        issues.error_with(Code::DocumentMissingKey, clause.place_of("callers"), message, mend);
+    }
+    let text = clause.need_text("maxDuration", issues)?;
+    let place = clause.place_of("maxDuration");
+    match duration::parse(text.value) {
+        Ok(value) if value > LONGEST_EMERGENCY => {
+            let message = format!("`{}` is longer than 24h, the most that an emergency lasts", shorten(text.value));
+            issues.error_with(Code::DocumentInvalidValue, place, message, "let approvers sign an exemption instead");
+            None
+        }
+        Ok(value) => {
+            let max_duration = Spanned { value, origin: text.origin };
+            Some(BreakGlass { callers, max_duration, origin: issues.at(node.place) })
+        }
+        Err(error) => {
+            issues.error(Code::DocumentInvalidValue, place, error.to_string());
             None
         }
     }

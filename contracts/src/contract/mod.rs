@@ -230,6 +230,19 @@ pub struct Admission {
     pub max_age: Option<Spanned<SignedDuration>>,
     /// Rules of the contract's own, no name twice.
     pub rules: Vec<AdmissionRule>,
+    /// Who may let an image through on their own in an emergency; `None` means nobody.
+    pub break_glass: Option<BreakGlass>,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// Who may let an image through on their own in an emergency, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// Workflows (`project/workflow`) whose tokens may, and names of tokens that may; at least one, none twice.
+    pub callers: Vec<Spanned<String>>,
+    /// How long that lasts at most.
+    pub max_duration: Spanned<SignedDuration>,
     /// Where it is written.
     pub origin: Origin,
 }

@@ -11,9 +11,10 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, PublicKey, encrypted, pem};
 use crate::{
-    Bundle, Statement,
+    Bundle, Diagnostics, Statement,
     digest::shorten,
     dsse::{Envelope, EnvelopeSignature, IN_TOTO_PAYLOAD_TYPE, pae},
+    exemption::{self, Exemption},
     limits,
     statement::StatementError,
 };
@@ -148,6 +149,35 @@ impl SigningKey {
         Ok(Bundle::from_envelope(&envelope, None))
     }
 
+    /// Approves an exemption: signs the document's own bytes, as what they are.
+    ///
+    /// # Errors
+    /// When the document would be refused by whoever reads it, or the cryptography library fails.
+    pub fn approve(&self, document: &[u8]) -> Result<Envelope, SignError> {
+        Exemption::parse("exemption", document).map_err(SignError::Exemption)?;
+        let sig = self.sign_bytes(&pae(exemption::PAYLOAD_TYPE, document))?;
+        let signatures = vec![EnvelopeSignature { keyid: Some(self.public.id().to_string()), sig }];
+        let payload_type = exemption::PAYLOAD_TYPE.to_owned();
+        Ok(Envelope { payload_type, payload: document.to_vec(), signatures })
+    }
+
+    /// Adds this key's approval to an exemption that others approved. Their signatures are not checked.
+    ///
+    /// # Errors
+    /// As [`SigningKey::approve`], when it is another kind of envelope, or when there are
+    /// [`crate::limits::ENVELOPE_SIGNATURES`] signatures already.
+    pub fn approve_too(&self, envelope: &Envelope) -> Result<Envelope, SignError> {
+        if envelope.payload_type != exemption::PAYLOAD_TYPE {
+            return Err(SignError::NotAnExemption { found: shorten(&envelope.payload_type) });
+        }
+        if envelope.signatures.len() >= limits::ENVELOPE_SIGNATURES {
+            return Err(SignError::TooManySignatures { max: limits::ENVELOPE_SIGNATURES });
+        }
+        let own = self.approve(&envelope.payload)?;
+        let signatures = envelope.signatures.iter().cloned().chain(own.signatures).collect();
+        Ok(Envelope { signatures, ..own })
+    }
+
     /// Not public: whoever could have any bytes signed could have a statement signed that was never checked.
     pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let signature = match &self.pair {
@@ -177,8 +207,17 @@ pub enum SignError {
         /// What was read, shortened.
         found: String,
     },
+    /// What was to be approved is not an exemption.
+    #[error("the exemption would be refused: {0}")]
+    Exemption(Diagnostics),
+    /// An envelope around something else.
+    #[error("only exemptions are approved, and this is `{found}`")]
+    NotAnExemption {
+        /// What was read, shortened.
+        found: String,
+    },
     /// Full.
-    #[error("the attestation carries {max} signatures already, and more are not looked at")]
+    #[error("it carries {max} signatures already, and more are not looked at")]
     TooManySignatures {
         /// The bound.
         max: usize,

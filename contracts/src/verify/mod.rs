@@ -57,6 +57,15 @@ pub struct Verification {
     pub signed: Digest,
 }
 
+/// What a verified envelope proved that holds another document than a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedDocument {
+    /// The document's own bytes.
+    pub document: Vec<u8>,
+    /// Who signed them, each once however often they did. Never empty. Whether they may is not decided here.
+    pub signers: BTreeSet<SignerIdentity>,
+}
+
 /// What a certificate authority wrote into a certificate about the pipeline that it gave it to, as the identity
 /// provider told it. The build itself cannot choose these. Which are there depends on the provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +189,27 @@ impl TrustRoot {
         Ok(Verified::proven(Verification { statement, signers, signed_at, claims, attestation, signed }))
     }
 
+    /// Verifies a document that is not a statement, of a type of its own: every signer that comes back signed these
+    /// very bytes as that type. Keys alone count.
+    ///
+    /// # Errors
+    /// When it is of another type, or no trusted key signed it. Nothing of the document comes back beside an error.
+    pub fn verify_document(
+        &self,
+        envelope: &Envelope,
+        payload_type: &str,
+    ) -> Result<Verified<SignedDocument>, VerifyError> {
+        if envelope.payload_type != payload_type || payload_type == IN_TOTO_PAYLOAD_TYPE {
+            return Err(VerifyError::DocumentType { found: shorten(&envelope.payload_type) });
+        }
+        let signed = self.keys_that_signed(envelope);
+        if signed.is_empty() {
+            return Err(VerifyError::NoKeyMatches { keys: self.keys.len() });
+        }
+        let signers = signed.iter().map(|key| SignerIdentity::Key { id: key.id() }).collect();
+        Ok(Verified::proven(SignedDocument { document: envelope.payload.clone(), signers }))
+    }
+
     /// Every trusted key with a signature in the envelope, each once.
     fn keys_that_signed(&self, envelope: &Envelope) -> Vec<&PublicKey> {
         let message = envelope.pae();
@@ -239,6 +269,12 @@ pub enum VerifyError {
         /// What was read, shortened.
         found: String,
     },
+    /// What was signed is another kind of document than was asked for.
+    #[error("what was signed is `{found}`, which is another kind of document")]
+    DocumentType {
+        /// What was read, shortened.
+        found: String,
+    },
     /// What was signed calls itself a statement and is none.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -281,7 +317,9 @@ impl VerifyError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::PayloadType { .. } | Self::Statement(_) | Self::NoSha256Subject => Code::AttestationMalformed,
+            Self::PayloadType { .. } | Self::DocumentType { .. } | Self::Statement(_) | Self::NoSha256Subject => {
+                Code::AttestationMalformed
+            }
             Self::NobodyTrusted
             | Self::NoKeyMatches { .. }
             | Self::NoAuthority

@@ -13,6 +13,7 @@ use moka::sync::Cache;
 use super::{
     GateError, Outcome, Parts, Remembered,
     discovery::{AFTER_DENY, Look, Looks},
+    exempt::Exemptions,
     gathered::{Gathered, unmatched_key},
     judge::Judgement,
     memory::{Made, Memory, Numbers, Place, not_from_the_future},
@@ -42,6 +43,8 @@ pub(super) struct Question {
     pub(super) place: Place,
     pub(super) now: Timestamp,
     pub(super) rules: Arc<OrganizationRules>,
+    /// What may be excepted.
+    pub(super) exemptions: Exemptions,
 }
 
 /// A verdict, and what lies beside it.
@@ -103,7 +106,8 @@ impl Core {
     async fn decide(&self, place: &Place, now: Timestamp) -> Result<Made, GateError> {
         let rules = self.parts.rules.current(&place.organization).await?;
         let contracts = rules.answering(&place.pinned.repository)?;
-        let question = Question { place: place.clone(), now, rules };
+        let exemptions = Exemptions::about(&rules, place, now);
+        let question = Question { place: place.clone(), now, rules, exemptions };
         let mut numbers = self.numbers(&question);
         if contracts.is_empty() {
             return Ok(made(place, Arc::new(unmatched(&question)), numbers, None));
@@ -157,7 +161,7 @@ impl Core {
     ) -> Result<Decided, GateError> {
         let Place { organization, pinned } = &question.place;
         let gathered = Gathered::read(self.store(), organization, pinned.digest, look).await?;
-        let key = gathered.key(organization, pinned, &question.rules, contracts);
+        let key = gathered.key(organization, pinned, &question.rules, contracts, &question.exemptions);
         if let Some(verdict) = self.store().verdict(organization, key).await?
             && usable(&verdict, question)
         {
@@ -225,17 +229,24 @@ fn combine(question: &Question, judgements: Vec<Judgement>) -> Verdict {
         depends_on.insert(Dependency::RuleSet(contract.compiled.rules().digest()));
         depends_on.extend(contract.compiled.trust().map(|trust| Dependency::TrustRoot(trust.digest())));
         depends_on.extend(judgement.attestations.iter().copied().map(Dependency::Attestation));
-        valid_until = earlier(valid_until, judgement.valid_until);
+        valid_until = earlier(valid_until, earlier(judgement.valid_until, judgement.used.until()));
+        depends_on.extend(judgement.used.0.keys().copied().map(Dependency::Exemption));
         findings.extend(judgement.findings.into_iter().map(|finding| match enforcement {
             Enforcement::Enforce => finding,
             Enforcement::Warn => Finding { severity: Severity::Warning, ..finding },
         }));
     }
+    if blocked || !enforced {
+        // One that begins may change this.
+        valid_until = earlier(valid_until, question.exemptions.next);
+    }
+    let exempted = !blocked && enforced && findings.iter().any(|finding: &Finding| finding.exempted.is_some());
     // What blocks is read first.
     findings.sort_by_key(|finding| !finding.blocks());
     Verdict {
         decision: if blocked { Decision::Deny } else { Decision::Allow },
         enforced: blocked || enforced,
+        exempted,
         subject: question.place.pinned.clone(),
         contracts,
         findings,
@@ -261,6 +272,7 @@ fn unmatched(question: &Question) -> Remembered {
     let verdict = Verdict {
         decision: if setting == Unmatched::Allow { Decision::Allow } else { Decision::Deny },
         enforced: setting == Unmatched::Deny,
+        exempted: false,
         subject: pinned.clone(),
         contracts: Vec::new(),
         findings: vec![finding.mend(mend)],

@@ -93,7 +93,7 @@ impl Core {
         contracts: &[Arc<CurrentContract>],
         upstream: &dyn Upstream,
     ) -> Result<Look, GateError> {
-        let Question { place, now, rules } = question;
+        let Question { place, now, rules, .. } = question;
         let held = self.looks.places.acquire().await;
         let _held = held.map_err(|closed| GateError::Evaluation { reason: closed.to_string() })?;
         let room = limits::ATTESTATIONS_PER_SUBJECT;

@@ -2,7 +2,7 @@
 
 use contracts::{Digest, Hasher, PinnedRef, api::Unmatched};
 
-use super::discovery::Look;
+use super::{discovery::Look, exempt::Exemptions};
 use crate::{
     names::{Name, WorkflowName},
     rules::{CurrentContract, OrganizationRules},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
-const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v2";
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v3";
 
 /// An attestation that was pushed for a run. Its bytes are read when it is judged.
 #[derive(Debug, Clone)]
@@ -79,8 +79,13 @@ impl Gathered {
         pinned: &PinnedRef,
         rules: &OrganizationRules,
         contracts: &[std::sync::Arc<CurrentContract>],
+        exemptions: &Exemptions,
     ) -> Digest {
         let mut key = begun(organization, pinned);
+        key.update_framed(b"exemptions");
+        for approved in exemptions.in_force.values() {
+            key.update_framed(approved.digest().as_bytes());
+        }
         for contract in contracts {
             key.update_framed(contract.name.as_str().as_bytes());
             key.update_framed(&contract.revision.to_be_bytes());

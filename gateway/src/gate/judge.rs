@@ -3,14 +3,17 @@
 //! The newest run of each workflow decides for that workflow; one that satisfies is enough. Without any pushed run,
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
 
+mod rejected;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use contracts::{
-    Code, Decision, Digest, Enforcement, EvidencePlace, Finding, Severity, Verification, Verified,
+    Code, Decision, Digest, Enforcement, EvidencePlace, Finding, PinnedRef, Severity, Verification, Verified,
     crafting::{self, CraftedRun},
+    exemption::Matter,
 };
 use jiff::Timestamp;
 use policies::{Attested, Evaluation, Evidence, Phase};
@@ -19,6 +22,7 @@ use super::{
     broken_runs,
     decide::{Core, Question},
     error::GateError,
+    exempt::Used,
     gathered::{Gathered, Pushed},
     mend,
 };
@@ -49,6 +53,8 @@ pub(super) struct Judgement {
     pub(super) beside: bool,
     /// Whether bytes were missing that may be uploaded any moment.
     pub(super) perishable: bool,
+    /// The exemptions that covered something.
+    pub(super) used: Used,
 }
 
 impl Judgement {
@@ -110,6 +116,7 @@ impl Core {
             evaluated: false,
             beside: false,
             perishable: false,
+            used: Used::default(),
         };
         let mut judging = Judging { core: self, question, contract, judgement };
         let answer = match contract.compiled.trust() {
@@ -175,7 +182,8 @@ impl Judging<'_> {
         }
         // A run that was pushed and failed is not outvoted by what lies in the registry.
         if pushed.is_empty() && !beside.foreign.is_empty() {
-            return match self.foreign(&beside.foreign).await? {
+            let answer = self.foreign(&beside.foreign).await?;
+            return match self.exempt(answer, None) {
                 Err(findings) if against.could_not.is_some() => against.answer(|| findings),
                 answer => Ok(answer),
             };
@@ -271,10 +279,10 @@ impl Judging<'_> {
             self.judgement.attestations.insert(candidate.facts.id);
             let answer = match &candidate.kind {
                 Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
-                Kind::Pushed(pushed) if !pushed.accepted => Err(self.rejected(pushed).await?),
+                Kind::Pushed(pushed) if !pushed.accepted => self.rejected(candidate, pushed).await?,
                 Kind::Pushed(pushed) => self.pushed(candidate, pushed).await?,
             };
-            match answer {
+            match self.exempt(answer, Some(&candidate.workflow)) {
                 Ok(more) => warnings.extend(more),
                 Err(findings) => return Ok(Err(findings)),
             }
@@ -282,15 +290,13 @@ impl Judging<'_> {
         Ok(if newest.is_empty() { Err(Vec::new()) } else { Ok(warnings) })
     }
 
-    /// What a rejected run says, with what was found when it was rejected.
-    async fn rejected(&self, pushed: &Pushed) -> Result<Vec<Finding>, GateError> {
-        let Pushed { run: id, workflow, facts, .. } = pushed;
-        let message = format!("run `{id}` of `{workflow}`, the newest about this image, broke its contract");
-        let place = EvidencePlace { attestation: Some(facts.id), material: None };
-        let mut findings = vec![Finding::error(Code::RunRejected, message).in_evidence(place)];
-        let run = self.core.store().run(&self.question.place.organization, id).await?;
-        findings.extend(run.into_iter().flat_map(|run| run.findings).filter(Finding::blocks));
-        Ok(findings)
+    /// Applies the exemptions in force to what one workflow's run, or other tools' attestations, came out as.
+    fn exempt(&mut self, answer: Answer, workflow: Option<&WorkflowName>) -> Answer {
+        let workflow = workflow.map(ToString::to_string);
+        let PinnedRef { repository, digest } = &self.question.place.pinned;
+        let contract = self.contract.name.as_str();
+        let matter = Matter { repository, digest, contract, workflow: workflow.as_deref() };
+        self.question.exemptions.apply(&matter, answer, &mut self.judgement.used)
     }
 
     /// Reads a pushed attestation and judges it.

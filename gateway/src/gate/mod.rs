@@ -8,6 +8,7 @@
 mod decide;
 mod discovery;
 mod error;
+mod exempt;
 mod gathered;
 mod grants;
 mod judge;
@@ -220,7 +221,10 @@ fn tell(outcome: &Outcome, organization: &Name, remembered: bool, asked: For) {
             tracing::debug!(%organization, image = %verdict.subject, verdict = %made.key, remembered, "allowed an image");
         }
         (Decision::Allow, true) => {
-            tracing::info!(%organization, image = %verdict.subject, verdict = %made.key, remembered, "allowed an image");
+            tracing::info!(
+                %organization, image = %verdict.subject, verdict = %made.key, remembered, exempted = verdict.exempted,
+                "allowed an image"
+            );
         }
         (Decision::Allow, false) if asked == For::Blob => {
             tracing::debug!(

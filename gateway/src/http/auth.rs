@@ -38,6 +38,8 @@ pub struct Caller {
     pub workflow: Option<WorkflowName>,
     /// Names the token in logs.
     pub token_id: String,
+    /// What the token is called, which whoever made it chose.
+    pub token_name: String,
     /// May make organizations and take backups.
     pub operator: bool,
     /// Who it was proven to be, when it came with an identity token.
@@ -102,8 +104,8 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Auth
     // Found by the digest of what was sent: the time this takes tells nothing about any stored secret.
     let found = app.store.token_by_secret(Digest::of(secret.as_bytes())).await?;
     match found {
-        Some(TokenRecord { revoked_at: None, organization, role, workflow, id, operator, .. }) => {
-            Ok(Caller { organization, role, workflow, token_id: id, operator, identity: None })
+        Some(TokenRecord { revoked_at: None, organization, role, workflow, id, name, operator, .. }) => {
+            Ok(Caller { organization, role, workflow, token_id: id, token_name: name, operator, identity: None })
         }
         _ => Err(AuthError::Unknown),
     }
@@ -122,7 +124,10 @@ async fn federated(app: &App, headers: &HeaderMap, token: &str) -> Result<Caller
     })?;
     let subject: String = identity.subject.chars().filter(|c| !c.is_control()).take(SUBJECT).collect();
     let token_id = format!("{}:{subject}", identity.provider);
-    Ok(Caller { organization, role, workflow, token_id, operator: false, identity: Some(Arc::new(identity)) })
+    // Begins with the provider, so it is nobody's name who has a token of the gateway's.
+    let token_name = token_id.clone();
+    let identity = Some(Arc::new(identity));
+    Ok(Caller { organization, role, workflow, token_id, token_name, operator: false, identity })
 }
 
 fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
@@ -188,6 +193,7 @@ mod tests {
                 role: has,
                 workflow: None,
                 token_id: String::new(),
+                token_name: String::new(),
                 operator: false,
                 identity: None,
             };

@@ -3,8 +3,10 @@
 //! Every write that a caller is told about is durable before the call returns. Every call names the
 //! organization first; nothing is found across organizations. The store holds no policy: it never decides.
 
+mod exemption;
 mod redb;
 
+pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
 pub use redb::RedbStore;
 
 use std::collections::BTreeMap;
@@ -392,6 +394,19 @@ pub trait Store: Send + Sync + 'static {
     /// Whether that is anything at all.
     fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool>;
 
+    /// Stores an exemption, unless its bytes were withdrawn or replaced before.
+    fn put_exemption<'a>(&'a self, organization: &'a Name, record: ExemptionRecord, by: By)
+    -> Stored<'a, ExemptionPut>;
+    /// Takes an exemption back, for good. `None`: there is none of that name.
+    fn withdraw_exemption<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a str,
+        by: By,
+    ) -> Stored<'a, Option<ExemptionRecord>>;
+    /// All exemptions, by name, also those that are over or were withdrawn.
+    fn exemptions<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<ExemptionRecord>>;
+
     /// A remembered verdict. What cannot be read is `None`: it can be computed again.
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;
     /// Remembers a verdict; may be lost in a crash.
@@ -406,7 +421,7 @@ pub trait Store: Send + Sync + 'static {
     /// The last steps of the ways by which a child is reachable, those of one image together.
     fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>>;
 
-    /// A number that differs after any change to an organization's contracts, workflows or settings. Read from
+    /// A number that differs after any change to an organization's contracts, workflows, exemptions or settings. Read from
     /// memory; it is raised before the change is acknowledged.
     fn rules_changed(&self, organization: &Name) -> u64;
     /// The same for attestations about a subject. Other subjects may share it.

@@ -6,6 +6,7 @@ mod attestations;
 mod contracts;
 mod doors;
 mod evidence;
+mod exemptions;
 mod federation;
 mod materials;
 mod scene;

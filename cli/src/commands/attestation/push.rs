@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use contracts::{Decision, Digest, MaterialType, api::ReceivedAttestation, contract::Contract, crafting::Craft};
+use contracts::{
+    Decision, Digest, MaterialType,
+    api::{NewEmergency, ReceivedAttestation},
+    contract::Contract,
+    crafting::Craft,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio_util::io::{InspectReader, ReaderStream};
 
@@ -32,10 +37,14 @@ pub async fn run(
     args: &args::AttestationPush,
 ) -> anyhow::Result<Report> {
     let mut session = bench.open()?;
+    if let (Some(reason), Some(_)) = (&args.emergency, session.signed.as_ref().filter(|signed| signed.received)) {
+        // Pushed and blocked before; the run is what it is about.
+        return emergency(&connect(connection)?, bench, &session, reason, String::new()).await;
+    }
     if session.signed.as_ref().is_some_and(|signed| signed.received) {
         bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
     }
-    if session.signed.is_none() && !args.force {
+    if session.signed.is_none() && !args.force && args.emergency.is_none() {
         let contract = session.contract()?;
         let missing = status::missing(&session, &contract);
         if !missing.is_empty() {
@@ -60,7 +69,14 @@ pub async fn run(
         Ok(received) => received,
         Err(error) => return refused(bench, session, error),
     };
-    conclude(bench, session, &received)
+    match (&args.emergency, received.decision) {
+        (Some(reason), Decision::Deny) => {
+            let session = received_by(bench, session)?;
+            let told = table::findings(&received.run.findings);
+            emergency(&client, bench, &session, reason, told).await
+        }
+        _ => conclude(bench, session, &received),
+    }
 }
 
 /// Nothing is signed nor sent: a run counts once, and this one would be blocked.
@@ -191,7 +207,46 @@ fn refused(bench: &Workbench, mut session: Session, error: ClientError) -> anyho
     Report::new(Exit::Blocked, &data, text)
 }
 
-fn conclude(bench: &Workbench, mut session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
+/// Asks the gateway to let a rejected run's images through for a while. Whether the caller may is for the gateway to say.
+async fn emergency(
+    client: &Client,
+    bench: &Workbench,
+    session: &Session,
+    reason: &str,
+    told: String,
+) -> anyhow::Result<Report> {
+    let run = &session.run.id;
+    let request = NewEmergency { reason: reason.to_owned(), run: Some(run.clone()), ..NewEmergency::default() };
+    match client.declare_emergency(&request).await {
+        Ok(exemption) => {
+            bench.drop_session()?;
+            let text = format!(
+                "{told}\nemergency: the run {run} is rejected, and its images are let through until {} by the exemption {}",
+                table::moment(exemption.until),
+                exemption.name
+            );
+            let data = serde_json::json!({"run": run, "emergency": exemption});
+            Report::new(Exit::Yes, &data, plain(text.trim_start()))
+        }
+        Err(ClientError::Refused { code, message, .. }) => {
+            let text = plain(&format!("{told}\nblocked: {message} ({code})"));
+            let data = serde_json::json!({"run": run, "error": {"code": code, "message": message}});
+            Report::new(Exit::Blocked, &data, text.trim_start())
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Takes note that the run is used.
+fn received_by(bench: &Workbench, mut session: Session) -> anyhow::Result<Session> {
+    if let Some(signed) = &mut session.signed {
+        signed.received = true;
+    }
+    bench.save(&session)?;
+    Ok(session)
+}
+
+fn conclude(bench: &Workbench, session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
     let findings = &received.run.findings;
     let mut text = match received.decision {
         Decision::Allow => format!("accepted: attestation {}", received.attestation),
@@ -207,10 +262,7 @@ fn conclude(bench: &Workbench, mut session: Session, received: &ReceivedAttestat
             Report::new(Exit::Yes, received, text)
         }
         Decision::Deny => {
-            if let Some(signed) = &mut session.signed {
-                signed.received = true;
-            }
-            bench.save(&session)?;
+            received_by(bench, session)?;
             let again = "mend what blocks and begin another run with `sluice attestation init`";
             Ok(Report::new(Exit::Blocked, received, text)?.note(again))
         }

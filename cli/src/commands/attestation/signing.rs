@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use contracts::{
     Bundle, Statement, TrustRoot,
-    keys::{KeyError, SigningKey},
+    keys::SigningKey,
     limits,
     signing::{Draft, Ephemeral, LogVersion, Services, Transparency},
 };
@@ -13,13 +13,12 @@ use contracts::{
 use crate::{
     ambient::{Ambient, Purpose},
     args, clock,
-    commands::{key::password, variable},
+    commands::{key::signing_key, variable},
     files,
     secret::Secret,
     sigstore::Sigstore,
 };
 
-const KEY_BYTES: usize = 64 * 1024;
 /// For whom tokens that Fulcio takes are made.
 const AUDIENCE: &str = "sigstore";
 
@@ -95,21 +94,5 @@ async fn identity_token(args: &args::Signing) -> anyhow::Result<Secret> {
              (GitHub Actions: `permissions: {{id-token: write}}`; GitLab: `id_tokens: {{SIGSTORE_ID_TOKEN: {{aud: sigstore}}}}`), \
              or with --identity-token FILE"
         ),
-    }
-}
-
-fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
-    let pem = match reference.strip_prefix("env://") {
-        Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
-        None => files::read_text(Path::new(reference), KEY_BYTES)?,
-    };
-    let pem = Secret::new(pem);
-    let password = password(&variable);
-    let password = password.as_ref().map(|password| password.reveal().as_bytes());
-    match SigningKey::from_pem(pem.reveal(), password) {
-        Err(KeyError::PasswordNeeded) => {
-            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
-        }
-        read => read.with_context(|| format!("the key `{reference}` cannot be used")),
     }
 }

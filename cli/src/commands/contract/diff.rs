@@ -114,5 +114,17 @@ fn admission(old: &Opened, new: &Opened) -> Vec<String> {
         (Enforcement::Warn, Enforcement::Enforce) => words.push("a deny blocks now, and was only shown".to_owned()),
         _ => {}
     }
+    match (in_an_emergency(old), in_an_emergency(new)) {
+        (before, after) if before == after => {}
+        (_, Some(who)) => words.push(format!("in an emergency {who} may let an image through")),
+        (_, None) => words.push("nobody may let an image through in an emergency any more".to_owned()),
+    }
     words
+}
+
+/// Who may let an image through in an emergency, and for how long.
+fn in_an_emergency(opened: &Opened) -> Option<String> {
+    let glass = opened.revision.contract().admission.as_ref()?.break_glass.as_ref()?;
+    let callers: Vec<String> = glass.callers.iter().map(|caller| format!("`{}`", caller.value)).collect();
+    Some(format!("{} (for {:#} at most)", callers.join(", "), glass.max_duration.value))
 }

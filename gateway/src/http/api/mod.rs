@@ -5,6 +5,7 @@ mod attestations;
 mod check;
 mod contracts;
 mod evidence;
+mod exemptions;
 mod organizations;
 mod present;
 mod runs;
@@ -52,6 +53,9 @@ pub fn router() -> Router<App> {
         .route("/api/v1/evidence/{digest}", put(evidence::upload).get(evidence::read))
         .route("/api/v1/attestations", post(attestations::receive))
         .route("/api/v1/attestations/{id}", get(attestations::read))
+        .route("/api/v1/exemptions", get(exemptions::list))
+        .route("/api/v1/exemptions/emergency", post(exemptions::emergency))
+        .route("/api/v1/exemptions/{name}", put(exemptions::apply).get(exemptions::read).delete(exemptions::withdraw))
         .route("/api/v1/check", post(check::check))
         .route("/api/v1/verdicts/{key}", get(word::verdict))
         .route("/api/v1/verdicts/{key}/vsa", get(word::summary))

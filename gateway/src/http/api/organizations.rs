@@ -10,6 +10,7 @@ use contracts::{
     TrustRoot,
     api::{CreatedToken, NewOrganization, OrganizationSettings, Role},
     contract::Contract,
+    exemption::ApprovalRules,
     keys::PublicKey,
     limits,
 };
@@ -44,6 +45,8 @@ pub(super) async fn change(
     }
     TrustRoot::new(keys, None).map_err(|e| invalid(format!("`default_signers` cannot be used: {e}")))?;
     check_federation(&app, &caller, &settings).await?;
+    ApprovalRules::new(caller.organization.as_str(), &settings.exemptions)
+        .map_err(|reason| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "exemption-settings-invalid", reason))?;
     if settings.default_signers.is_empty() {
         keep_signers(&app, &caller).await?;
     }

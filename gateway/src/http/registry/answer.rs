@@ -253,6 +253,7 @@ mod tests {
         let verdict = Verdict {
             decision: Decision::Deny,
             enforced: true,
+            exempted: false,
             subject: format!("registry.test/skynet/app@{}", Digest::of(b"x")).parse().unwrap(),
             contracts: Vec::new(),
             findings,

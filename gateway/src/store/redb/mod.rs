@@ -6,6 +6,7 @@
 mod audit;
 mod claims;
 mod content;
+mod exemptions;
 mod file;
 mod memory;
 mod read;
@@ -33,8 +34,8 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Grant, PushedAbout, Receipt, RevisionRecord,
-    Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
+    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, ExemptionPut, ExemptionRecord, Grant, PushedAbout,
+    Receipt, RevisionRecord, Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -289,6 +290,31 @@ impl Store for RedbStore {
 
     fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool> {
         self.read(|tx| read::anything_pushed_about(tx, organization, image))
+    }
+
+    fn put_exemption<'a>(
+        &'a self,
+        organization: &'a Name,
+        record: ExemptionRecord,
+        by: By,
+    ) -> Stored<'a, ExemptionPut> {
+        let organization = organization.clone();
+        self.write(move |tx| exemptions::put(tx, &organization, &record, &by))
+    }
+
+    fn withdraw_exemption<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a str,
+        by: By,
+    ) -> Stored<'a, Option<ExemptionRecord>> {
+        let (organization, name) = (organization.clone(), name.to_owned());
+        self.write(move |tx| exemptions::withdraw(tx, &organization, &name, &by))
+    }
+
+    fn exemptions<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<ExemptionRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| exemptions::all(tx, &organization))
     }
 
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {

@@ -45,13 +45,17 @@ pub(super) const SUBJECTS: TableDefinition<'_, SubjectKey<'_>, ()> = TableDefini
 pub(super) type SubjectKey<'a> = (&'a str, &'a [u8; 32], &'a str, &'a str, u64, u8, &'a [u8; 32]);
 /// organization, number → audit entry
 pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("audit");
+/// organization, name → exemption
+pub(super) const EXEMPTIONS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("exemptions");
+/// organization, digest of an exemption that does not come back → since when
+pub(super) const WITHDRAWN: TableDefinition<'_, (&str, Key), u64> = TableDefinition::new("withdrawn-exemptions");
 /// organization, verdict key → verdict
 pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
 /// organization, repository, child, root, the manifest below it that refers to the child
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 7;
+pub(super) const FORMAT: u64 = 8;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
@@ -72,6 +76,8 @@ macro_rules! every_table {
             WRAPPINGS,
             SUBJECTS,
             AUDIT,
+            EXEMPTIONS,
+            WITHDRAWN,
             VERDICTS,
             GRANTS
         )

@@ -1,0 +1,111 @@
+//! Exemptions with the real command line: signed by two people, applied, seen, withdrawn; and an emergency.
+
+use contracts::{Digest, keys::SigningKey};
+
+use crate::scene::{Scene, read};
+
+const IMAGE: &str = "registry.acme.dev/shop/app";
+
+/// A gateway whose contract asks for an image and a note, with two approvers who must both sign.
+fn scene() -> Scene {
+    let contract = format!(
+        "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: release}}\nspec:\n  materials:\n    - {{name: image, type: CONTAINER_IMAGE, output: true}}\n    - {{name: note, type: STRING}}\n  signers: {{any: [{{publicKey: \"file://keys/release.pub\"}}]}}\n  admission:\n    repositories: [\"{IMAGE}\"]\n    breakGlass: {{callers: [operator], maxDuration: 1h}}\n"
+    );
+    let scene = Scene::new("", &contract);
+    for name in ["ann", "bob"] {
+        let key = SigningKey::generate_p256().unwrap();
+        scene.write(&format!("keys/{name}.key"), key.to_encrypted_pem(b"scene").unwrap().as_bytes());
+        scene.write(&format!("keys/{name}.pub"), key.public().to_pem().as_bytes());
+    }
+    scene
+}
+
+fn approvers(scene: &Scene) {
+    let pem = |name: &str| String::from_utf8(read(&scene.path(&format!("keys/{name}.pub")))).unwrap();
+    let body = serde_json::json!({"exemptions": {"approvers": [pem("ann"), pem("bob")], "threshold": 2}});
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("{}/api/v1/organization", scene.url());
+    let put = reqwest::Client::new().put(url).bearer_auth(scene.token()).json(&body);
+    let answer = runtime.block_on(put.send()).unwrap();
+    assert!(answer.status().is_success());
+}
+
+/// Pushes a run without its note.
+fn push(scene: &Scene, image: &str, more: &[&str], exit: i32) -> String {
+    scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release", "-f"], 0);
+    scene.sluice(&["attestation", "add", "--name", "image", "--value", image], 0);
+    let mut arguments = vec!["attestation", "push", "--key", "keys/release.key"];
+    arguments.extend(more);
+    scene.sluice(&arguments, exit)
+}
+
+#[test]
+fn two_people_sign_and_the_image_goes_out_until_it_is_withdrawn() {
+    let scene = scene();
+    let _serving = scene.serve();
+    scene.apply();
+    approvers(&scene);
+    let image = format!("{IMAGE}@{}", Digest::of(b"image"));
+    push(&scene, &image, &["--force"], 4);
+    scene.sluice(&["check", &image], 1);
+
+    let document = format!(
+        "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: default}}\nspec:\n  scope: {{rule: material-note, repositories: [{IMAGE}]}}\n  reason: the note comes on Monday\n  from: 2026-01-01\n  until: 2999-01-01\n"
+    );
+    scene.write("note.yaml", document.replace("reason", "raison").as_bytes());
+    let told = scene.sluice(&["exemption", "lint", "note.yaml"], 1);
+    assert!(told.contains("did you mean `reason`?") && told.contains("needs `reason`"), "{told}");
+    scene.write("note.yaml", document.as_bytes());
+    scene.sluice(&["exemption", "sign", "note.yaml", "--key", "keys/ann.key"], 0);
+    let told = scene.sluice(&["exemption", "apply", "note.signed.json"], 2);
+    assert!(told.contains("2 distinct ones must"), "{told}");
+    scene.sluice(&["exemption", "sign", "note.signed.json", "--key", "keys/bob.key"], 0);
+    let told = scene.sluice(&["exemption", "apply", "note.signed.json"], 2);
+    assert!(told.contains("allows 30d at most") || told.contains("exemption-too-long"), "{told}");
+
+    let (from, until) = (days(-1), days(7));
+    scene.write("note.yaml", document.replace("2026-01-01", &from).replace("2999-01-01", &until).as_bytes());
+    scene.sluice(&["exemption", "sign", "note.yaml", "--key", "keys/ann.key"], 0);
+    scene.sluice(&["exemption", "sign", "note.signed.json", "--key", "keys/bob.key"], 0);
+    scene.sluice(&["exemption", "apply", "note.signed.json"], 0);
+    let told = scene.sluice(&["exemption", "list"], 0);
+    assert!(told.contains("in force") && told.contains("rule material-note"), "{told}");
+    let told = scene.sluice(&["check", &image], 0);
+    assert!(told.contains("exempt"), "{told}");
+    scene.sluice(&["exemption", "withdraw", "note"], 0);
+    scene.sluice(&["check", &image], 1);
+    let told = scene.sluice(&["exemption", "apply", "note.signed.json"], 2);
+    assert!(told.contains("does not come back"), "{told}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the gateway under test reads the same clock")]
+fn days(n: i64) -> String {
+    jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(24 * n)).unwrap().to_string()
+}
+
+#[test]
+fn in_an_emergency_a_rejected_run_goes_out_with_a_reason() {
+    let scene = scene();
+    let _serving = scene.serve();
+    scene.apply();
+    let image = format!("{IMAGE}@{}", Digest::of(b"image"));
+    let told = push(&scene, &image, &["--emergency", "the site is down"], 0);
+    assert!(told.contains("let through until") && told.contains("material-missing"), "{told}");
+    scene.sluice(&["check", &image], 0);
+    let told = scene.sluice(&["exemption", "list"], 0);
+    assert!(told.contains("EMERGENCY by operator") && told.contains("the site is down"), "{told}");
+
+    // A run that was blocked already; then one that nobody may let through any more.
+    let image = format!("{IMAGE}@{}", Digest::of(b"another"));
+    push(&scene, &image, &["--force"], 4);
+    scene.sluice(&["check", &image], 1);
+    let emergency = ["attestation", "push", "--key", "keys/release.key", "--emergency", "still down"];
+    scene.sluice(&emergency, 0);
+    scene.sluice(&["check", &image], 0);
+    let contract = String::from_utf8(read(&scene.path("contract.yaml"))).unwrap();
+    scene.write("contract.yaml", contract.replace("callers: [operator]", "callers: [on-call]").as_bytes());
+    scene.sluice(&["contract", "apply", "contract.yaml"], 0);
+    scene.sluice(&["check", &image], 1);
+    let told = push(&scene, &image, &["--emergency", "the site is down"], 4);
+    assert!(told.contains("is not among the `callers`"), "{told}");
+}
