@@ -107,9 +107,22 @@ pub struct OrganizationSettings {
     /// lets a token in says what it may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub federation: Vec<FederationRule>,
+    /// Pipelines that are held to be isolated from what they build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub isolated_builders: Vec<IsolatedBuilder>,
     /// Who may make exceptions, and from what.
     #[serde(default, skip_serializing_if = "ExemptionSettings::is_default")]
     pub exemptions: ExemptionSettings,
+}
+
+/// A pipeline as a certificate names it. Both are compared letter by letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IsolatedBuilder {
+    /// Who vouches for it: the address of the identity provider.
+    pub issuer: String,
+    /// Its definition with its version: for GitHub, the reusable workflow's `job_workflow_ref` as an address.
+    pub identity: String,
 }
 
 /// Who may approve exemptions of an organization, and how far those may go. By default nobody may.

@@ -22,6 +22,7 @@ pub mod materials;
 mod paths;
 pub mod pattern;
 pub mod policy;
+pub mod provenance;
 pub mod reference;
 pub mod revision;
 pub mod runners;

@@ -11,7 +11,8 @@ mod file;
 
 use contracts::{
     Bundle, Digest, KeyError, PublicKey, SignError, SigningKey,
-    api::{GatewayKey, GatewayKeys},
+    api::{GatewayKey, GatewayKeys, IsolatedBuilder},
+    provenance::{self, BuiltRun},
     vsa::{self, Verifier},
 };
 use jiff::Timestamp;
@@ -91,6 +92,21 @@ impl Word {
     /// When the cryptography library fails.
     pub fn summary(&self, organization: &Name, made: &Remembered) -> Result<Bundle, SignError> {
         self.key.sign(&vsa::summary(&made.key, &made.verdict, &self.verifier(organization)))
+    }
+
+    /// What an accepted run built, and what was verified of who built it, as signed SLSA Provenance. `None`: it built
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the cryptography library fails.
+    pub fn provenance(
+        &self,
+        organization: &Name,
+        built: &BuiltRun<'_>,
+        isolated: &[IsolatedBuilder],
+    ) -> Result<Option<Bundle>, SignError> {
+        let statement = provenance::statement(built, isolated, &self.verifier(organization));
+        statement.map(|statement| self.key.sign(&statement)).transpose()
     }
 
     fn verifier(&self, organization: &Name) -> Verifier {

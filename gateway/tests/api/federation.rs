@@ -336,3 +336,44 @@ async fn what_a_token_proves_stands_in_the_run_and_in_its_evidence() {
     let audit = site.get(&site.admin, "/api/v1/audit").await;
     assert!(audit.contains("github:repo:acme/skynet:ref:refs/heads/main"), "{audit}");
 }
+
+#[tokio::test]
+async fn the_level_of_a_build_is_that_of_the_runner_that_pushed_it() {
+    let server = Server::start().await;
+    let issuer = TokenIssuer::new(GITHUB);
+    let site = federated(&server, &issuer).await;
+    let minter = Minter::fresh();
+    let set = async |key: &str, value: Value| {
+        let path = "/api/v1/organization";
+        let mut settings: Value = site.by(&site.admin, Method::GET, path).send().await.unwrap().json().await.unwrap();
+        settings[key] = value;
+        let put = site.send(&site.admin, Method::PUT, path, &settings).await;
+        assert!(put.starts_with("200"), "{put}");
+    };
+    set("default_signers", json!([minter.public_pem()])).await;
+    let push = async |environment: &str| {
+        let token = issuer.token(AUDIENCE, now(), &claims(|all| all["runner_environment"] = json!(environment)));
+        let run = site.by(&token, Method::POST, "/api/v1/runs").json(&json!({})).send().await.unwrap();
+        let run: contracts::api::StartedRun = run.json().await.unwrap();
+        let image = Material::image("image", "registry.acme.dev/skynet/app", contracts::Digest::of(b"image")).output();
+        let bundle = minter.attest(&run, &[image]).bytes().to_vec();
+        let sent = site.by(&token, Method::POST, "/api/v1/attestations").header("content-type", "application/json");
+        assert_eq!(sent.body(bundle).send().await.unwrap().status(), 200);
+        run.id
+    };
+    let told = async |run: &str| {
+        let path = format!("/api/v1/runs/{run}/provenance");
+        let signed = site.by(&site.admin, Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
+        let envelope = contracts::Bundle::parse(&signed).unwrap().envelope().payload.clone();
+        let predicate = contracts::Statement::parse(&envelope).unwrap().predicate;
+        let level = predicate["https://sluice.dev/provenance/v1"]["buildLevel"].as_str().unwrap().to_owned();
+        (level, predicate["runDetails"]["builder"]["id"].as_str().unwrap().to_owned())
+    };
+    let (hosted, own) = (push("github-hosted").await, push("self-hosted").await);
+    assert_eq!(told(&hosted).await, ("SLSA_BUILD_LEVEL_2".to_owned(), GITHUB.to_owned()));
+    assert_eq!(told(&own).await, ("SLSA_BUILD_LEVEL_1".to_owned(), GITHUB.to_owned()));
+    let workflow = "https://github.com/acme/skynet/.github/workflows/release.yml@refs/heads/main";
+    set("isolated_builders", json!([{"issuer": GITHUB, "identity": workflow}])).await;
+    assert_eq!(told(&hosted).await, ("SLSA_BUILD_LEVEL_3".to_owned(), workflow.to_owned()));
+    assert_eq!(told(&own).await, ("SLSA_BUILD_LEVEL_1".to_owned(), GITHUB.to_owned()));
+}

@@ -143,6 +143,44 @@ async fn the_gateways_own_word_is_no_evidence() {
 }
 
 #[tokio::test]
+async fn what_an_accepted_run_built_has_provenance() {
+    let scene = scene().await;
+    let site = &scene.site;
+    let image = Digest::of(b"image");
+    let received = scene.release(image, true).await;
+    let path = format!("/api/v1/runs/{}/provenance", received.run.id);
+    let signed = site.by(&site.admin, Method::GET, &path).send().await.unwrap();
+    assert_eq!(signed.status(), StatusCode::OK);
+    let verified = believed(site, &signed.bytes().await.unwrap()).await;
+    let statement = &verified.statement;
+    assert_eq!(statement.predicate_type, "https://slsa.dev/provenance/v1");
+    assert!(statement.names_sha256(&image));
+    assert_eq!(statement.subjects[0].annotations, json!({"sluice.dev/asserted-by": "job"}));
+    let predicate = &statement.predicate;
+    let extension = &predicate["https://sluice.dev/provenance/v1"];
+    assert_eq!(extension["buildLevel"], "SLSA_BUILD_LEVEL_1", "a key signed");
+    assert!(predicate["runDetails"]["builder"]["id"].as_str().unwrap().ends_with("/builders/unverified"));
+    let byproduct = &predicate["runDetails"]["byproducts"][0]["digest"]["sha256"];
+    assert_eq!(*byproduct, received.attestation.hex());
+
+    let other = site.organization("other").await;
+    let nightly = site.token("push", Some("skynet/release")).await.secret;
+    assert!(site.get(&other, &path).await.starts_with("404"));
+    assert!(site.get(&nightly, &path).await.starts_with("200"));
+    let rejected = scene.release(image, false).await;
+    let none = site.get(&site.admin, &format!("/api/v1/runs/{}/provenance", rejected.run.id)).await;
+    assert!(none.starts_with("409") && none.contains("no-provenance"), "{none}");
+    // Whose signature no longer counts, of that nothing is vouched for.
+    let stranger = SigningKey::generate_p256().unwrap().public().to_pem();
+    scene.organization(json!({"default_signers": [stranger]})).await;
+    let none = site.get(&site.admin, &path).await;
+    assert!(none.starts_with("409") && none.contains("not trusted any more"), "{none}");
+    let bad = json!({"default_signers": [stranger], "isolated_builders": [{"issuer": "https://i", "identity": "https://github.com/acme/*"}]});
+    let put = site.send(&site.admin, Method::PUT, "/api/v1/organization", &bad).await;
+    assert!(put.starts_with("422") && put.contains("isolated-builders-invalid"), "{put}");
+}
+
+#[tokio::test]
 async fn anyone_may_read_the_keys_and_old_ones_stay_for_their_time() {
     let folder = tempfile::tempdir().unwrap();
     let old = SigningKey::generate_ed25519().unwrap();

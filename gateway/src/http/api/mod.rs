@@ -50,6 +50,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/workflows/{project}/{name}", get(workflows::read))
         .route("/api/v1/runs", get(runs::list).post(runs::start))
         .route("/api/v1/runs/{id}", get(runs::read))
+        .route("/api/v1/runs/{id}/provenance", get(word::provenance))
         .route("/api/v1/evidence/{digest}", put(evidence::upload).get(evidence::read))
         .route("/api/v1/attestations", post(attestations::receive))
         .route("/api/v1/attestations/{id}", get(attestations::read))

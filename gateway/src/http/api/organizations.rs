@@ -8,7 +8,7 @@ use axum::{
 };
 use contracts::{
     TrustRoot,
-    api::{CreatedToken, NewOrganization, OrganizationSettings, Role},
+    api::{CreatedToken, IsolatedBuilder, NewOrganization, OrganizationSettings, Role},
     contract::Contract,
     exemption::ApprovalRules,
     keys::PublicKey,
@@ -47,6 +47,14 @@ pub(super) async fn change(
     check_federation(&app, &caller, &settings).await?;
     ApprovalRules::new(caller.organization.as_str(), &settings.exemptions)
         .map_err(|reason| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "exemption-settings-invalid", reason))?;
+    for IsolatedBuilder { issuer, identity } in &settings.isolated_builders {
+        if !issuer.starts_with("https://") || identity.trim().is_empty() || identity.contains(['*', '?', '^', '$']) {
+            let message = format!(
+                "`isolated_builders` names `{identity}` by `{issuer}`: write the issuer's https address and the whole identity, which are compared letter by letter"
+            );
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "isolated-builders-invalid", message));
+        }
+    }
     if settings.default_signers.is_empty() {
         keep_signers(&app, &caller).await?;
     }

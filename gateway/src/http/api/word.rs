@@ -7,13 +7,19 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use contracts::api::{CheckAnswer, Role};
+use contracts::{
+    RunnerIdentity,
+    api::{CheckAnswer, Role, RunState},
+    crafting,
+    provenance::BuiltRun,
+};
 
 use super::{answer, check, digest};
 use crate::{
     app::App,
     gate::Remembered,
     http::{auth::Caller, clock, error::ApiError},
+    store::Source,
 };
 
 /// The type of what is signed.
@@ -53,6 +59,52 @@ pub(super) async fn summary(
         return Err(ApiError::new(StatusCode::CONFLICT, "verdict-overtaken", message));
     }
     let bundle = app.word.summary(&caller.organization, current.verdict()).map_err(unsigned)?;
+    let headers = [(header::CONTENT_TYPE, BUNDLE), (header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::OK, headers, bundle.bytes().to_vec()).into_response())
+}
+
+/// Of runs that were accepted, and whose attestation is trusted still.
+pub(super) async fn provenance(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Read)?;
+    let organization = &caller.organization;
+    let run = app.store.run(organization, &id).await?.filter(|run| caller.may_act_on(&run.workflow));
+    let run = run.ok_or_else(|| ApiError::not_found("there is no such run"))?;
+    let conflict = |message| ApiError::new(StatusCode::CONFLICT, "no-provenance", message);
+    let (RunState::Accepted, Some(id)) = (run.state, run.attestation) else {
+        return Err(conflict("there is provenance of accepted runs alone".to_owned()));
+    };
+    let record = app.store.attestation(organization, id).await?;
+    let record = record.ok_or_else(|| ApiError::internal(format!("the attestation {id} of a run is not there")))?;
+    let Source::Pushed { contract, revision, identity, .. } = &record.facts.source else {
+        return Err(ApiError::internal(format!("the attestation {id} of a run was not pushed")));
+    };
+    let judged = app.store.revision(organization, contract, Some(*revision)).await?;
+    let rules = app.rules.current(organization).await?;
+    let current = rules.contract(contract)?.ok_or_else(|| ApiError::internal("a run's contract is not there"))?;
+    let untrusted = |reason: String| conflict(format!("the run's attestation is not trusted any more: {reason}"));
+    let trust = current.compiled.trust().ok_or_else(|| untrusted(current.compiled.nobody_may_sign().message))?;
+    let verified = app.rules.verifications().of_bytes(trust, id, &record.bundle, clock::now());
+    let verified = verified.map_err(|error| untrusted(error.to_string()))?;
+    let crafted = crafting::read(&verified.statement).map_err(|error| ApiError::internal(error.to_string()))?;
+    let crafted = crafted.ok_or_else(|| ApiError::internal("a run's attestation is not one of a run"))?;
+    let built = BuiltRun {
+        run: &crafted,
+        contract: contract.as_str(),
+        revision: *revision,
+        revision_digest: judged.map(|judged| judged.digest),
+        attestation: id,
+        started_on: run.started_at,
+        finished_on: run.received_at.unwrap_or(record.facts.received_at),
+        // The certificate of who signed, else the identity token that it was pushed with.
+        builder: RunnerIdentity::of_certificate(&verified).or_else(|| identity.as_deref().cloned()),
+    };
+    let settings = app.store.settings(organization).await?;
+    let signed = app.word.provenance(organization, &built, &settings.isolated_builders).map_err(unsigned)?;
+    let bundle = signed.ok_or_else(|| conflict("the run says that it built nothing: no output material".to_owned()))?;
     let headers = [(header::CONTENT_TYPE, BUNDLE), (header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::OK, headers, bundle.bytes().to_vec()).into_response())
 }
