@@ -7,7 +7,10 @@ mod policy;
 
 use std::path::PathBuf;
 
-pub use attestation::{Attestation, AttestationAdd, AttestationPush, AttestationVerify, Registry, Signing};
+pub use attestation::{
+    Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationReset, AttestationStatus,
+    AttestationVerify, CraftFormat, Crafting, Registry, Signing, Trigger,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
@@ -42,7 +45,7 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "URL", env = "SLUICE_GATEWAY")]
     pub gateway: Option<String>,
     /// The token; other users of this machine can see it here, so rather use --token-file or SLUICE_TOKEN
-    #[arg(long, global = true, value_name = "TOKEN")]
+    #[arg(long, short = 't', global = true, value_name = "TOKEN")]
     pub token: Option<String>,
     /// A file with the token
     #[arg(long, global = true, value_name = "FILE", env = "SLUICE_TOKEN_FILE")]
@@ -118,7 +121,7 @@ pub enum Command {
     Run(Printing<Run>),
     /// Collect what a contract asks for, sign it and push it
     #[command(visible_alias = "att")]
-    Attestation(Printing<Attestation>),
+    Attestation(Crafting),
     /// Ask whether an image may be used: exit 0 yes, 1 no, 2 could not tell
     Check(Check),
     /// Approve exceptions from rules, apply and withdraw them
@@ -367,6 +370,17 @@ mod tests {
             "run list --project p --workflow w",
             "run list --workflow p/w",
             "attestation push --key k --force",
+            "attestation push -k env://K --annotation a=b,c=d -o statement -t x",
+            "attestation init --project p --workflow w --version 1.0.0 --contract c.yaml --contract-revision 2 --dry-run",
+            "att init --org o --workflow w --project p --version v1 --existing-version --release --mark-latest=false --pr",
+            "att init --allow-secret-env A,B --allow-secret-env C -f -y --local-state-path /tmp/s.json",
+            "attestation status --full --output table",
+            "attestation reset --trigger cancellation --reason stopped",
+            "attestation reset",
+            "attestation init --workflow w --project p --remote-state -o json",
+            "attestation add --name n --value v --kind CONTAINER_IMAGE --attestation-id x",
+            "attestation add",
+            "attestation push --graceful-exit=false",
             "run describe id --output table",
             "attestation init --workflow w --project p -f",
             "att init --name w --project p",
@@ -402,6 +416,8 @@ mod tests {
             "attestation verify b.json --trusted-root r --issuer i",
             "attestation verify b.json --key k --identity s",
             "attestation add --value f --annotation a",
+            "attestation init --workflow w --version 1 --latest-version",
+            "attestation reset --trigger whim",
             "attestation add --value f --kind SARFI",
             "token create --name n --role owner",
         ] {

@@ -1,20 +1,17 @@
 //! Images: from what a person wrote to a digest.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
 use anyhow::{Context, anyhow};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{Digest, Reference, Tag, Target};
 use oci_client::{
     Client,
     client::{ClientConfig, ClientProtocol},
     secrets::RegistryAuth,
 };
-use serde::Deserialize;
 
-use crate::{args, files};
+use crate::{args, files, keychain};
 
-const CONFIG_BYTES: usize = 1024 * 1024;
 const PASSWORD_BYTES: usize = 64 * 1024;
 
 /// An image with its digest.
@@ -70,55 +67,32 @@ async fn ask(
     Ok(digest.parse()?)
 }
 
-/// The user of the arguments, else what `docker login` left for this host, else nobody.
+/// The user of the arguments or the environment, else what `docker login` left for this host, else nobody.
 fn credentials(
     host: &str,
     args: &args::Registry,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> anyhow::Result<RegistryAuth> {
-    if let Some(user) = &args.registry_username {
-        let password = match &args.registry_password_file {
-            Some(path) => files::read_text(path, PASSWORD_BYTES)?.trim_end_matches(['\n', '\r']).to_owned(),
-            None => variable("SLUICE_REGISTRY_PASSWORD")
-                .context("--registry-username needs --registry-password-file or SLUICE_REGISTRY_PASSWORD")?,
+    let set = |names: [&str; 2]| names.into_iter().find_map(|name| variable(name).filter(|text| !text.is_empty()));
+    let server = args.registry_server.clone().or_else(|| set(["SLUICE_REGISTRY_SERVER", "CHAINLOOP_REGISTRY_SERVER"]));
+    let meant = server.is_none_or(|server| server.trim_start_matches("https://").trim_end_matches('/') == host);
+    let user =
+        args.registry_username.clone().or_else(|| set(["SLUICE_REGISTRY_USERNAME", "CHAINLOOP_REGISTRY_USERNAME"]));
+    if let Some(user) = user.filter(|_| meant) {
+        let said = args.registry_password.clone();
+        let password = match (&args.registry_password_file, said) {
+            (Some(path), _) => files::read_text(path, PASSWORD_BYTES)?.trim_end_matches(['\n', '\r']).to_owned(),
+            (None, Some(said)) => said,
+            (None, None) => set(["SLUICE_REGISTRY_PASSWORD", "CHAINLOOP_REGISTRY_PASSWORD"]).context(
+                "--registry-username needs --registry-password-file, SLUICE_REGISTRY_PASSWORD or CHAINLOOP_REGISTRY_PASSWORD",
+            )?,
         };
-        return Ok(RegistryAuth::Basic(user.clone(), password));
+        return Ok(RegistryAuth::Basic(user, password));
     }
-    let folder = match variable("DOCKER_CONFIG").filter(|text| !text.is_empty()) {
-        Some(folder) => PathBuf::from(folder),
-        None => match variable("HOME").filter(|text| !text.is_empty()) {
-            Some(home) => PathBuf::from(home).join(".docker"),
-            None => return Ok(RegistryAuth::Anonymous),
-        },
-    };
-    let path = folder.join("config.json");
-    if !path.is_file() {
-        return Ok(RegistryAuth::Anonymous);
-    }
-    let bytes = files::read(&path, CONFIG_BYTES)?;
-    Ok(stored(&bytes, host).map_or(RegistryAuth::Anonymous, |(user, password)| RegistryAuth::Basic(user, password)))
-}
-
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: BTreeMap<String, DockerAuth>,
-}
-
-#[derive(Deserialize)]
-struct DockerAuth {
-    #[serde(default)]
-    auth: Option<String>,
-}
-
-/// User and password for exactly this host in a Docker configuration. Credential helpers are not asked.
-fn stored(config: &[u8], host: &str) -> Option<(String, String)> {
-    let config: DockerConfig = serde_json::from_slice(config).ok()?;
-    let keys: &[&str] = if host == "docker.io" { &["https://index.docker.io/v1/", "docker.io"] } else { &[host] };
-    let auth = keys.iter().find_map(|key| config.auths.get(*key)?.auth.as_deref())?;
-    let text = String::from_utf8(STANDARD.decode(auth).ok()?).ok()?;
-    let (user, password) = text.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
+    Ok(match keychain::login(host, variable)? {
+        Some(login) => RegistryAuth::Basic(login.user, login.password.reveal().to_owned()),
+        None => RegistryAuth::Anonymous,
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -129,15 +103,6 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_are_for_their_host_alone() {
-        let config = br#"{"auths":{"registry.acme.dev":{"auth":"am86c2VjOnJldA=="},"https://index.docker.io/v1/":{}}}"#;
-        assert_eq!(stored(config, "registry.acme.dev"), Some(("jo".into(), "sec:ret".into())));
-        for other in ["acme.dev", "registry.acme.dev:5000", "docker.io", ""] {
-            assert_eq!(stored(config, other), None, "{other}");
-        }
-    }
 
     #[test]
     fn only_this_machine_is_spoken_to_in_plain() {

@@ -8,16 +8,20 @@ mod args;
 mod client;
 mod clock;
 mod commands;
+mod desk;
 mod exit;
 mod files;
 mod git;
 mod image;
+mod keychain;
+mod layout;
 mod report;
 mod secret;
 mod settings;
 mod sigstore;
 mod sources;
 mod state;
+mod upload;
 
 use std::process::ExitCode;
 
@@ -63,7 +67,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Policy(args) => (policy::run(connection, &args.command, args.output).await?, args.output),
         Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output.into()),
         Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
-        Command::Attestation(args) => (attestation::run(connection, &args.command).await?, args.output.into()),
+        Command::Attestation(args) => return attestation::run(connection, args).await,
         Command::Check(args) => (check::run(connection, args).await?, args.output.into()),
         Command::Exemption(args) => (exemption::run(connection, &args.command, args.output).await?, args.output),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),

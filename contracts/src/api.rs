@@ -246,8 +246,8 @@ pub struct ContractBody {
     pub files: RevisionFiles,
 }
 
-/// `POST /api/v1/runs`: a crafting session begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `POST /api/v1/runs`: a crafting session begins. With `?dry-run=true` it is answered, and nothing is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewRun {
     /// The project; may be left out with a token bound to a workflow.
@@ -256,6 +256,19 @@ pub struct NewRun {
     /// The workflow; likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
+    /// The contract that the workflow is made with when there is no such workflow yet, which only an admin may. A
+    /// workflow that is there keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
+    /// The revision to craft by, for looking at an older one. The gateway judges by the current one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract_revision: Option<u32>,
+    /// The version of the project that is built, as people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The address of the pipeline's run, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// The answer to `POST /api/v1/runs`.
@@ -271,8 +284,35 @@ pub struct StartedRun {
     pub workflow: String,
     /// Who owns the workflow.
     pub team: String,
-    /// The contract at its current revision.
+    /// The contract at its current revision, or the one that was asked for.
     pub contract: ContractBody,
+    /// The current revision's number, which the gateway judges by.
+    #[serde(default)]
+    pub current_revision: u32,
+    /// Whether the workflow was made just now.
+    #[serde(default)]
+    pub created: bool,
+}
+
+/// `POST /api/v1/runs/{id}/end`: the pipeline will push nothing for this run. The answer is the [`RunInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndRun {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a run ends that has no attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// The pipeline failed.
+    Failed,
+    /// Somebody stopped the pipeline.
+    Cancelled,
 }
 
 /// Where a run stands.
@@ -285,6 +325,18 @@ pub enum RunState {
     Accepted,
     /// Its attestation is genuine but breaks the contract.
     Rejected,
+    /// The pipeline failed before it pushed anything.
+    Failed,
+    /// The pipeline was stopped before it pushed anything.
+    Cancelled,
+}
+
+impl RunState {
+    /// Whether nothing may be pushed for the run any more.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        !matches!(self, Self::Started)
+    }
 }
 
 /// One run.
@@ -316,6 +368,15 @@ pub struct RunInfo {
     /// identity token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Box<RunnerIdentity>>,
+    /// The version of the project that was built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The address of the pipeline's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Why it failed or was cancelled, when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The answer to `POST /api/v1/attestations`: 200 accepted, 422 rejected. The request's body is the bundle;

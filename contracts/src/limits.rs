@@ -34,7 +34,7 @@ pub const FEDERATION_CLAIMS: usize = 32;
 /// Subjects of one statement.
 pub const STATEMENT_SUBJECTS: usize = 1024;
 /// Materials of one statement.
-pub const STATEMENT_MATERIALS: usize = 256;
+pub const STATEMENT_MATERIALS: usize = 1024;
 /// Nesting of any JSON or YAML document from outside.
 pub const DOCUMENT_DEPTH: usize = 100;
 /// Values of one JSON document: what it takes in memory goes by them, not by its bytes.
@@ -68,7 +68,7 @@ pub const PROJECTION_BYTES: usize = 64 * 1024 * 1024;
 pub const ANNOTATION_BYTES: usize = 4096;
 /// Attributes of one XML element (each is compared with those before it).
 pub const XML_ATTRIBUTES: usize = 128;
-/// Items of one list in a contract or policy (a statement cannot carry more materials either).
+/// Items of one list in a contract or policy.
 pub const DOCUMENT_LIST_ITEMS: usize = 256;
 /// Mistakes shown of one document or revision; the rest are counted.
 pub const DOCUMENT_FINDINGS: usize = 100;
@@ -88,10 +88,28 @@ pub const REVISION_FILES: usize = 256;
 pub const MATERIAL_DOCUMENT_BYTES: usize = 32 * 1024 * 1024;
 /// The materials of one run that policies read as documents, together.
 pub const MATERIALS_BYTES: usize = 128 * 1024 * 1024;
-/// A material that is only stored (an artifact).
-pub const EVIDENCE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// A material that is only stored (an artifact). It is never held in memory.
+pub const EVIDENCE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// One piece of an upload in pieces.
+pub const UPLOAD_PIECE_BYTES: u64 = 64 * 1024 * 1024;
+/// Unfinished uploads of one organization.
+pub const UPLOADS_OPEN: usize = 64;
+/// The bytes of the unfinished uploads of one organization, together; the piece that goes beyond is the last.
+pub const UPLOADS_BYTES: u64 = 256 * 1024 * 1024 * 1024;
+/// How long an upload may rest before it is removed.
+pub const UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A value given in place (a `STRING`, or small evidence inside the statement).
 pub const INLINE_MATERIAL_BYTES: usize = 64 * 1024;
+/// The version of a project, and other short texts that people give to a run, in characters.
+pub const RUN_TEXT_CHARS: usize = 200;
+/// The reason why a run ended, in characters.
+pub const RUN_REASON_CHARS: usize = 1000;
+/// What is kept of one run's session, for the jobs that work on it. The bundle, in Base64, can be in it.
+pub const RUN_STATE_BYTES: usize = 8 * 1024 * 1024;
+/// Sessions that are kept for one organization.
+pub const RUN_STATES: usize = 1000;
+/// How long a session that nobody works on is kept.
+pub const RUN_STATE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A JSON request body of the API that is neither a bundle nor evidence.
 pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// The body of a request that carries no documents.

@@ -1,12 +1,17 @@
-//! The bytes of materials, by digest, in a folder per organization.
+//! The bytes of materials, by digest, in a folder per organization: stored in one request, or in pieces ([`uploads`]).
 //!
 //! What `put` has answered for survives a power cut: the bytes are written beside their place, hashed, synced,
 //! renamed, and the folder is synced. Bytes are hashed again whenever they are read as evidence. Nothing here
 //! knows what the bytes mean.
 
+pub mod uploads;
+
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -18,15 +23,29 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
+use self::uploads::Uploads;
 use crate::names::Name;
 
-/// How unfinished uploads are named; no digest begins like this.
+/// How what is written in one request is named until it is whole; no digest begins like this.
 const PARTIAL: &str = ".partial-";
+/// Files that are remembered to have their digest.
+const INTACT_KEPT: usize = 100_000;
 
 /// Evidence bytes in a folder.
 #[derive(Debug, Clone)]
 pub struct EvidenceFolder {
     root: PathBuf,
+    uploads: Arc<Uploads>,
+    intact: Arc<Mutex<HashMap<PathBuf, Stamp>>>,
+}
+
+/// What changes when a file is written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    modified: SystemTime,
+    /// The inode and when it last changed, where there are such: nobody can set the latter back.
+    inode: (u64, i64, i64),
 }
 
 /// Stored evidence, opened: its length, and its bytes.
@@ -96,6 +115,25 @@ pub enum EvidenceError {
         /// Which.
         digest: Digest,
     },
+    /// A piece for another place of the upload than where it stands.
+    #[error("the upload stands at byte {length}: go on from there")]
+    Offset {
+        /// How many bytes are here.
+        length: u64,
+    },
+    /// There is no such upload to end.
+    #[error("no upload of it was begun, or it was given up since: begin anew")]
+    NotBegun,
+    /// Another piece of the same upload is still coming in.
+    #[error("another piece of this upload is still coming in: try again")]
+    Busy,
+    /// The organization has as much unfinished as it may.
+    #[error(
+        "the organization has too much unfinished: {} uploads or {} bytes; wait until others are done (what nobody goes on with is removed after a day)",
+        contracts::limits::UPLOADS_OPEN,
+        contracts::limits::UPLOADS_BYTES
+    )]
+    TooManyUploads,
     /// No room.
     #[error("there is no room left for evidence")]
     Full,
@@ -119,8 +157,8 @@ impl EvidenceError {
 }
 
 impl EvidenceFolder {
-    /// Opens the folder, makes it if it is not there, and removes what uploads left unfinished. Nobody else may
-    /// be writing to it: the caller holds the state file, which only one process can.
+    /// Opens the folder, makes it if it is not there, and removes what was left unfinished, but for uploads in pieces that
+    /// are not old. Nobody else may be writing to it: the caller holds the state file, which only one process can.
     ///
     /// # Errors
     /// When the disk does not let us.
@@ -132,6 +170,7 @@ impl EvidenceFolder {
             if !path.is_dir() {
                 continue;
             }
+            uploads::sweep_organization(&path).map_err(&opened)?;
             for entry in fs::read_dir(&path).map_err(&opened)? {
                 let entry = entry.map_err(&opened)?;
                 if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
@@ -139,7 +178,7 @@ impl EvidenceFolder {
                 }
             }
         }
-        Ok(Self { root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), uploads: Arc::default(), intact: Arc::default() })
     }
 
     /// Stores what the stream brings, at most `max` bytes, if it has this digest. When this returns, the bytes
@@ -179,15 +218,39 @@ impl EvidenceFolder {
         file.flush().await.map_err(&written)?;
         file.sync_all().await.map_err(&written)?;
         let place = self.place(organization, digest);
-        blocking("written", move || {
-            let present = place.exists();
-            partial.persist(&place).map_err(|e| e.error)?;
-            if let Some(folder) = place.parent() {
-                sync_folder(folder)?;
+        blocking("written", move || settle(&place, || partial.persist(&place).map_err(|e| e.error))).await
+    }
+
+    /// Whether bytes are stored that have this digest. They are hashed, however many there are, without being held; and
+    /// not again while their file is the same, which its length, inode and times of change tell.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn intact(&self, organization: &Name, digest: Digest) -> Result<bool, EvidenceError> {
+        let (place, remembered) = (self.place(organization, digest), Arc::clone(&self.intact));
+        // Goes on when nobody waits any more: asked again, it is known.
+        let hashing = tokio::spawn(blocking("read", move || {
+            let file = match fs::File::open(&place) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let stamp = Stamp::of(&file.metadata()?)?;
+            let known = || remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            if known().get(&place) == Some(&stamp) {
+                return Ok(true);
             }
-            Ok(if present { Put::Present } else { Put::Added })
-        })
-        .await
+            if hash_file(&file)? != digest || Stamp::of(&file.metadata()?)? != stamp {
+                return Ok(false);
+            }
+            let mut known = known();
+            if known.len() >= INTACT_KEPT {
+                known.clear();
+            }
+            known.insert(place, stamp);
+            Ok(true)
+        }));
+        hashing.await.map_err(|stopped| EvidenceError::Disk { doing: "read", reason: stopped.to_string() })?
     }
 
     /// The length of the stored bytes, if there are any.
@@ -257,6 +320,41 @@ impl EvidenceFolder {
     }
 }
 
+impl Stamp {
+    fn of(found: &fs::Metadata) -> io::Result<Self> {
+        #[cfg(unix)]
+        let inode = {
+            use std::os::unix::fs::MetadataExt;
+            (found.ino(), found.ctime(), found.ctime_nsec())
+        };
+        #[cfg(not(unix))]
+        let inode = (0, 0, 0);
+        Ok(Self { length: found.len(), modified: found.modified()?, inode })
+    }
+}
+
+/// Moves bytes that are written and synced to where they are found, and makes that durable.
+fn settle(place: &Path, rename: impl FnOnce() -> io::Result<()>) -> io::Result<Put> {
+    let present = place.exists();
+    rename()?;
+    if let Some(folder) = place.parent() {
+        sync_folder(folder)?;
+    }
+    Ok(if present { Put::Present } else { Put::Added })
+}
+
+/// The digest of a file of any length.
+fn hash_file(mut file: &fs::File) -> io::Result<Digest> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match io::Read::read(&mut file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
 /// Makes renames and new files in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
@@ -313,7 +411,11 @@ mod tests {
         let acme: Name = "acme".parse().unwrap();
         let digest = Digest::of(b"sbom");
         folder.put(&acme, digest, 10, pieces(&[b"sbom"])).await.unwrap();
+        assert!(folder.intact(&acme, digest).await.unwrap() && folder.intact(&acme, digest).await.unwrap());
+        // Times of files are coarse.
+        std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(folder.place(&acme, digest), b"sb0m").unwrap();
+        assert!(!folder.intact(&acme, digest).await.unwrap());
         assert!(matches!(folder.read(&acme, digest, 10).await, Err(EvidenceError::Damaged { .. })));
         let stored = folder.stored(&acme, digest).await.unwrap().unwrap();
         let streamed: Vec<_> = stored.into_stream().collect().await;

@@ -207,15 +207,13 @@ impl Intake {
         };
         let record = AttestationRecord { facts, bundle: push.bundle.clone() };
         let run = RunRecord {
-            id: run_id,
-            workflow: push.workflow.clone(),
             state: if accepted { RunState::Accepted } else { RunState::Rejected },
-            started_at: push.now,
             received_at: Some(push.now),
             attestation: Some(push.id),
             revision: Some(contract.revision),
             findings,
             identity: push.identity.cloned().map(Box::new),
+            ..RunRecord::begun(run_id, push.workflow.clone(), push.now)
         };
         match self.store.receive(push.organization, record, run.clone()).await? {
             Receipt::Stored => Ok(self.store.run(push.organization, &run.id).await?.unwrap_or(run)),
@@ -224,6 +222,13 @@ impl Intake {
                 let message = format!("the run `{}` was attested already, or belongs to another workflow", run.id);
                 let finding = Finding::error(Code::RunAlreadyUsed, message)
                     .mend("begin a new run with `sluice attestation init` for every attestation");
+                Err(IntakeError::Mismatch { finding: Box::new(finding) })
+            }
+            Receipt::RunEnded => {
+                let message =
+                    format!("the run `{}` was reported as failed or cancelled: nothing is taken for it", run.id);
+                let finding = Finding::error(Code::RunAlreadyUsed, message)
+                    .mend("begin a new run with `sluice attestation init`");
                 Err(IntakeError::Mismatch { finding: Box::new(finding) })
             }
         }

@@ -5,13 +5,11 @@
 
 use bytes::Bytes;
 use contracts::{
-    Code, Decision, Digest, EvidencePlace, Finding, Hasher, MaterialType, PinnedRef, RunnerIdentity, Verification,
-    Verified,
+    Code, Decision, Digest, EvidencePlace, Finding, MaterialType, PinnedRef, RunnerIdentity, Verification, Verified,
     contract::Contract,
     crafting::{CraftedRun, DeclaredMaterial, GIT_HEAD},
     limits,
 };
-use futures::StreamExt;
 use jiff::Timestamp;
 use policies::{Attested, EvaluateError, Evaluation, Evidence, MaterialEvidence, Phase, RuleSet};
 
@@ -58,7 +56,9 @@ pub(crate) async fn fetch(
         } else if material.inline.is_some() {
             Fetched::Inline
         } else if material.kind == MaterialType::Artifact {
-            hashed(evidence, organization, material.digest).await?
+            // What no rule reads as a document is hashed, however large it is, and never held.
+            let intact = evidence.intact(organization, material.digest).await?;
+            if intact { Fetched::Hashed } else { Fetched::Absent }
         } else {
             let max = left.min(limits::MATERIAL_DOCUMENT_BYTES);
             read(evidence, organization, material.digest, max).await?
@@ -83,17 +83,6 @@ async fn read(
         Err(EvidenceError::TooLarge { .. }) => Ok(Fetched::TooLarge(max)),
         Err(error) => Err(error),
     }
-}
-
-/// Hashes what no rule reads as a document, however large it is, without holding it.
-async fn hashed(evidence: &EvidenceFolder, organization: &Name, digest: Digest) -> Result<Fetched, EvidenceError> {
-    let Some(stored) = evidence.stored(organization, digest).await? else { return Ok(Fetched::Absent) };
-    let mut stream = std::pin::pin!(stored.into_stream());
-    let mut hasher = Hasher::default();
-    while let Some(piece) = stream.next().await {
-        hasher.update(&piece.map_err(|e| EvidenceError::Disk { doing: "read", reason: e.to_string() })?);
-    }
-    Ok(if hasher.finish() == digest { Fetched::Hashed } else { Fetched::Absent })
 }
 
 impl Materials {

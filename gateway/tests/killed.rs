@@ -7,7 +7,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use contracts::api::RunState;
 use gateway::{
     names::Name,
     store::{By, RedbStore, RunRecord, Store},
@@ -31,17 +30,8 @@ async fn victim() {
             let store = std::sync::Arc::clone(&store);
             tokio::spawn(async move {
                 for n in begin.. {
-                    let run = RunRecord {
-                        id: format!("{writer}-{n}"),
-                        workflow: "skynet/release".parse().unwrap(),
-                        state: RunState::Started,
-                        started_at: Timestamp::UNIX_EPOCH,
-                        received_at: None,
-                        attestation: None,
-                        revision: None,
-                        findings: Vec::new(),
-                        identity: None,
-                    };
+                    let workflow = "skynet/release".parse().unwrap();
+                    let run = RunRecord::begun(format!("{writer}-{n}"), workflow, Timestamp::UNIX_EPOCH);
                     let by = By::new("test", Timestamp::UNIX_EPOCH);
                     assert!(store.start_run(&organization(), run, by).await.unwrap());
                     // One write, so that a kill cannot leave half a line of another's.

@@ -93,6 +93,7 @@ pub fn statement(run: &StartedRun, materials: &[Material]) -> Statement {
         run_id: run.id.clone(),
         contract_name: run.contract.info.name.clone(),
         contract_revision: run.contract.info.revision,
+        version: None,
         runner: None,
         runner_url: None,
         started_at: crate::noon(),

@@ -2,35 +2,145 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use contracts::MaterialType;
 
-use super::key_value;
+/// `sluice attestation`: what all of its commands take.
+#[derive(Debug, Args)]
+pub struct Crafting {
+    /// How results are printed
+    #[arg(long, short, global = true, value_enum, default_value_t)]
+    pub output: CraftFormat,
+    /// The organization; the token says it already, so this only holds the two against each other
+    #[arg(long, short = 'n', global = true, value_name = "NAME")]
+    pub org: Option<String>,
+    /// Keep the session in this file [default: .sluice/run.json in this folder, or in one above it within the repository]
+    #[arg(long, global = true, value_name = "FILE", env = "SLUICE_LOCAL_STATE_PATH")]
+    pub local_state_path: Option<PathBuf>,
+    /// The attestation that is kept at the gateway, as `init --remote-state` printed it; several jobs may work on one
+    #[arg(long, global = true, value_name = "ID")]
+    pub attestation_id: Option<String>,
+    /// Keep the session at the gateway, so that several jobs add to one attestation (said at `init`)
+    #[arg(long, global = true)]
+    pub remote_state: bool,
+    /// Exit with 0 where the command could not be done; a blocked push still exits with 4
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub graceful_exit: Option<bool>,
+    /// Taken, for scripts that say it: nothing is asked here
+    #[arg(long, short = 'y', global = true, hide = true)]
+    pub yes: bool,
+    /// Taken, for scripts that say it
+    #[arg(long, global = true, hide = true)]
+    pub debug: bool,
+    #[command(subcommand)]
+    pub command: Attestation,
+}
+
+/// How the results of crafting are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum CraftFormat {
+    /// For people
+    #[default]
+    #[value(alias = "table")]
+    Human,
+    /// For programs
+    Json,
+    /// Of `status` and `push`: the in-toto statement
+    Statement,
+    /// Of `push`: the signed bundle
+    Attestation,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum Attestation {
     /// Begin: ask the gateway for a run and for what the contract wants
-    Init {
-        /// The project; may be left out with a token that is bound to a workflow
-        #[arg(long)]
-        project: Option<String>,
-        /// The workflow; likewise
-        #[arg(long, alias = "name", alias = "workflow-name")]
-        workflow: Option<String>,
-        /// Drop a session that was begun in this folder and not pushed
-        #[arg(long, short = 'f')]
-        replace: bool,
-    },
+    // The version is the project's here.
+    #[command(disable_version_flag = true)]
+    Init(AttestationInit),
     /// Add a material
     Add(AttestationAdd),
-    /// Show what was added and what is missing
-    Status,
+    /// Show what was added, what is missing and what would be denied
+    Status(AttestationStatus),
     /// Sign what was added and push it: exit 0 accepted, 4 blocked or incomplete
     Push(AttestationPush),
-    /// Drop the session of this folder
-    Reset,
+    /// End the run without an attestation, and drop the session
+    Reset(AttestationReset),
     /// Verify a bundle against keys or identities, without the gateway: exit 0 genuine, 1 not
     Verify(AttestationVerify),
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationInit {
+    /// The project; may be left out with a token that is bound to a workflow
+    #[arg(long)]
+    pub project: Option<String>,
+    /// The workflow; likewise
+    #[arg(long, alias = "name", alias = "workflow-name")]
+    pub workflow: Option<String>,
+    /// The contract that the workflow is made with when there is none of this name yet: a contract's name, or its file.
+    /// A workflow that is there keeps its own
+    #[arg(long, value_name = "NAME|FILE")]
+    pub contract: Option<String>,
+    /// The revision of the contract to craft by [default: the current one, which the gateway judges by]
+    #[arg(long, value_name = "NUMBER")]
+    pub contract_revision: Option<u32>,
+    /// The version of the project [default: `projectVersion` of .sluice.yml or .chainloop.yml]
+    #[arg(long = "version", value_name = "VERSION", conflicts_with = "latest_version")]
+    pub project_version: Option<String>,
+    /// The version of the project's newest run
+    #[arg(long)]
+    pub latest_version: bool,
+    /// Refuse a version that no run of the project had before
+    #[arg(long)]
+    pub existing_version: bool,
+    /// The version is released with this
+    #[arg(long)]
+    pub release: bool,
+    /// Taken, for scripts that say it: the newest run of a version is found by its time
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub mark_latest: Option<bool>,
+    /// Try it without storing anything at the gateway, and wherever the pipeline runs
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Drop a session that was begun in this folder and not pushed
+    #[arg(long, short = 'f')]
+    pub replace: bool,
+    /// Whether this builds a pull or merge request [default: what the runner says]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub pr: Option<bool>,
+    /// Record this environment variable although its value looks like a secret; may be repeated
+    #[arg(long = "allow-secret-env", value_name = "NAME", value_delimiter = ',')]
+    pub allow_secret_env: Vec<String>,
+    /// Taken, for scripts that say it: pull requests are always collected, nothing else is
+    #[arg(long, value_delimiter = ',', hide = true)]
+    pub collectors: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationStatus {
+    /// Everything that is recorded, with digests and variables
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationReset {
+    /// What happened to the pipeline
+    #[arg(long, value_enum, default_value_t)]
+    pub trigger: Trigger,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Why a run ends without an attestation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Trigger {
+    /// The pipeline failed
+    #[default]
+    Failure,
+    /// Somebody stopped it
+    Cancellation,
 }
 
 #[derive(Debug, Args)]
@@ -38,15 +148,16 @@ pub struct AttestationAdd {
     /// The material's name in the contract [default: the one slot that fits what the value is]
     #[arg(long)]
     pub name: Option<String>,
-    /// A file, an image (`registry/repository:tag` or `…@sha256:…`), a chart (`oci://…`) or a text, by the material's type
+    /// A file, a pattern of files (`reports/*.xml`), an image (`registry/repository:tag` or `…@sha256:…`, or a folder of
+    /// the OCI layout), a chart (`oci://…`) or a text, by the material's type [default: all that `.sluice.yml` names]
     #[arg(long)]
-    pub value: String,
+    pub value: Option<String>,
     /// The material's type [default: the contract's, or recognised]
     #[arg(long, value_name = "TYPE")]
     pub kind: Option<MaterialType>,
-    /// An annotation of the material
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub annotations: Vec<(String, String)>,
+    /// An annotation of the material; several may be given, or several in one, with commas between
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_values)]
+    pub annotations: Vec<Pairs>,
     #[command(flatten)]
     pub registry: Registry,
 }
@@ -55,11 +166,19 @@ pub struct AttestationAdd {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Registry")]
 pub struct Registry {
-    /// The user at the image's registry [default: what `docker login` left, if anything]
-    #[arg(long, env = "SLUICE_REGISTRY_USERNAME", value_name = "NAME")]
+    /// The registry that the user below is for [default: whichever the image names]
+    #[arg(long, value_name = "HOST")]
+    pub registry_server: Option<String>,
+    /// The user at the image's registry; SLUICE_REGISTRY_USERNAME and CHAINLOOP_REGISTRY_USERNAME are read as well
+    /// [default: what `docker login` left, or Docker's credential helpers know]
+    #[arg(long, value_name = "NAME")]
     pub registry_username: Option<String>,
-    /// A file with that user's password; SLUICE_REGISTRY_PASSWORD is read as well
-    #[arg(long, value_name = "FILE", requires = "registry_username")]
+    /// That user's password; other users of this machine can see it here, so rather use --registry-password-file,
+    /// SLUICE_REGISTRY_PASSWORD or CHAINLOOP_REGISTRY_PASSWORD
+    #[arg(long, value_name = "PASSWORD", hide = true)]
+    pub registry_password: Option<String>,
+    /// A file with that user's password; SLUICE_REGISTRY_PASSWORD and CHAINLOOP_REGISTRY_PASSWORD are read as well
+    #[arg(long, value_name = "FILE")]
     pub registry_password_file: Option<PathBuf>,
     /// A registry (`host[:port]`) that is reached over plain HTTP, where anyone on the way can change the answer
     #[arg(long, value_name = "HOST")]
@@ -70,9 +189,9 @@ pub struct Registry {
 pub struct AttestationPush {
     #[command(flatten)]
     pub signing: Signing,
-    /// An annotation of the attestation
-    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub annotations: Vec<(String, String)>,
+    /// An annotation of the attestation; several may be given, or several in one, with commas between
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_values)]
+    pub annotations: Vec<Pairs>,
     /// Push without materials that the contract requires: the gateway will judge it, and the run is used
     #[arg(long)]
     pub force: bool,
@@ -83,6 +202,9 @@ pub struct AttestationPush {
     /// Also write the bundle to this file
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
+    /// Taken, for scripts that say it: nothing is reported but what is printed
+    #[arg(long, hide = true)]
+    pub deactivate_ci_report: bool,
 }
 
 /// How the attestation is signed: with a key, or keyless with an identity token.
@@ -90,7 +212,8 @@ pub struct AttestationPush {
 #[command(next_help_heading = "Signing")]
 pub struct Signing {
     /// The private key: a file, or env://NAME for a variable that holds the PEM. Its password is read from
-    /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD [default: keyless]
+    /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD [default: what SLUICE_SIGNING_KEY_PATH or
+    /// CHAINLOOP_SIGNING_KEY_PATH says, else keyless]
     #[arg(long, short, value_name = "KEY")]
     pub key: Option<String>,
     /// A file with the identity token to sign with [default: the CI system's, or what is in SIGSTORE_ID_TOKEN]
@@ -142,4 +265,23 @@ pub struct AttestationVerify {
     /// The artifact that it must speak of
     #[arg(long, value_name = "sha256:…")]
     pub digest: Option<contracts::Digest>,
+}
+
+/// Annotations that were given in one argument.
+pub type Pairs = Vec<(String, String)>;
+
+/// `a=b`, or `a=b,c=d`. What follows a comma and is no pair belongs to the value before it.
+fn key_values(text: &str) -> Result<Pairs, String> {
+    let mut pairs: Pairs = Vec::new();
+    for piece in text.split(',') {
+        match (piece.split_once('='), pairs.last_mut()) {
+            (Some((key, value)), _) if !key.is_empty() => pairs.push((key.trim().to_owned(), value.to_owned())),
+            (None, Some((_, value))) => {
+                value.push(',');
+                value.push_str(piece);
+            }
+            _ => return Err("write it as key=value, or as key=value,key=value".to_owned()),
+        }
+    }
+    Ok(pairs)
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{connect, variable};
 use crate::{
     args::{self, LintFormat},
-    client::ClientError,
+    client::{Client, ClientError},
     exit::Exit,
     report::{self, Report, diagnostics, plain, table},
     settings, sources,
@@ -94,6 +94,22 @@ async fn open(path: &Path, hosts: &[String]) -> anyhow::Result<Result<Opened, Mi
         Ok(rules) => Ok(Opened { file, revision, rules, sources, warnings }),
         Err(Diagnostics(findings)) => Err(Mistakes { file, findings, sources, compiled: true }),
     })
+}
+
+/// Applies a contract's file, so that a workflow can be made with it. Answers with the name that it has.
+pub async fn apply_for_workflow(
+    connection: &args::Connection,
+    client: &Client,
+    path: &Path,
+    workflow: &str,
+) -> anyhow::Result<String> {
+    let hosts = settings::allowed_hosts(connection, &args::Fetching::default(), &variable)?;
+    let opened = match open(path, &hosts).await? {
+        Ok(opened) => opened,
+        Err(mistakes) => bail!("the contract `{}` has mistakes: see `sluice contract lint {0}`", mistakes.file),
+    };
+    let name = opened.revision.contract().name.clone().unwrap_or_else(|| workflow.to_owned());
+    Ok(client.apply_contract(&name, opened.revision.files(), false).await?.name)
 }
 
 async fn lint(path: &Path, hosts: &[String]) -> anyhow::Result<Report> {

@@ -87,6 +87,8 @@ pub fn state_name(state: RunState) -> &'static str {
         RunState::Started => "started",
         RunState::Accepted => "accepted",
         RunState::Rejected => "rejected",
+        RunState::Failed => "failed",
+        RunState::Cancelled => "cancelled",
     }
 }
 

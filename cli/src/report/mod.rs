@@ -10,7 +10,11 @@ use contracts::Finding;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{args::LintFormat, client::ClientError, exit::Exit};
+use crate::{
+    args::{CraftFormat, LintFormat},
+    client::ClientError,
+    exit::Exit,
+};
 
 /// What a command found.
 #[derive(Debug)]
@@ -25,12 +29,30 @@ pub struct Report {
     notes: Vec<String>,
     /// Findings about documents, which have forms of their own.
     about: Vec<Finding>,
+    /// A statement and a bundle, where a command makes them.
+    crafted: Crafted,
+}
+
+/// What crafting made.
+#[derive(Debug, Default)]
+pub struct Crafted {
+    /// The in-toto statement, signed or not.
+    pub statement: Option<Value>,
+    /// The signed bundle.
+    pub bundle: Option<Value>,
 }
 
 impl Report {
     /// A result in both forms. Text from outside must have gone through [`plain`].
     pub fn new(exit: Exit, data: &impl Serialize, text: impl Into<String>) -> anyhow::Result<Self> {
-        Ok(Self { exit, data: serde_json::to_value(data)?, text: text.into(), notes: Vec::new(), about: Vec::new() })
+        Ok(Self {
+            exit,
+            data: serde_json::to_value(data)?,
+            text: text.into(),
+            notes: Vec::new(),
+            about: Vec::new(),
+            crafted: Crafted::default(),
+        })
     }
 
     /// Several results as one, which is a "no" when one of them is.
@@ -48,6 +70,13 @@ impl Report {
     #[must_use]
     pub fn about(mut self, findings: Vec<Finding>) -> Self {
         self.about = findings;
+        self
+    }
+
+    /// With what was crafted.
+    #[must_use]
+    pub fn crafted(mut self, crafted: Crafted) -> Self {
+        self.crafted = crafted;
         self
     }
 
@@ -73,6 +102,24 @@ impl Report {
             let place = finding.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
             report.note(plain(&format!("warning: {place}{} ({})", finding.message, finding.code)))
         })
+    }
+
+    /// Prints it, or what was crafted alone.
+    pub fn print_crafted(&self, format: CraftFormat) {
+        let asked = match format {
+            CraftFormat::Human => return self.print(LintFormat::Human),
+            CraftFormat::Json => return self.print(LintFormat::Json),
+            CraftFormat::Statement => &self.crafted.statement,
+            CraftFormat::Attestation => &self.crafted.bundle,
+        };
+        for note in &self.notes {
+            say(note);
+        }
+        match asked {
+            Some(value) => line(&format!("{value:#}")),
+            // It is told what happened all the same.
+            None => say(self.text.trim_end_matches('\n')),
+        }
     }
 
     /// Prints it.

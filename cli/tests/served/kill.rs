@@ -120,7 +120,8 @@ impl Gateway {
     }
 
     async fn craft(&self, image: &Image, evidence: &[u8]) -> Option<Vec<u8>> {
-        let run = NewRun { project: Some("shop".to_owned()), workflow: Some("release".to_owned()) };
+        let run =
+            NewRun { project: Some("shop".to_owned()), workflow: Some("release".to_owned()), ..NewRun::default() };
         let started = self.client.post(self.at("runs")).bearer_auth(&self.token).json(&run).send().await.ok()?;
         let started: StartedRun = expect(started, StatusCode::CREATED).await?;
         let upload = self.client.put(self.at(&format!("evidence/{}", Digest::of(evidence)))).bearer_auth(&self.token);

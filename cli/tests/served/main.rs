@@ -1,9 +1,13 @@
 //! The real `sluice` binary serving: killed while it works, and among real registries, pullers and signers.
 #![cfg(test)]
 
+mod adding;
 mod exemptions;
 mod incomplete;
+mod jobs;
 mod kill;
 mod materials;
+mod pipelines;
 mod real_clients;
 mod scene;
+mod uploads;

@@ -104,6 +104,27 @@ impl Scene {
         self.hold(&mut command, arguments, exit)
     }
 
+    /// The same, with variables that a runner sets.
+    pub fn sluice_on(&self, runner: &[(&str, &str)], arguments: &[&str], exit: i32) -> String {
+        let mut command = self.command(arguments);
+        command.env("SLUICE_TOKEN", self.first_token()).env("SLUICE_KEY_PASSWORD", PASSWORD);
+        command.envs(runner.iter().copied());
+        self.hold(&mut command, arguments, exit)
+    }
+
+    /// A command of whoever has the token and the key's password, to be run as the test likes.
+    pub fn with_token(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("SLUICE_TOKEN", self.first_token()).env("SLUICE_KEY_PASSWORD", PASSWORD);
+        command.env("SLUICE_GATEWAY", self.url());
+        command
+    }
+
+    /// The password of the signing key.
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
     /// The same, by someone who has no token.
     pub fn sluice_without_token(&self, arguments: &[&str], exit: i32) -> String {
         self.hold(self.command(arguments).env("SLUICE_KEY_PASSWORD", PASSWORD), arguments, exit)
@@ -145,6 +166,11 @@ impl Scene {
 pub struct Serving(Child);
 
 impl Serving {
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ends the process as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();

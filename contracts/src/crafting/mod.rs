@@ -12,7 +12,7 @@ mod write;
 pub use claims::SelfClaims;
 pub use declared::{CraftError, CraftedRun, DeclaredMaterial, ImageName};
 pub use read::read;
-pub use write::{Craft, CraftedMaterial, GitHead, Remote};
+pub use write::{Craft, CraftedMaterial, GitHead, ProjectVersion, Remote};
 
 use crate::MaterialType;
 

@@ -207,6 +207,7 @@ mod tests {
             run_id: "run-1".into(),
             contract_name: "skynet-release".into(),
             contract_revision: 4,
+            version: None,
             runner: Some(Runner::GithubAction),
             runner_url: None,
             started_at: "2026-01-01T00:00:00Z".parse().unwrap(),

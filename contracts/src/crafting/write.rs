@@ -33,6 +33,8 @@ pub struct Craft {
     pub contract_name: String,
     /// The contract revision's number.
     pub contract_revision: u32,
+    /// The version of the project that is built, if it is known.
+    pub version: Option<ProjectVersion>,
     /// Where the pipeline runs, if it was recognised.
     pub runner: Option<Runner>,
     /// The address of the pipeline's run, if the runner tells it.
@@ -49,6 +51,15 @@ pub struct Craft {
     pub env: BTreeMap<String, String>,
     /// The Git commit that was built.
     pub git_head: Option<GitHead>,
+}
+
+/// A version of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectVersion {
+    /// What people call it.
+    pub name: String,
+    /// Whether it is not released yet.
+    pub prerelease: bool,
 }
 
 /// One material as it was collected.
@@ -143,8 +154,8 @@ impl Craft {
             json!({
                 "name": self.workflow,
                 "project": self.project,
-                "projectVersion": "",
-                "projectVersionPrerelease": false,
+                "projectVersion": self.version.as_ref().map(|version| version.name.as_str()).unwrap_or_default(),
+                "projectVersionPrerelease": self.version.as_ref().is_some_and(|version| version.prerelease),
                 "team": self.team,
                 "initializedAt": self.started_at,
                 "finishedAt": self.finished_at,
@@ -255,4 +266,90 @@ fn commit_subject(head: &GitHead) -> Subject {
 
 fn sha256(digest: Digest) -> BTreeMap<String, String> {
     BTreeMap::from([("sha256".to_owned(), digest.hex())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of the published predicate that are always written or that this run has, in its words. Left out are
+    /// those in which a build judges itself ([`super::super::SelfClaims`]), and `casBackend`, which nothing here has.
+    #[test]
+    fn the_predicate_has_the_published_fields() {
+        let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let file = CraftedMaterial {
+            name: "sbom".into(),
+            kind: MaterialType::SbomCyclonedxJson,
+            digest: Digest::of(b"{}"),
+            size: Some(2),
+            filename: Some("sbom.json".into()),
+            value: None,
+            image: None,
+            output: true,
+            skip_upload: false,
+            annotations: BTreeMap::from([("chainloop.material.sbom.main_component.name".to_owned(), "app".to_owned())]),
+        };
+        let text = CraftedMaterial {
+            name: "ref".into(),
+            kind: MaterialType::String,
+            digest: Digest::of(b"v"),
+            size: None,
+            filename: None,
+            value: Some("v".into()),
+            output: false,
+            annotations: BTreeMap::new(),
+            ..file.clone()
+        };
+        let head = GitHead {
+            sha1: "78ac366c9e8a300d51808d581422ca61f7b5b721".into(),
+            author_name: "Jo".into(),
+            author_email: "jo@acme.dev".into(),
+            date: noon,
+            message: "ship".into(),
+            signature: Some("-----BEGIN PGP SIGNATURE-----".into()),
+            remotes: vec![Remote { name: "origin".into(), url: "git@acme.dev:a.git".into() }],
+        };
+        let craft = Craft {
+            organization: "acme".into(),
+            project: "skynet".into(),
+            workflow: "release".into(),
+            team: "sre".into(),
+            run_id: "run-1".into(),
+            contract_name: "skynet".into(),
+            contract_revision: 4,
+            version: Some(ProjectVersion { name: "v1".into(), prerelease: true }),
+            runner: Some(Runner::GithubAction),
+            runner_url: Some("https://github.com/acme/skynet/actions/runs/1".into()),
+            started_at: noon,
+            finished_at: noon,
+            materials: vec![file, text],
+            annotations: BTreeMap::from([("channel".to_owned(), "stable".to_owned())]),
+            env: BTreeMap::from([("GITHUB_SHA".to_owned(), "78ac".to_owned())]),
+            git_head: Some(head),
+        };
+        let statement = craft.statement().raw;
+        let keys = |pointer: &str| {
+            let object = statement.pointer(pointer).and_then(Value::as_object).unwrap();
+            let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            keys.join(" ")
+        };
+        assert_eq!(keys(""), "_type predicate predicateType subject");
+        let predicate = "annotations buildType builder env materials metadata runnerType runnerURL";
+        assert_eq!(keys("/predicate"), predicate);
+        let metadata = "contractName contractVersion finishedAt initializedAt name organization project projectVersion \
+                        projectVersionPrerelease team workflowID workflowName workflowRunID";
+        assert_eq!(keys("/predicate/metadata"), metadata);
+        assert_eq!(keys("/predicate/materials/1"), "annotations digest name");
+        let annotations = "chainloop.material.cas chainloop.material.name chainloop.material.sbom.main_component.name \
+                           chainloop.material.size chainloop.material.type";
+        assert_eq!(keys("/predicate/materials/1/annotations"), annotations);
+        assert_eq!(keys("/predicate/materials/0"), "annotations content digest");
+        assert_eq!(keys("/predicate/materials/0/annotations"), "chainloop.material.name chainloop.material.type");
+        assert_eq!(keys("/subject/1/annotations"), "author.email author.name date message remotes signature");
+        assert_eq!(keys("/subject/2"), "annotations digest name");
+        assert_eq!(statement["predicate"]["metadata"]["projectVersion"], "v1");
+        assert_eq!(statement["predicate"]["metadata"]["contractVersion"], "4");
+        assert_eq!(statement["predicate"]["buildType"], "chainloop.dev/workflowrun/v0.1");
+    }
 }

@@ -180,6 +180,10 @@ impl From<EvidenceError> for ApiError {
         match error {
             EvidenceError::Mismatch { .. } => Self::new(StatusCode::BAD_REQUEST, "digest-mismatch", message),
             EvidenceError::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "evidence-too-large", message),
+            EvidenceError::Offset { .. } => Self::new(StatusCode::CONFLICT, "upload-offset", message),
+            EvidenceError::NotBegun => Self::new(StatusCode::NOT_FOUND, "upload-unknown", message),
+            EvidenceError::Busy => Self::new(StatusCode::CONFLICT, "upload-busy", message),
+            EvidenceError::TooManyUploads => Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-uploads", message),
             EvidenceError::Incomplete { .. } => Self::new(StatusCode::BAD_REQUEST, "body-incomplete", message),
             EvidenceError::Damaged { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "evidence-damaged", message.clone()).logged(message)

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, Finding, Repository, RunnerIdentity, Verdict,
-    api::{OrganizationSettings, RevisionFiles, Role, RunInfo, RunState},
+    api::{EndRun, OrganizationSettings, RevisionFiles, Role, RunInfo, RunState},
     identity::FederationRule,
 };
 use futures::future::BoxFuture;
@@ -96,6 +96,36 @@ pub struct RunRecord {
     /// Who was proven to have pushed the attestation; before that, who began the run.
     #[serde(default)]
     pub identity: Option<Box<RunnerIdentity>>,
+    /// The version of the project that is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The address of the pipeline's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Why it failed or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl RunRecord {
+    /// A run at its beginning.
+    #[must_use]
+    pub fn begun(id: impl Into<String>, workflow: WorkflowName, at: Timestamp) -> Self {
+        Self {
+            id: id.into(),
+            workflow,
+            state: RunState::Started,
+            started_at: at,
+            received_at: None,
+            attestation: None,
+            revision: None,
+            findings: Vec::new(),
+            version: None,
+            url: None,
+            reason: None,
+            identity: None,
+        }
+    }
 }
 
 impl From<RunRecord> for RunInfo {
@@ -111,6 +141,9 @@ impl From<RunRecord> for RunInfo {
             revision: record.revision,
             findings: record.findings,
             identity: record.identity,
+            version: record.version,
+            url: record.url,
+            reason: record.reason,
         }
     }
 }
@@ -217,6 +250,43 @@ pub enum Receipt {
     Same(Box<RunRecord>),
     /// The run id belongs to other signed content or to another workflow; nothing was stored.
     RunUsed,
+    /// The pipeline said that the run failed or was cancelled; nothing was stored.
+    RunEnded,
+}
+
+/// What is kept of a run's session: bytes that the gateway does not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSession {
+    /// SHA-256 of the bytes: tells states apart.
+    pub mark: Digest,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What `keep_session` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionKept {
+    /// It is kept, with this mark.
+    Kept(Digest),
+    /// What is there is not what the caller has read.
+    Changed,
+    /// The run has ended, and its session with it.
+    Ended,
+    /// There is no such run.
+    Unknown,
+    /// The organization has as many as it may.
+    TooMany,
+}
+
+/// What `end_run` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The run failed or was cancelled, now or since before.
+    Ended(Box<RunRecord>),
+    /// There is no such run of the workflow.
+    Unknown,
+    /// Its attestation was received; nothing changed.
+    Attested,
 }
 
 /// What `revoke_token` did.
@@ -340,6 +410,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// Begins a run. False: the id is taken, or claimed by another workflow.
     fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool>;
+    /// Ends a run that has no attestation: nothing is taken for it any more. One that has ended keeps how it did.
+    fn end_run<'a>(&'a self, organization: &'a Name, id: &'a str, end: EndRun, by: By) -> Stored<'a, Ending>;
+    /// Keeps the session of a run that has not ended, in place of the one with this mark, or as the first when none is
+    /// given. What rested for [`contracts::limits::RUN_STATE_AGE`] is dropped on the way.
+    fn keep_session<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        bytes: Bytes,
+        before: Option<Digest>,
+        now: Timestamp,
+    ) -> Stored<'a, SessionKept>;
+    /// The session of a run. It ends with the run.
+    fn session<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunSession>>;
     /// One run.
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>>;
     /// Claims a run id for what a workflow signed, wherever that was found. What was received has claimed its own.

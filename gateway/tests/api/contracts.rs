@@ -303,7 +303,9 @@ async fn a_workflow_has_a_contract_and_runs() {
             "contract.yaml": "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: release}\nspec:\n  materials:\n    - {name: image, type: CONTAINER_IMAGE}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n"
           }
         }
-      }
+      },
+      "current_revision": 1,
+      "created": false
     }
     "#);
     assert_snapshot!(site.get(&push, "/api/v1/workflows/skynet/release").await, @r#"

@@ -56,14 +56,14 @@ async fn evidence_is_kept_under_its_own_digest_alone() {
 async fn too_much_is_refused_before_it_is_sent() {
     let site = site().await;
     let path = format!("/api/v1/evidence/{}", Digest::of(b"x"));
-    let request = site.by(&site.admin, Method::PUT, &path).header("content-length", "3000000000");
+    let request = site.by(&site.admin, Method::PUT, &path).header("content-length", "99000000000");
     let pending = Body::wrap_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
     assert_snapshot!(show(request.body(pending).send().await.unwrap()).await, @r#"
     413 Payload Too Large
     {
       "error": {
         "code": "evidence-too-large",
-        "message": "the evidence is larger than 2147483648 bytes, the most that is taken"
+        "message": "the evidence is larger than 68719476736 bytes, the most that is taken"
       }
     }
     "#);

@@ -4,6 +4,7 @@
 
 mod attestations;
 mod contracts;
+mod crafting;
 mod doors;
 mod evidence;
 mod exemptions;

@@ -45,7 +45,7 @@ async fn a_token_of_another_organization_sees_nothing() {
     {
       "error": {
         "code": "not-found",
-        "message": "there is no workflow `skynet/release`"
+        "message": "there is no workflow `skynet/release`: name the contract that it is made with (`--contract NAME`), or correct the name"
       }
     }
     "#);

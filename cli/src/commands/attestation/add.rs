@@ -7,45 +7,98 @@ use std::{
 
 use anyhow::{Context, bail};
 use contracts::{
-    Digest, MaterialType, Reference,
+    Digest, Finding, MaterialType, Reference,
     contract::{Contract, MaterialClause},
     crafting::{CraftedMaterial, ImageName},
     limits, materials,
 };
 
+use super::{
+    foresee, shape,
+    wanted::{self, Wanted},
+};
 use crate::{
     args,
     commands::variable,
+    desk::{Desk, Kept},
     exit::Exit,
-    files, image,
+    files, image, layout,
     report::{Report, plain},
-    state::{Collected, Session, Workbench},
+    state::{Collected, Session},
 };
 
-pub async fn run(bench: &Workbench, args: &args::AttestationAdd) -> anyhow::Result<Report> {
-    let mut session = bench.open()?;
-    if session.signed.as_ref().is_some_and(|signed| signed.received) {
-        bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
-    }
-    let contract = session.contract()?;
-    let slot = choose(&session, &contract, args)?;
-    let collected = collect(&slot, args).await?;
+/// How often adding is tried again when another job changed the attestation meanwhile.
+const TRIES: u32 = 60;
 
-    let material = collected.material.clone();
-    let before = session.materials.insert(material.name.clone(), collected);
-    // What was signed before says something else now.
-    session.signed = None;
-    bench.save(&session)?;
+pub async fn run(desk: &mut Desk, args: &args::AttestationAdd) -> anyhow::Result<Report> {
+    let wanted = wanted::of(args)?;
+    for round in 0..TRIES {
+        let mut session = desk.open().await?;
+        session.refuse_when_pushed()?;
+        let contract = session.contract()?;
+        let added = add_all(&mut session, &contract, &wanted, &args.registry).await?;
+        let findings = foresee::of(&session, &contract, &added.names)?;
+        desk.carry(&mut session, &added.names).await?;
+        // What was signed before says something else now.
+        session.signed = None;
+        match desk.keep(&session).await? {
+            Kept::Yes => return tell(&session, &contract, &added, &findings),
+            Kept::Changed => desk.pause(round).await,
+        }
+    }
+    bail!("other jobs keep changing this attestation: try again")
+}
 
-    let text = format!("{}: {} {}", material.name, material.kind, material.digest);
-    let mut report = Report::new(Exit::Yes, &material, plain(&text))?;
-    if before.is_some() {
-        report = report.note(plain(&format!("`{}` was there and is replaced", material.name)));
+/// What one call added.
+#[derive(Default)]
+struct Added {
+    names: Vec<String>,
+    replaced: Vec<String>,
+}
+
+/// Adds everything or nothing: the session is kept by the caller, once all of it is there.
+async fn add_all(
+    session: &mut Session,
+    contract: &Contract,
+    wanted: &[Wanted],
+    registry: &args::Registry,
+) -> anyhow::Result<Added> {
+    let mut added = Added::default();
+    for one in wanted {
+        let slot = choose(session, contract, one)?;
+        let collected = collect(&slot, one, registry).await?;
+        let name = collected.material.name.clone();
+        if session.materials.insert(name.clone(), collected).is_some() {
+            added.replaced.push(name.clone());
+        }
+        added.names.push(name);
     }
-    if contract.material(&material.name).is_none() {
-        report = report.note(plain(&format!("the contract does not ask for `{}`", material.name)));
+    if session.materials.len() > limits::STATEMENT_MATERIALS {
+        bail!("an attestation may have {} materials", limits::STATEMENT_MATERIALS);
     }
-    Ok(report)
+    Ok(added)
+}
+
+fn tell(session: &Session, contract: &Contract, added: &Added, findings: &[Finding]) -> anyhow::Result<Report> {
+    let names = &added.names;
+    let listed: Vec<shape::Material> =
+        shape::materials(session, contract).into_iter().filter(|listed| names.contains(&listed.name)).collect();
+    let lines: Vec<String> = names
+        .iter()
+        .filter_map(|name| session.materials.get(name))
+        .map(|added| format!("{}: {} {}", added.material.name, added.material.kind, added.material.digest))
+        .collect();
+    let mut report = Report::new(Exit::Yes, &listed, plain(&lines.join("\n")))?;
+    for name in &added.replaced {
+        report = report.note(plain(&format!("`{name}` was there and is replaced")));
+    }
+    let beyond: Vec<String> =
+        names.iter().filter(|name| contract.material(name).is_none()).map(|name| format!("`{name}`")).collect();
+    if !beyond.is_empty() {
+        report = report.note(plain(&format!("the contract does not ask for {}", beyond.join(", "))));
+    }
+    let told = foresee::told(findings);
+    Ok(if told.is_empty() { report } else { report.note(told) })
 }
 
 /// Where a material goes.
@@ -72,34 +125,54 @@ impl From<&MaterialClause> for Slot {
     }
 }
 
-/// The slot that the arguments mean.
-fn choose(session: &Session, contract: &Contract, args: &args::AttestationAdd) -> anyhow::Result<Slot> {
-    if let Some(name) = &args.name {
+impl Slot {
+    /// One that the contract does not know.
+    fn beyond(name: String, kind: MaterialType) -> Self {
+        Self { name, kind, output: false, skip_upload: false, annotations: BTreeMap::new() }
+    }
+}
+
+/// The slot that is meant: the one that is named, or the one that fits what the value is.
+fn choose(session: &Session, contract: &Contract, wanted: &Wanted) -> anyhow::Result<Slot> {
+    if let Some(name) = &wanted.name {
         return match contract.material(name) {
-            Some(clause) if args.kind.is_none_or(|kind| kind == clause.kind) => Ok(clause.into()),
+            Some(clause) if wanted.kind.is_none_or(|kind| kind == clause.kind) => Ok(clause.into()),
             Some(clause) => bail!("the contract asks for a `{}` as `{name}`", clause.kind),
-            None => beyond(name, args),
+            None => beyond(name, wanted),
         };
     }
     let open = session.open_slots(contract);
-    let looks = match args.kind {
+    let looks = match wanted.kind {
         Some(kind) => Looks::kind(kind),
-        None => look_at(&args.value, &open)?,
+        None => look_at(&wanted.value, &open)?,
     };
     let candidates: Vec<&MaterialClause> =
         open.iter().copied().filter(|slot| looks.kinds.contains(&slot.kind)).collect();
     match candidates.as_slice() {
         [only] => Ok((*only).into()),
-        [] => bail!("nothing that the contract still asks for fits `{}`, {looks}; {}", args.value, asked(&open)),
+        [] => match (looks.recognised, looks.kinds.as_slice()) {
+            // What it is is clear, and the contract has no more use for it: it is recorded beside.
+            (true, [kind]) => Ok(Slot::beyond(unused_name(session, contract, wanted), *kind)),
+            _ => bail!("nothing that the contract still asks for fits `{}`, {looks}; {}", wanted.value, asked(&open)),
+        },
         several => {
             let names: Vec<&str> = several.iter().map(|slot| slot.name.as_str()).collect();
-            bail!("`{}` fits several materials of the contract: say --name {}", args.value, names.join(" or --name "))
+            bail!("`{}` fits several materials of the contract: say --name {}", wanted.value, names.join(" or --name "))
         }
     }
 }
 
+/// A name after the file's, which nothing else has.
+fn unused_name(session: &Session, contract: &Contract, wanted: &Wanted) -> String {
+    let stem = Path::new(&wanted.value).file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let plain = wanted::slug(&stem);
+    let taken = |name: &str| session.materials.contains_key(name) || contract.material(name).is_some();
+    let numbered = (2..).map(|n| format!("{plain}-{n}"));
+    std::iter::once(plain.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(plain)
+}
+
 /// A material that the contract does not know.
-fn beyond(name: &str, args: &args::AttestationAdd) -> anyhow::Result<Slot> {
+fn beyond(name: &str, wanted: &Wanted) -> anyhow::Result<Slot> {
     let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let well_formed = name.bytes().all(|byte| word(byte) || byte == b'-')
         && name.bytes().next().is_some_and(word)
@@ -107,21 +180,21 @@ fn beyond(name: &str, args: &args::AttestationAdd) -> anyhow::Result<Slot> {
     if !well_formed {
         bail!("`{name}` is not a material's name: use lower-case letters, digits and hyphens");
     }
-    let kind = match args.kind {
+    let kind = match wanted.kind {
         Some(kind) => kind,
         None => {
-            let looks = look_at(&args.value, &[])?;
+            let looks = look_at(&wanted.value, &[])?;
             match looks.kinds.as_slice() {
                 [only] => *only,
                 _ => bail!(
                     "the contract does not know `{name}`, and `{}` is {looks}: say with --kind what it is, or choose one \
                      of the contract's materials with --name",
-                    args.value
+                    wanted.value
                 ),
             }
         }
     };
-    Ok(Slot { name: name.to_owned(), kind, output: false, skip_upload: false, annotations: BTreeMap::new() })
+    Ok(Slot::beyond(name.to_owned(), kind))
 }
 
 /// What a value can be, and what it looks like.
@@ -176,6 +249,9 @@ fn look_at(value: &str, open: &[&MaterialClause]) -> anyhow::Result<Looks> {
     if value.starts_with(CHART_IN_REGISTRY) {
         return Ok(image(MaterialType::HelmChart, "a chart in a registry"));
     }
+    if layout::is_layout(value) {
+        return Ok(image(MaterialType::ContainerImage, "an image in a folder"));
+    }
     if names_an_image(value) {
         return Ok(image(MaterialType::ContainerImage, "an image in a registry"));
     }
@@ -213,7 +289,7 @@ fn asked(open: &[&MaterialClause]) -> String {
     format!("it asks for {}", list.join(", "))
 }
 
-async fn collect(slot: &Slot, args: &args::AttestationAdd) -> anyhow::Result<Collected> {
+async fn collect(slot: &Slot, wanted: &Wanted, registry: &args::Registry) -> anyhow::Result<Collected> {
     let empty = CraftedMaterial {
         name: slot.name.clone(),
         kind: slot.kind,
@@ -227,15 +303,16 @@ async fn collect(slot: &Slot, args: &args::AttestationAdd) -> anyhow::Result<Col
         annotations: BTreeMap::new(),
     };
     let mut collected = match slot.kind {
-        MaterialType::String => string(empty, &args.value)?,
-        MaterialType::ContainerImage => in_registry(empty, &args.value, args).await?,
-        MaterialType::HelmChart if args.value.starts_with(CHART_IN_REGISTRY) => {
-            let reference = args.value.strip_prefix(CHART_IN_REGISTRY).unwrap_or_default();
-            in_registry(empty, reference, args).await?
+        MaterialType::String => string(empty, &wanted.value)?,
+        MaterialType::ContainerImage if layout::is_layout(&wanted.value) => in_layout(empty, &wanted.value)?,
+        MaterialType::ContainerImage => in_registry(empty, &wanted.value, registry).await?,
+        MaterialType::HelmChart if wanted.value.starts_with(CHART_IN_REGISTRY) => {
+            let reference = wanted.value.strip_prefix(CHART_IN_REGISTRY).unwrap_or_default();
+            in_registry(empty, reference, registry).await?
         }
-        _ => file(empty, Path::new(&args.value))?,
+        _ => file(empty, Path::new(&wanted.value))?,
     };
-    annotate(&mut collected.material.annotations, slot, &args.annotations)?;
+    annotate(&mut collected.material.annotations, slot, wanted.annotations.iter())?;
     Ok(collected)
 }
 
@@ -253,11 +330,18 @@ fn string(material: CraftedMaterial, value: &str) -> anyhow::Result<Collected> {
 async fn in_registry(
     material: CraftedMaterial,
     reference: &str,
-    args: &args::AttestationAdd,
+    registry: &args::Registry,
 ) -> anyhow::Result<Collected> {
-    let resolved = image::resolve(reference, &args.registry, &variable).await?;
+    let resolved = image::resolve(reference, registry, &variable).await?;
     let image = ImageName { repository: resolved.reference.repository, tag: resolved.tag };
     Ok(Collected { material: CraftedMaterial { digest: resolved.digest, image: Some(image), ..material }, path: None })
+}
+
+/// An image in a folder of the OCI layout, which was not pushed anywhere yet.
+fn in_layout(material: CraftedMaterial, value: &str) -> anyhow::Result<Collected> {
+    let found = layout::find(value).with_context(|| format!("`{value}`"))?;
+    let image = ImageName { repository: found.repository, tag: found.tag };
+    Ok(Collected { material: CraftedMaterial { digest: found.digest, image: Some(image), ..material }, path: None })
 }
 
 fn file(material: CraftedMaterial, path: &Path) -> anyhow::Result<Collected> {
@@ -288,7 +372,11 @@ fn file(material: CraftedMaterial, path: &Path) -> anyhow::Result<Collected> {
 }
 
 /// The contract's annotations and the caller's. A value that the contract gives stays.
-fn annotate(annotations: &mut BTreeMap<String, String>, slot: &Slot, given: &[(String, String)]) -> anyhow::Result<()> {
+fn annotate<'a>(
+    annotations: &mut BTreeMap<String, String>,
+    slot: &Slot,
+    given: impl Iterator<Item = &'a (String, String)>,
+) -> anyhow::Result<()> {
     for (key, value) in given {
         if key.starts_with("chainloop.material.") {
             bail!("annotations that begin with `chainloop.material.` are written by the program itself");

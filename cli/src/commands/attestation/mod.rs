@@ -1,32 +1,92 @@
 //! `sluice attestation …`: collect what a contract asks for, sign it, push it. What is judged is judged by the
 //! gateway; this side only helps to bring the right things.
+//!
+//! Flags, variables and the JSON that is printed ([`shape`]) are those that published pipelines of Chainloop use, with
+//! more keys beside. A command reads the session, does its part and keeps it: in this machine's files under a lock, or at
+//! the gateway, where others may be quicker ([`crate::desk`]).
 
 mod add;
+mod around;
+mod change;
+mod craft;
+mod foresee;
 mod init;
+mod manifest;
 mod push;
+mod reset;
+mod shape;
 mod signing;
 mod status;
 mod verify;
+mod wanted;
 
-use serde_json::json;
+use anyhow::bail;
 
-use crate::{args, exit::Exit, report::Report, state::Workbench};
+use crate::{
+    args,
+    commands::connect,
+    desk::Desk,
+    exit::Exit,
+    report::{self, Report},
+    state::{Session, Workbench},
+};
 
-/// Runs the command.
-pub async fn run(connection: &args::Connection, args: &args::Attestation) -> anyhow::Result<Report> {
-    let bench = Workbench::here();
-    match args {
-        args::Attestation::Init { project, workflow, replace } => {
-            init::run(connection, &bench, project.clone(), workflow.clone(), *replace).await
+/// Runs the command and prints what it found.
+pub async fn run(connection: &args::Connection, args: &args::Crafting) -> anyhow::Result<Exit> {
+    match command(connection, args).await {
+        Ok(report) => {
+            report.print_crafted(args.output);
+            Ok(report.exit)
         }
-        args::Attestation::Add(args) => add::run(&bench, args).await,
-        args::Attestation::Status => status::run(&bench),
-        args::Attestation::Push(args) => push::run(connection, &bench, args).await,
-        args::Attestation::Reset => {
-            let dropped = bench.drop_session()?;
-            let text = if dropped { "the session is dropped" } else { "there was no session" };
-            Report::new(Exit::Yes, &json!({"dropped": dropped}), text)
+        Err(error) if args.graceful_exit == Some(true) => {
+            report::failure(&error);
+            Ok(Exit::Yes)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn command(connection: &args::Connection, args: &args::Crafting) -> anyhow::Result<Report> {
+    let named = args.local_state_path.as_deref();
+    match &args.command {
+        args::Attestation::Init(init) => {
+            let place =
+                if args.remote_state { init::Place::Gateway } else { init::Place::Files(Workbench::here(named)) };
+            init::run(connection, place, init, args.org.as_deref()).await
         }
         args::Attestation::Verify(args) => verify::run(args),
+        command => {
+            let mut desk = match args.attestation_id.as_ref().filter(|id| !id.is_empty()) {
+                Some(run) => Desk::remote(connect(connection)?, run.clone()),
+                None if args.remote_state => bail!("say which attestation, as `init` printed it: --attestation-id ID"),
+                None => {
+                    let bench = Workbench::find(named);
+                    match (bench.load()?, command) {
+                        (Some(session), _) => belongs_to(&session, args.org.as_deref())?,
+                        (None, args::Attestation::Reset(_)) => return reset::nothing(),
+                        (None, _) => drop(bench.open()?),
+                    }
+                    // Held until the command is over.
+                    Desk::local(bench)?
+                }
+            };
+            match command {
+                args::Attestation::Add(args) => add::run(&mut desk, args).await,
+                args::Attestation::Status(args) => status::run(&mut desk, args).await,
+                args::Attestation::Push(args) => push::run(connection, &mut desk, args).await,
+                args::Attestation::Reset(args) => reset::run(connection, &mut desk, args).await,
+                args::Attestation::Init(_) | args::Attestation::Verify(_) => bail!("this is done elsewhere"),
+            }
+        }
+    }
+}
+
+/// The organization is the token's; one that is said must be that.
+fn belongs_to(session: &Session, organization: Option<&str>) -> anyhow::Result<()> {
+    match organization {
+        Some(said) if said != session.run.organization => {
+            bail!("the token is of the organization `{}`, and --org says `{said}`", session.run.organization)
+        }
+        _ => Ok(()),
     }
 }

@@ -1,55 +1,60 @@
 //! `sluice attestation push`
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use contracts::{
-    Decision, Digest, MaterialType,
-    api::{NewEmergency, ReceivedAttestation},
+    Bundle, Decision, Finding,
+    api::{NewEmergency, ReceivedAttestation, RunInfo, RunState},
     contract::Contract,
-    crafting::Craft,
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio_util::io::{InspectReader, ReaderStream};
 
-use super::{signing, status};
+use super::{craft, foresee, shape, signing, status};
 use crate::{
     args,
     client::{Client, ClientError},
     clock,
-    commands::connect,
+    commands::{connect, run::state_name},
+    desk::{Desk, Kept},
     exit::Exit,
     files::{self, Readers},
-    report::{Report, plain, table},
-    state::{Collected, Session, Signed, Workbench},
+    report::{Crafted, Report, plain, table},
+    state::{Session, Signed},
+    upload::Sent,
 };
 
-/// What is done sooner needs no progress shown.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long is waited at most for a gateway that starts anew, before the last try.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 pub async fn run(
     connection: &args::Connection,
-    bench: &Workbench,
+    desk: &mut Desk,
     args: &args::AttestationPush,
 ) -> anyhow::Result<Report> {
-    let mut session = bench.open()?;
+    let Some(mut session) = desk.load().await? else {
+        // Pushed already, by this or by another job that did not hear the answer.
+        return match (desk.ended().await?, &args.emergency) {
+            (Some(run), Some(reason)) if run.state == RunState::Rejected => {
+                emergency(&connect(connection)?, desk, &run.id, reason, table::findings(&run.findings)).await
+            }
+            (Some(run), _) => told_before(&run),
+            (None, _) => Err(desk.open().await.err().unwrap_or_else(|| anyhow::anyhow!("try again"))),
+        };
+    };
     if let (Some(reason), Some(_)) = (&args.emergency, session.signed.as_ref().filter(|signed| signed.received)) {
         // Pushed and blocked before; the run is what it is about.
-        return emergency(&connect(connection)?, bench, &session, reason, String::new()).await;
+        return emergency(&connect(connection)?, desk, &session.run.id, reason, String::new()).await;
     }
-    if session.signed.as_ref().is_some_and(|signed| signed.received) {
-        bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
-    }
+    session.refuse_when_pushed()?;
     if session.signed.is_none() && !args.force && args.emergency.is_none() {
         let contract = session.contract()?;
         let missing = status::missing(&session, &contract);
         if !missing.is_empty() {
-            return incomplete(&contract, &missing);
+            return incomplete(&session, &contract, &missing);
         }
+    }
+    if session.dry_run {
+        return dry(desk, &session, args).await;
     }
     let client = connect(connection)?;
     if client.gateway().as_str() != session.gateway {
@@ -57,90 +62,90 @@ pub async fn run(
     }
     // A push that failed on the way is repeated with the same bytes, so that it is the same attestation.
     let bundle = match &session.signed {
-        Some(signed) => bench.load_bundle(signed)?,
-        None => sign(bench, &mut session, args).await?,
+        Some(signed) => desk.bundle(signed)?,
+        None => sign(desk, &mut session, args).await?,
     };
     if let Some(path) = &args.bundle {
         files::replace(path, &bundle, Readers::Everyone)?;
     }
     upload(&client, &session).await?;
-    let pushed = client.push_attestation(&session.run.project, &session.run.workflow, bundle).await;
-    let received = match pushed {
+    let crafted = crafted(&bundle);
+    let received = match push(&client, &session, &bundle).await {
         Ok(received) => received,
-        Err(error) => return refused(bench, session, error),
+        Err(error) => return refused(desk, session, error).await,
     };
-    match (&args.emergency, received.decision) {
-        (Some(reason), Decision::Deny) => {
-            let session = received_by(bench, session)?;
-            let told = table::findings(&received.run.findings);
-            emergency(&client, bench, &session, reason, told).await
+    if let (Some(reason), Decision::Deny) = (&args.emergency, received.decision) {
+        received_by(desk, &mut session)?;
+        let told = table::findings(&received.run.findings);
+        return emergency(&client, desk, &session.run.id, reason, told).await;
+    }
+    Ok(conclude(desk, session, &received).await?.crafted(crafted))
+}
+
+/// Tries again while the gateway cannot be reached: the same bytes are the same attestation, however often they come.
+async fn push(client: &Client, session: &Session, bundle: &[u8]) -> Result<ReceivedAttestation, ClientError> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let pushed = client.push_attestation(&session.run.project, &session.run.workflow, bundle.to_vec()).await;
+        match pushed {
+            Err(ClientError::Unreachable { .. }) if pause <= LONGEST_PAUSE => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            answered => return answered,
         }
-        _ => conclude(bench, session, &received),
     }
 }
 
-/// Nothing is signed nor sent: a run counts once, and this one would be blocked.
-fn incomplete(contract: &Contract, missing: &[String]) -> anyhow::Result<Report> {
-    let mut text = "not pushed: the contract requires what was not added yet".to_owned();
-    for clause in contract.materials.iter().filter(|clause| missing.contains(&clause.name)) {
-        let value = match clause.kind {
-            MaterialType::ContainerImage => "REPOSITORY@sha256:…",
-            MaterialType::String => "TEXT",
-            _ => "FILE",
-        };
-        let group =
-            clause.group.as_ref().map(|group| format!(", one of `{}` is enough", group.value)).unwrap_or_default();
-        let line =
-            format!("\n  {} ({}{group}): sluice attestation add --name {0} --value {value}", clause.name, clause.kind);
-        text.push_str(&plain(&line));
+/// Of a dry run nothing is sent. It is signed when there is a key, so that the bundle can be looked at.
+async fn dry(desk: &Desk, session: &Session, args: &args::AttestationPush) -> anyhow::Result<Report> {
+    let contract = session.contract()?;
+    let annotations = craft::annotations(session, &contract, args.annotations.iter().flatten())?;
+    let statement = craft::craft(session, annotations, clock::now()).statement();
+    let mut made = Crafted { statement: Some(statement.raw.clone()), bundle: None };
+    if signing::has_key(&args.signing) {
+        let bundle = signing::sign(&args.signing, &statement).await?;
+        if let Some(path) = &args.bundle {
+            files::replace(path, bundle.bytes(), Readers::Everyone)?;
+        }
+        made = crafted(bundle.bytes());
     }
-    let report = Report::new(Exit::Blocked, &serde_json::json!({"pushed": false, "missing": missing}), text)?;
+    let findings = foresee::whole(session, &contract)?;
+    desk.close()?;
+    let data = shape::session(session, &contract, &[], &findings);
+    let blocked = findings.iter().any(Finding::blocks);
+    let text = format!("this was a dry run: nothing was sent\n{}", foresee::told(&findings));
+    let report = Report::new(if blocked { Exit::Blocked } else { Exit::Yes }, &data, text.trim_end())?;
+    Ok(report.crafted(made))
+}
+
+/// The bundle and the statement in it.
+fn crafted(bundle: &[u8]) -> Crafted {
+    let statement =
+        Bundle::parse(bundle).ok().and_then(|bundle| serde_json::from_slice(&bundle.envelope().payload).ok());
+    Crafted { statement, bundle: serde_json::from_slice(bundle).ok() }
+}
+
+/// Nothing is signed nor sent: a run counts once, and this one would be blocked.
+fn incomplete(session: &Session, contract: &Contract, missing: &[String]) -> anyhow::Result<Report> {
+    let mut text = "not pushed: the contract requires what was not added yet".to_owned();
+    text.push_str(&status::next(contract, missing));
+    let report = Report::new(Exit::Blocked, &shape::session(session, contract, missing, &[]), text)?;
     Ok(report
         .note("the session is kept: add these and push again; --force pushes what there is, and the gateway judges it"))
 }
 
 /// Writes the statement, signs it, and keeps the bundle.
-async fn sign(bench: &Workbench, session: &mut Session, args: &args::AttestationPush) -> anyhow::Result<Vec<u8>> {
+async fn sign(desk: &mut Desk, session: &mut Session, args: &args::AttestationPush) -> anyhow::Result<Vec<u8>> {
     let contract = session.contract()?;
-    let run = &session.run;
-    let craft = Craft {
-        organization: run.organization.clone(),
-        project: run.project.clone(),
-        workflow: run.workflow.clone(),
-        team: run.team.clone(),
-        run_id: run.id.clone(),
-        contract_name: run.contract.info.name.clone(),
-        contract_revision: run.contract.info.revision,
-        runner: session.runner,
-        runner_url: session.runner_url.clone(),
-        started_at: session.started_at,
-        finished_at: clock::now(),
-        materials: session.materials.values().map(|added| added.material.clone()).collect(),
-        annotations: annotations(&contract, &args.annotations)?,
-        env: session.env.clone(),
-        git_head: session.git_head.clone(),
-    };
-    let bundle = signing::sign(&args.signing, &craft.statement()).await?;
-    bench.save_bundle(bundle.bytes())?;
+    let annotations = craft::annotations(session, &contract, args.annotations.iter().flatten())?;
+    let statement = craft::craft(session, annotations, clock::now()).statement();
+    let bundle = signing::sign(&args.signing, &statement).await?;
     session.signed = Some(Signed { attestation: bundle.id(), received: false });
-    bench.save(session)?;
-    Ok(bundle.bytes().to_vec())
-}
-
-/// The contract's annotations and the caller's. A value that the contract gives stays; what is missing is told by
-/// the gateway.
-fn annotations(contract: &Contract, given: &[(String, String)]) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut annotations: BTreeMap<String, String> = given.iter().cloned().collect();
-    for clause in &contract.annotations {
-        let Some(fixed) = &clause.value else { continue };
-        match annotations.insert(clause.name.clone(), fixed.clone()) {
-            Some(other) if other != *fixed => {
-                bail!("the contract says that the annotation `{}` is `{fixed}`", clause.name)
-            }
-            _ => {}
-        }
+    match desk.keep_signed(session, bundle.bytes()).await? {
+        Kept::Yes => Ok(bundle.bytes().to_vec()),
+        Kept::Changed => bail!("another job added to the attestation while it was signed: push it again"),
     }
-    Ok(annotations)
 }
 
 /// Uploads what the gateway does not have yet, each digest once.
@@ -149,45 +154,16 @@ async fn upload(client: &Client, session: &Session) -> anyhow::Result<()> {
     for added in session.materials.values().filter(|added| !added.material.skip_upload) {
         let Some(path) = &added.path else { continue };
         let digest = added.material.digest;
-        if !done.insert(digest) || client.has_evidence(&digest).await? {
-            continue;
+        if done.insert(digest) {
+            Sent { name: &added.material.name, path, digest }.to(client).await?;
         }
-        upload_one(client, added, &digest, path).await?;
     }
     Ok(())
 }
 
-async fn upload_one(client: &Client, added: &Collected, digest: &Digest, path: &Path) -> anyhow::Result<()> {
-    let (now, length) = files::digest(path)?;
-    if now != *digest {
-        bail!("`{}` was changed after it was added: add it again, which signs what it is now", path.display());
-    }
-    let file = tokio::fs::File::open(path).await.with_context(|| format!("`{}` cannot be read", path.display()))?;
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message(plain(&format!("uploading {}", added.material.name)));
-
-    let counting = bar.clone();
-    let reader = InspectReader::new(file, move |piece| counting.inc(piece.len() as u64));
-    let body = reqwest::Body::wrap_stream(ReaderStream::with_capacity(reader, 128 * 1024));
-    let sending = client.upload_evidence(digest, length, body);
-    tokio::pin!(sending);
-    let sent = tokio::select! {
-        sent = &mut sending => sent,
-        () = tokio::time::sleep(PATIENCE) => {
-            // Draws on a terminal only.
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            sending.await
-        }
-    };
-    bar.finish_and_clear();
-    sent.with_context(|| format!("`{}` could not be uploaded", added.material.name))
-}
-
 /// The gateway did not take it as an attestation of this run. With reasons, or as unprocessable, it is about the
 /// attestation: another one has to be made. All else is about the request, and the same one can be sent again.
-fn refused(bench: &Workbench, mut session: Session, error: ClientError) -> anyhow::Result<Report> {
+async fn refused(desk: &mut Desk, mut session: Session, error: ClientError) -> anyhow::Result<Report> {
     let (status, code, message, findings) = match error {
         ClientError::Refused { status, code, message, findings } if status == 422 || !findings.is_empty() => {
             (status, code, message, findings)
@@ -196,7 +172,10 @@ fn refused(bench: &Workbench, mut session: Session, error: ClientError) -> anyho
     };
     // A run that is used stays used; otherwise the next push signs anew.
     session.signed = session.signed.filter(|_| status == 409).map(|signed| Signed { received: true, ..signed });
-    bench.save(&session)?;
+    // A run that has ended keeps no session.
+    if status != 409 || matches!(desk, Desk::Local { .. }) {
+        let _changed = desk.keep(&session).await?;
+    }
 
     let data = serde_json::json!({"error": {"code": code, "message": message, "findings": findings}});
     let mut text = plain(&format!("refused: {message} ({code})"));
@@ -208,18 +187,11 @@ fn refused(bench: &Workbench, mut session: Session, error: ClientError) -> anyho
 }
 
 /// Asks the gateway to let a rejected run's images through for a while. Whether the caller may is for the gateway to say.
-async fn emergency(
-    client: &Client,
-    bench: &Workbench,
-    session: &Session,
-    reason: &str,
-    told: String,
-) -> anyhow::Result<Report> {
-    let run = &session.run.id;
-    let request = NewEmergency { reason: reason.to_owned(), run: Some(run.clone()), ..NewEmergency::default() };
+async fn emergency(client: &Client, desk: &Desk, run: &str, reason: &str, told: String) -> anyhow::Result<Report> {
+    let request = NewEmergency { reason: reason.to_owned(), run: Some(run.to_owned()), ..NewEmergency::default() };
     match client.declare_emergency(&request).await {
         Ok(exemption) => {
-            bench.drop_session()?;
+            desk.close()?;
             let text = format!(
                 "{told}\nemergency: the run {run} is rejected, and its images are let through until {} by the exemption {}",
                 table::moment(exemption.until),
@@ -237,16 +209,18 @@ async fn emergency(
     }
 }
 
-/// Takes note that the run is used.
-fn received_by(bench: &Workbench, mut session: Session) -> anyhow::Result<Session> {
+/// Takes note that the run is used. At the gateway its session has ended with it.
+fn received_by(desk: &Desk, session: &mut Session) -> anyhow::Result<()> {
     if let Some(signed) = &mut session.signed {
         signed.received = true;
     }
-    bench.save(&session)?;
-    Ok(session)
+    if let Desk::Local { bench, .. } = desk {
+        bench.save(session)?;
+    }
+    Ok(())
 }
 
-fn conclude(bench: &Workbench, session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
+async fn conclude(desk: &mut Desk, mut session: Session, received: &ReceivedAttestation) -> anyhow::Result<Report> {
     let findings = &received.run.findings;
     let mut text = match received.decision {
         Decision::Allow => format!("accepted: attestation {}", received.attestation),
@@ -256,15 +230,41 @@ fn conclude(bench: &Workbench, session: Session, received: &ReceivedAttestation)
         text.push('\n');
         text.push_str(&table::findings(findings));
     }
+    if let Some(signed) = &mut session.signed {
+        signed.received = true;
+    }
+    let contract = session.contract()?;
+    let mut data = shape::session(&session, &contract, &[], findings);
+    if let Some(data) = data.as_object_mut() {
+        data.insert("attestation".to_owned(), serde_json::json!(received.attestation));
+        data.insert("decision".to_owned(), serde_json::json!(received.decision));
+        data.insert("run".to_owned(), serde_json::json!(received.run));
+    }
     match received.decision {
         Decision::Allow => {
-            bench.drop_session()?;
-            Report::new(Exit::Yes, received, text)
+            desk.close()?;
+            Report::new(Exit::Yes, &data, text)
         }
         Decision::Deny => {
-            received_by(bench, session)?;
+            received_by(desk, &mut session)?;
             let again = "mend what blocks and begin another run with `sluice attestation init`";
-            Ok(Report::new(Exit::Blocked, received, text)?.note(again))
+            Ok(Report::new(Exit::Blocked, &data, text)?.note(again))
         }
     }
+}
+
+/// What was said of a run that was pushed before.
+fn told_before(run: &RunInfo) -> anyhow::Result<Report> {
+    let (exit, word) = match run.state {
+        RunState::Accepted => (Exit::Yes, "accepted"),
+        RunState::Rejected => (Exit::Blocked, "blocked"),
+        state => bail!("the run `{}` has {} already", run.id, state_name(state)),
+    };
+    let id = run.attestation.map(|id| id.to_string()).unwrap_or_default();
+    let mut text = format!("{word} before: attestation {id}");
+    if !run.findings.is_empty() {
+        text.push('\n');
+        text.push_str(&table::findings(&run.findings));
+    }
+    Report::new(exit, &serde_json::json!({"attestationID": run.id, "digest": id, "isPushed": true, "run": run}), text)
 }

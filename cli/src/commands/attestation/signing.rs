@@ -25,20 +25,32 @@ const AUDIENCE: &str = "sigstore";
 /// Signs a statement as the arguments say.
 pub async fn sign(args: &args::Signing, statement: &Statement) -> anyhow::Result<Bundle> {
     let services = services(args)?;
-    let Some(reference) = &args.key else {
+    let Some(reference) = key_of(args) else {
         let token = identity_token(args).await?;
         let sigstore = Sigstore::new(services)?;
         let mut draft = sigstore.certify(Ephemeral::sign(statement)?, &token).await?;
         sigstore.vouch(&mut draft).await?;
         return checked(args, &draft, None);
     };
-    let key = signing_key(reference)?;
+    let key = signing_key(&reference)?;
     let mut draft = Draft::by_key(&key, statement)?;
     let services = Services { authority: None, ..services };
     if services != Services::default() {
         Sigstore::new(services)?.vouch(&mut draft).await?;
     }
     checked(args, &draft, Some(&key))
+}
+
+/// Whether a key signs, so that nobody else is asked.
+pub fn has_key(args: &args::Signing) -> bool {
+    key_of(args).is_some()
+}
+
+/// Where the key is: as it was said, else as the environment says, unless another way to sign was said.
+fn key_of(args: &args::Signing) -> Option<String> {
+    let said = || ["SLUICE_SIGNING_KEY_PATH", "CHAINLOOP_SIGNING_KEY_PATH"].into_iter().find_map(variable);
+    let keyless = args.identity_token.is_some();
+    args.key.clone().or_else(|| said().filter(|_| !keyless)).filter(|reference| !reference.is_empty())
 }
 
 /// The bundle, verified against the trusted root when there is one: what does not verify here verifies nowhere.

@@ -4,65 +4,40 @@ use contracts::{
     MaterialType,
     contract::{Contract, MaterialClause},
 };
-use serde::Serialize;
-use serde_json::json;
 
+use super::{craft, foresee, shape};
 use crate::{
+    args, clock,
+    desk::Desk,
     exit::Exit,
-    report::{Report, plain, table},
-    state::{Session, Workbench},
+    report::{Crafted, Report, plain, table},
+    state::Session,
 };
 
-/// One line of the status.
-#[derive(Debug, Serialize)]
-pub struct Slot {
-    name: String,
-    kind: MaterialType,
-    required: bool,
-    /// The set of which at least one must be there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    output: bool,
-    /// What was added, if something was.
-    value: Option<String>,
-}
-
-pub fn run(bench: &Workbench) -> anyhow::Result<Report> {
-    let session = bench.open()?;
+pub async fn run(desk: &mut Desk, args: &args::AttestationStatus) -> anyhow::Result<Report> {
+    let session = desk.open().await?;
     let contract = session.contract()?;
-    let data = json!({
-        "run": session.run.id,
-        "project": session.run.project,
-        "workflow": session.run.workflow,
-        "contract": session.run.contract.info.name,
-        "revision": session.run.contract.info.revision,
-        "materials": slots(&session, &contract),
-        "missing": missing(&session, &contract),
-        "signed": session.signed,
-    });
-    Report::new(Exit::Yes, &data, describe(&session, &contract))
-}
-
-/// What the contract asks for and what was added beyond it.
-pub fn slots(session: &Session, contract: &Contract) -> Vec<Slot> {
-    let asked = contract.materials.iter().map(|clause| Slot {
-        name: clause.name.clone(),
-        kind: clause.kind,
-        required: !clause.optional && clause.group.is_none(),
-        group: clause.group.as_ref().map(|group| group.value.clone()),
-        output: clause.output,
-        value: value(session, &clause.name),
-    });
-    let beyond = session.materials.values().filter(|added| contract.material(&added.material.name).is_none());
-    let beyond = beyond.map(|added| Slot {
-        name: added.material.name.clone(),
-        kind: added.material.kind,
-        required: false,
-        group: None,
-        output: false,
-        value: value(session, &added.material.name),
-    });
-    asked.chain(beyond).collect()
+    let missing = missing(&session, &contract);
+    let findings = match &session.signed {
+        None => foresee::whole(&session, &contract)?,
+        Some(_) => Vec::new(),
+    };
+    let data = shape::session(&session, &contract, &missing, &findings);
+    let statement = craft::craft(&session, craft::annotations(&session, &contract, &[])?, clock::now()).statement();
+    let mut text = describe(&session, &contract, args.full);
+    if !missing.is_empty() {
+        text.push_str("\nstill missing:");
+        text.push_str(&next(&contract, &missing));
+    }
+    let told = foresee::told(&findings);
+    if !told.is_empty() {
+        text.push('\n');
+        text.push_str(&told);
+    } else if missing.is_empty() && session.signed.is_none() {
+        text.push_str("\nnothing is missing: sluice attestation push");
+    }
+    let report = Report::new(Exit::Yes, &data, text)?;
+    Ok(report.crafted(Crafted { statement: Some(statement.raw), bundle: None }))
 }
 
 /// The names of the required materials that are not there; of a group that has none, all.
@@ -79,18 +54,46 @@ pub fn missing(session: &Session, contract: &Contract) -> Vec<String> {
     required.map(|slot| slot.name.clone()).collect()
 }
 
+/// What to type for each of these materials.
+pub fn next(contract: &Contract, missing: &[String]) -> String {
+    let mut text = String::new();
+    for clause in contract.materials.iter().filter(|clause| missing.contains(&clause.name)) {
+        let value = match clause.kind {
+            MaterialType::ContainerImage => "REPOSITORY@sha256:…",
+            MaterialType::String => "TEXT",
+            _ => "FILE",
+        };
+        let group =
+            clause.group.as_ref().map(|group| format!(", one of `{}` is enough", group.value)).unwrap_or_default();
+        let line =
+            format!("\n  {} ({}{group}): sluice attestation add --name {0} --value {value}", clause.name, clause.kind);
+        text.push_str(&plain(&line));
+    }
+    text
+}
+
 /// The session for people.
-pub fn describe(session: &Session, contract: &Contract) -> String {
+pub fn describe(session: &Session, contract: &Contract, full: bool) -> String {
     let run = &session.run;
+    let version = session.project_version.as_ref().map(|version| match version.prerelease {
+        true => format!("{} (not released)", version.name),
+        false => version.name.clone(),
+    });
     let card = table::card([
         ("run", run.id.clone()),
         ("workflow", format!("{}/{}", run.project, run.workflow)),
+        ("version", version.unwrap_or_default()),
         ("contract", format!("{} revision {}", run.contract.info.name, run.contract.info.revision)),
+        ("runner", session.runner.map(|runner| runner.to_string()).unwrap_or_default()),
+        ("pipeline", session.runner_url.clone().unwrap_or_default()),
         ("commit", session.git_head.as_ref().map(|head| head.sha1.clone()).unwrap_or_default()),
     ]);
-    let rows = slots(session, contract).into_iter().map(|slot| {
-        let state = match (&slot.value, slot.required, &slot.group) {
-            (Some(value), ..) => value.clone(),
+    let rows = shape::materials(session, contract).into_iter().map(|slot| {
+        let state = match (slot.shown(), slot.required, &slot.group) {
+            (Some(value), ..) if full && value != slot.hash && !value.ends_with(&slot.hash) => {
+                format!("{value}\n{}", slot.hash)
+            }
+            (Some(value), ..) => value,
             (None, _, Some(group)) => format!("— one of `{group}`"),
             (None, true, None) => "— missing".to_owned(),
             (None, false, None) => "— optional".to_owned(),
@@ -99,6 +102,11 @@ pub fn describe(session: &Session, contract: &Contract) -> String {
         [name, slot.kind.to_string(), state]
     });
     let mut text = format!("{card}\n{}", table::table(["material", "type", "value"], rows));
+    if full && !session.env.is_empty() {
+        let rows = session.env.iter().map(|(name, value)| [name.clone(), value.clone()]);
+        text.push('\n');
+        text.push_str(&table::table(["variable", "value"], rows));
+    }
     let annotations: Vec<&str> = contract
         .annotations
         .iter()
@@ -115,18 +123,4 @@ pub fn describe(session: &Session, contract: &Contract) -> String {
         None => {}
     }
     text
-}
-
-fn value(session: &Session, name: &str) -> Option<String> {
-    let added = session.materials.get(name)?;
-    let material = &added.material;
-    Some(match (&material.image, &material.value, &material.filename) {
-        (Some(image), ..) => match &image.tag {
-            Some(tag) => format!("{}:{tag}@{}", image.repository, material.digest),
-            None => format!("{}@{}", image.repository, material.digest),
-        },
-        (None, Some(value), _) => value.clone(),
-        (None, None, Some(filename)) => filename.clone(),
-        (None, None, None) => material.digest.to_string(),
-    })
 }

@@ -129,17 +129,7 @@ async fn a_run_id_is_whose_it_was_first() {
     let other = trial.sign(&craft("r1", &elsewhere, vec![text("note", "n")], trial.now).statement());
     let refused = trial.receive(other).await.unwrap_err();
     assert_eq!(refused.code(), Some(Code::RunAlreadyUsed), "{refused}");
-    let run = |flow: &str| crate::store::RunRecord {
-        id: "r1".to_owned(),
-        workflow: crate::trial::workflow(flow),
-        state: contracts::api::RunState::Started,
-        started_at: trial.now,
-        received_at: None,
-        attestation: None,
-        revision: None,
-        findings: Vec::new(),
-        identity: None,
-    };
+    let run = |flow: &str| crate::store::RunRecord::begun("r1", crate::trial::workflow(flow), trial.now);
     assert!(!trial.store.start_run(&acme(), run("skynet/other"), trial.by()).await.unwrap());
     assert!(trial.store.start_run(&acme(), run("skynet/build"), trial.by()).await.unwrap());
     let fresh = trial.another_gate().decide(&acme(), &app, trial.now).await.unwrap();

@@ -1,17 +1,18 @@
-//! The bytes of materials, by digest.
+//! The bytes of materials, by digest: in one request, or in pieces that may be days and restarts apart.
 
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use contracts::{api::Role, limits};
+use contracts::{Digest, api::Role, limits};
+use serde::Deserialize;
 
-use super::digest;
+use super::{digest, query};
 use crate::{
     app::App,
-    evidence::Put,
+    evidence::{Put, uploads::Upload},
     http::{auth::Caller, body, error::ApiError},
 };
 
@@ -29,7 +30,83 @@ pub(super) async fn upload(
     if length.is_some_and(|l| l > limits::EVIDENCE_BYTES) {
         return Err(crate::evidence::EvidenceError::TooLarge { limit: limits::EVIDENCE_BYTES }.into());
     }
-    match app.evidence.put(&caller.organization, digest, limits::EVIDENCE_BYTES, body::pieces(body)).await? {
+    let put = app.evidence.put(&caller.organization, digest, limits::EVIDENCE_BYTES, body::pieces(body)).await?;
+    stored(&caller, digest, put)
+}
+
+/// How far an upload came.
+const UPLOAD_OFFSET: &str = "upload-offset";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Appending {
+    offset: u64,
+}
+
+/// What a caller uploads: as the workflow that its token is bound to, else as the token.
+fn upload_of<'c>(caller: &'c Caller, uploader: &'c str, digest: Digest) -> Upload<'c> {
+    Upload { organization: &caller.organization, uploader, digest }
+}
+
+fn uploader(caller: &Caller) -> String {
+    match &caller.workflow {
+        Some(workflow) => format!("workflow {workflow}"),
+        None => format!("token {}", caller.token_id),
+    }
+}
+
+fn stands_at(offset: u64) -> Response {
+    (StatusCode::OK, [(UPLOAD_OFFSET, offset.to_string()), ("cache-control", "no-store".to_owned())]).into_response()
+}
+
+/// Answers `HEAD`, too, which is how clients ask.
+pub(super) async fn uploaded(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Push)?;
+    let uploader = uploader(&caller);
+    Ok(stands_at(app.evidence.uploaded(upload_of(&caller, &uploader, digest(&text)?)).await?))
+}
+
+pub(super) async fn append(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Push)?;
+    let Appending { offset } = query(&uri)?;
+    let uploader = uploader(&caller);
+    let upload = upload_of(&caller, &uploader, digest(&text)?);
+    Ok(stands_at(app.evidence.append(upload, offset, limits::EVIDENCE_BYTES, body::pieces(body)).await?))
+}
+
+pub(super) async fn finish(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.needs(Role::Push)?;
+    let (digest, uploader) = (digest(&text)?, uploader(&caller));
+    stored(&caller, digest, app.evidence.finish(upload_of(&caller, &uploader, digest)).await?)
+}
+
+pub(super) async fn abandon(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.needs(Role::Push)?;
+    let uploader = uploader(&caller);
+    app.evidence.abandon(upload_of(&caller, &uploader, digest(&text)?)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn stored(caller: &Caller, digest: Digest, put: Put) -> Result<StatusCode, ApiError> {
+    match put {
         Put::Added => {
             tracing::info!(organization = %caller.organization, %digest, token = %caller.token_id, "evidence was stored");
             Ok(StatusCode::CREATED)

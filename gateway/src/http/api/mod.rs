@@ -9,6 +9,7 @@ mod exemptions;
 mod organizations;
 mod present;
 mod runs;
+mod sessions;
 mod state;
 mod tokens;
 mod word;
@@ -51,7 +52,13 @@ pub fn router() -> Router<App> {
         .route("/api/v1/runs", get(runs::list).post(runs::start))
         .route("/api/v1/runs/{id}", get(runs::read))
         .route("/api/v1/runs/{id}/provenance", get(word::provenance))
+        .route("/api/v1/runs/{id}/end", post(runs::end))
+        .route("/api/v1/runs/{id}/state", get(sessions::read).put(sessions::keep))
         .route("/api/v1/evidence/{digest}", put(evidence::upload).get(evidence::read))
+        .route(
+            "/api/v1/evidence/{digest}/upload",
+            get(evidence::uploaded).patch(evidence::append).post(evidence::finish).delete(evidence::abandon),
+        )
         .route("/api/v1/attestations", post(attestations::receive))
         .route("/api/v1/attestations/{id}", get(attestations::read))
         .route("/api/v1/exemptions", get(exemptions::list))

@@ -12,7 +12,7 @@ use super::{answer, name, present};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
-    names::WorkflowName,
+    names::{Name, WorkflowName},
     store::WorkflowRecord,
 };
 
@@ -33,11 +33,7 @@ pub(super) async fn put(
         return Err(ApiError::invalid(format!("a `team` is at most {TEAM} printable characters")));
     }
     if app.store.revision(&caller.organization, &contract, None).await?.is_none() {
-        return Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "contract-unknown",
-            format!("there is no contract `{contract}`: apply it first"),
-        ));
+        return Err(unknown_contract(&contract));
     }
     let now = clock::now();
     let known = app.store.workflow(&caller.organization, &workflow).await?.is_some();
@@ -46,6 +42,14 @@ pub(super) async fn put(
     tracing::info!(organization = %caller.organization, token = %caller.token_id, %workflow, "a workflow was written");
     let status = if known { StatusCode::OK } else { StatusCode::CREATED };
     Ok(answer(status, &info(&app, &caller, &workflow).await?))
+}
+
+pub(super) fn unknown_contract(contract: &Name) -> ApiError {
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "contract-unknown",
+        format!("there is no contract `{contract}`: apply it first"),
+    )
 }
 
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {

@@ -10,6 +10,7 @@ mod exemptions;
 mod file;
 mod memory;
 mod read;
+mod sessions;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -19,9 +20,10 @@ mod writer;
 use std::{collections::BTreeMap, future::ready, path::Path, sync::Arc};
 
 use ::redb::{ReadTransaction, WriteTransaction};
+use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict,
-    api::{OrganizationSettings, RevisionFiles},
+    api::{EndRun, OrganizationSettings, RevisionFiles},
     identity::FederationRule,
 };
 use jiff::Timestamp;
@@ -34,8 +36,9 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, ExemptionPut, ExemptionRecord, Grant, PushedAbout,
-    Receipt, RevisionRecord, Revocation, RunRecord, Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
+    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Ending, ExemptionPut, ExemptionRecord, Grant,
+    PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, SessionKept, Store, StoreError, Stored,
+    TokenRecord, Via, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -197,6 +200,28 @@ impl Store for RedbStore {
     fn start_run<'a>(&'a self, organization: &'a Name, run: RunRecord, by: By) -> Stored<'a, bool> {
         let organization = organization.clone();
         self.write(move |tx| write::start_run(tx, &organization, &run, &by))
+    }
+
+    fn end_run<'a>(&'a self, organization: &'a Name, id: &'a str, end: EndRun, by: By) -> Stored<'a, Ending> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.write(move |tx| write::end_run(tx, &organization, &id, &end, &by))
+    }
+
+    fn keep_session<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        bytes: Bytes,
+        before: Option<Digest>,
+        now: Timestamp,
+    ) -> Stored<'a, SessionKept> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.write(move |tx| sessions::keep(tx, &organization, &id, &bytes, before, now))
+    }
+
+    fn session<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunSession>> {
+        let (organization, id) = (organization.clone(), id.to_owned());
+        self.read_many(move |tx| sessions::read(tx, &organization, &id))
     }
 
     fn run<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunRecord>> {

@@ -25,6 +25,8 @@ pub(super) const WORKFLOWS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefi
 pub(super) const RUNS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("runs");
 /// organization, run id → whose it is for good
 pub(super) const CLAIMS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("claims");
+/// organization, run id → its session: when it was kept, and its bytes
+pub(super) const SESSIONS: TableDefinition<'_, (&str, &str), (u64, &[u8])> = TableDefinition::new("sessions");
 /// organization, begin, run id
 pub(super) const RUNS_BY_TIME: TableDefinition<'_, (&str, u64, &str), ()> = TableDefinition::new("runs-by-time");
 /// organization, `project/workflow`, begin, run id
@@ -68,6 +70,7 @@ macro_rules! every_table {
             WORKFLOWS,
             RUNS,
             CLAIMS,
+            SESSIONS,
             RUNS_BY_TIME,
             RUNS_BY_WORKFLOW,
             ATTESTATIONS,

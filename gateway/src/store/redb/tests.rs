@@ -42,17 +42,7 @@ fn token(organization: &str, id: &str) -> TokenRecord {
 }
 
 fn run(id: &str, state: RunState, second: i64) -> RunRecord {
-    RunRecord {
-        id: id.to_owned(),
-        workflow: "skynet/release".parse().unwrap(),
-        state,
-        started_at: at(second),
-        received_at: None,
-        attestation: None,
-        revision: None,
-        findings: Vec::new(),
-        identity: None,
-    }
+    RunRecord { state, ..RunRecord::begun(id, "skynet/release".parse().unwrap(), at(second)) }
 }
 
 fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -> AttestationRecord {

@@ -2,7 +2,7 @@
 
 use contracts::{
     Digest, Repository, Verdict,
-    api::{OrganizationSettings, RevisionFiles, Role, RunState},
+    api::{EndRun, OrganizationSettings, RevisionFiles, Role, RunOutcome, RunState},
 };
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde_json::json;
@@ -13,6 +13,7 @@ use super::{
     content,
     memory::Effect,
     read::{current_revision, found},
+    sessions,
     tables::{
         ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, TOKENS,
         VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
@@ -22,8 +23,8 @@ use super::{
 use crate::{
     names::Name,
     store::{
-        AttestationFacts, AttestationRecord, By, Discovery, Grant, Receipt, RevisionRecord, Revocation, RunRecord,
-        Source, StoreError, TokenRecord, WorkflowRecord,
+        AttestationFacts, AttestationRecord, By, Discovery, Ending, Grant, Receipt, RevisionRecord, Revocation,
+        RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
     },
 };
 
@@ -173,6 +174,32 @@ pub(super) fn start_run(tx: &WriteTransaction, organization: &Name, run: &RunRec
     Ok(Done::unchanged(true))
 }
 
+pub(super) fn end_run(
+    tx: &WriteTransaction,
+    organization: &Name,
+    id: &str,
+    EndRun { outcome, reason }: &EndRun,
+    by: &By,
+) -> Written<Ending> {
+    let Some(run) = known_run(tx, organization, id)? else { return Ok(Done::unchanged(Ending::Unknown)) };
+    if run.attestation.is_some() {
+        return Ok(Done::unchanged(Ending::Attested));
+    }
+    if run.state.ended() {
+        return Ok(Done::unchanged(Ending::Ended(Box::new(run))));
+    }
+    let (state, event) = match outcome {
+        RunOutcome::Failed => (RunState::Failed, "run-failed"),
+        RunOutcome::Cancelled => (RunState::Cancelled, "run-cancelled"),
+    };
+    let run = RunRecord { state, reason: reason.clone(), ..run };
+    put_run(tx, organization, &run)?;
+    sessions::end(tx, organization, id)?;
+    let detail = json!({"by": by.who, "run": id, "workflow": run.workflow.to_string(), "reason": reason});
+    audit::append(tx, organization, event, detail, by.at)?;
+    Ok(Done::unchanged(Ending::Ended(Box::new(run))))
+}
+
 pub(super) fn receive(
     tx: &WriteTransaction,
     organization: &Name,
@@ -192,21 +219,27 @@ pub(super) fn receive(
     if begun.as_ref().is_some_and(|b| b.workflow != run.workflow || b.attestation.is_some()) {
         return Ok(Done::unchanged(Receipt::RunUsed));
     }
+    if begun.as_ref().is_some_and(|b| b.state.ended()) {
+        return Ok(Done::unchanged(Receipt::RunEnded));
+    }
     let claim = Claim { workflow: run.workflow.clone(), signed: facts.signed };
     let claimed = claims::known_to_write(tx, organization, &run.id)?;
     if claimed.as_ref().is_some_and(|known| *known != claim) {
         return Ok(Done::unchanged(Receipt::RunUsed));
     }
-    let started_at = begun.map_or(run.started_at, |b| b.started_at);
-    let run = RunRecord { started_at, ..run.clone() };
+    let run = match begun {
+        Some(RunRecord { started_at, version, url, .. }) => RunRecord { started_at, version, url, ..run.clone() },
+        None => run.clone(),
+    };
     let effects = put_attestation(tx, organization, attestation)?;
     put_run(tx, organization, &run)?;
+    sessions::end(tx, organization, &run.id)?;
     if claimed.is_none() {
         claims::put(tx, organization, &run.id, &claim)?;
     }
     let event = match run.state {
         RunState::Accepted => "attestation-accepted",
-        RunState::Started | RunState::Rejected => "attestation-rejected",
+        RunState::Started | RunState::Rejected | RunState::Failed | RunState::Cancelled => "attestation-rejected",
     };
     let detail = json!({
         "attestation": facts.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,

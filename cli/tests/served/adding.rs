@@ -1,0 +1,111 @@
+//! What `add` takes, and what it and `status` foresee: offline, by the rules that the gateway will ask.
+
+use std::fs;
+
+use contracts::Digest;
+
+use crate::scene::Scene;
+
+const CONTRACT: &str = r#"
+apiVersion: chainloop.dev/v1
+kind: Contract
+metadata: {name: release}
+spec:
+  materials:
+    - {name: image, type: CONTAINER_IMAGE, output: true}
+    - {name: sbom, type: SBOM_CYCLONEDX_JSON}
+    - {name: tests, type: JUNIT_XML}
+  policies:
+    materials: [{ref: "sluice://tests-pass", gate: true}]
+  signers: {any: [{publicKey: "file://keys/release.pub"}]}
+"#;
+
+fn begun() -> (Scene, crate::scene::Serving) {
+    let scene = Scene::new("", CONTRACT);
+    scene.write("reports/good.xml", br#"<testsuite tests="1"><testcase classname="a" name="b"/></testsuite>"#);
+    scene.write(
+        "reports/bad.xml",
+        br#"<testsuite tests="1" failures="1"><testcase classname="a" name="b"><failure message="no"/></testcase></testsuite>"#,
+    );
+    scene.write("sbom.json", &testdata::cyclonedx_named("app", 3));
+    let serving = scene.serve();
+    scene.apply();
+    scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release"], 0);
+    (scene, serving)
+}
+
+#[test]
+fn what_would_be_denied_is_told_at_once_and_mended_before_the_push() {
+    let (scene, _serving) = begun();
+    let told = scene.sluice(&["attestation", "status"], 0);
+    assert!(
+        told.contains("still missing:") && told.contains("sluice attestation add --name sbom --value FILE"),
+        "{told}"
+    );
+    assert!(!told.contains("would deny"), "{told}");
+    let told = scene.sluice(&["attestation", "add", "--name", "tests", "--value", "reports/bad.xml"], 0);
+    assert!(told.contains("the gateway would deny this") && told.contains("tests-pass"), "{told}");
+    let told = scene.sluice(&["attestation", "status"], 0);
+    assert!(told.contains("the gateway would deny this"), "{told}");
+    let told = scene.sluice(&["attestation", "add", "--name", "tests", "--value", "reports/good.xml"], 0);
+    assert!(told.contains("is replaced") && !told.contains("would deny"), "{told}");
+    let image = format!("registry.example.test/shop/app@{}", Digest::of(b"image"));
+    scene.sluice(&["attestation", "add", "--value", &image], 0);
+    scene.sluice(&["attestation", "add", "--value", "sbom.json"], 0);
+    let told = scene.sluice(&["attestation", "status"], 0);
+    assert!(told.contains("nothing is missing: sluice attestation push"), "{told}");
+    let told = scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
+    assert!(told.contains("accepted"), "{told}");
+}
+
+#[test]
+fn what_status_foresees_is_what_the_gateway_says() {
+    let (scene, _serving) = begun();
+    let image = format!("registry.example.test/shop/app@{}", Digest::of(b"image"));
+    scene.sluice(&["attestation", "add", "--value", &image], 0);
+    scene.sluice(&["attestation", "add", "--value", "sbom.json"], 0);
+    scene.sluice(&["attestation", "add", "--name", "tests", "--value", "reports/bad.xml"], 0);
+    let first =
+        |told: &str| serde_json::Deserializer::from_str(told).into_iter::<serde_json::Value>().next().unwrap().unwrap();
+    let codes = |body: &serde_json::Value| {
+        let findings = body["findings"].as_array().unwrap().iter();
+        findings.map(|finding| (finding["code"].clone(), finding["message"].clone())).collect::<Vec<_>>()
+    };
+    let status = first(&scene.sluice(&["attestation", "status", "-o", "json"], 0));
+    let pushed = first(&scene.sluice(&["attestation", "push", "--key", "keys/release.key", "-o", "json"], 4));
+    assert_eq!(pushed["decision"], "deny");
+    assert_eq!(codes(&status), codes(&pushed));
+    assert!(!codes(&status).is_empty());
+}
+
+#[test]
+fn files_are_added_by_pattern_and_by_manifest_and_images_from_folders() {
+    let (scene, _serving) = begun();
+    let told =
+        scene.sluice(&["attestation", "add", "--name", "scans", "--kind", "EVIDENCE", "--value", "reports/*.xml"], 0);
+    assert!(told.contains("scans-bad: EVIDENCE") && told.contains("scans-good: EVIDENCE"), "{told}");
+    let told = scene.sluice(&["attestation", "add", "--value", "reports/*.txt"], 2);
+    assert!(told.contains("no file matches `reports/*.txt`"), "{told}");
+    let told = scene.sluice(&["attestation", "add"], 2);
+    assert!(told.contains(".sluice.yml"), "{told}");
+
+    let image = testdata::Image::new("app");
+    testdata::Layout::create(scene.path("out/app")).add("v1", &image);
+    scene.write(
+        ".sluice.yml",
+        b"projectVersion: 1.10\nmaterials:\n  image: out/app\n  sbom: sbom.json\n  tests: {value: reports/g*.xml, annotations: {suite: unit}}\n",
+    );
+    let told = scene.sluice(&["attestation", "add"], 0);
+    assert!(told.contains(&format!("image: CONTAINER_IMAGE {}", image.digest())), "{told}");
+    let told = scene.sluice(&["attestation", "status", "--full"], 0);
+    assert!(told.contains("localhost/app") && told.contains("good.xml"), "{told}");
+    // One mistake, and nothing of it is added.
+    scene.write(".sluice.yml", b"materials: {extra: sbom.json, other: none.json}\n");
+    scene.sluice(&["attestation", "add"], 2);
+    let told = scene.sluice(&["attestation", "status"], 0);
+    assert!(!told.contains("extra"), "{told}");
+    scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
+    fs::write(scene.path(".sluice.yml"), "material: x\n").unwrap();
+    let told = scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release"], 2);
+    assert!(told.contains(".sluice.yml` is not right"), "{told}");
+}

@@ -1,0 +1,338 @@
+//! Uploads in pieces: for files that take long, over connections that break.
+//!
+//! An upload is a file in the organization's `.uploads` folder, named by who uploads which digest, so nobody else's bytes
+//! are gone on with. The file's length is how far it came: it is there again after a restart, and nothing else has to
+//! agree with it. When it is whole it is hashed, synced and renamed to its digest, as all evidence is
+//! ([`super::EvidenceFolder::put`]); what has another digest is dropped. This module must not say who may upload.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use contracts::{Digest, Hasher, limits};
+use futures::{Stream, StreamExt};
+use tokio::{
+    fs::File,
+    io::{AsyncSeekExt, AsyncWriteExt, SeekFrom},
+};
+
+use super::{EvidenceError, EvidenceFolder, Put, blocking, hash_file, settle, sync_folder};
+use crate::names::Name;
+
+/// The folder of unfinished uploads within an organization's; no digest is called so.
+const FOLDER: &str = ".uploads";
+/// How long a piece waits for the one before it, whose sender may be gone without having said so.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Uploads whose hashes are kept in memory between pieces. Of others the file is hashed once it is whole.
+const HASHED_AT_ONCE: usize = 1024;
+
+/// What is known of uploads beside their files. Nothing of it has to be.
+#[derive(Debug, Default)]
+pub(super) struct Uploads(Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Progress>>>>);
+
+/// The hash of the first bytes.
+#[derive(Default)]
+struct Progress {
+    length: u64,
+    hasher: Hasher,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// One upload: who uploads what.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload<'u> {
+    /// Whose evidence it will be.
+    pub organization: &'u Name,
+    /// Who uploads: nobody goes on with what another has begun.
+    pub uploader: &'u str,
+    /// What it will be.
+    pub digest: Digest,
+}
+
+impl EvidenceFolder {
+    /// How many bytes of an upload are here; none when it was not begun, or was swept.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn uploaded(&self, upload: Upload<'_>) -> Result<u64, EvidenceError> {
+        length_of(&self.upload_path(upload)).await
+    }
+
+    /// Goes on with an upload at the place where it stands, which `offset` must name. What came before a piece broke off
+    /// is kept. Answers with how far it is now.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Offset`] when it stands elsewhere; when the organization has too many or too much unfinished, the
+    /// bytes are too many or stop early, or the disk fails.
+    pub async fn append<S, E>(
+        &self,
+        upload: Upload<'_>,
+        offset: u64,
+        max: u64,
+        mut bytes: S,
+    ) -> Result<u64, EvidenceError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Unpin,
+        E: std::fmt::Display,
+    {
+        let (path, written) = (self.upload_path(upload), EvidenceError::disk("written"));
+        let progress = self.uploads.of(&path);
+        let mut progress = tokio::time::timeout(PATIENCE, progress.lock()).await.map_err(|_| EvidenceError::Busy)?;
+        self.room(upload.organization, &path).await?;
+        let mut length = length_of(&path).await?;
+        if length != offset {
+            return Err(EvidenceError::Offset { length });
+        }
+        let mut file = File::options().create(true).truncate(false).write(true).open(&path).await.map_err(&written)?;
+        file.seek(SeekFrom::Start(offset)).await.map_err(&written)?;
+        // The hash is of no use when it is not of exactly these bytes.
+        let known = std::mem::take(&mut *progress);
+        let mut hasher = (known.length == offset).then_some(known.hasher);
+        let mut broke_off = None;
+        while let Some(piece) = bytes.next().await {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(error) => {
+                    broke_off = Some(EvidenceError::Incomplete { reason: error.to_string() });
+                    break;
+                }
+            };
+            length = length.saturating_add(piece.len() as u64);
+            if length > max || length - offset > limits::UPLOAD_PIECE_BYTES {
+                return Err(EvidenceError::TooLarge { limit: max.min(limits::UPLOAD_PIECE_BYTES) });
+            }
+            file.write_all(&piece).await.map_err(&written)?;
+            if let Some(hasher) = &mut hasher {
+                hasher.update(&piece);
+            }
+        }
+        file.flush().await.map_err(&written)?;
+        if let Some(hasher) = hasher {
+            *progress = Progress { length, hasher };
+        }
+        broke_off.map_or(Ok(length), Err)
+    }
+
+    /// Ends an upload whose bytes are all here: when this returns they are evidence, and durable.
+    ///
+    /// # Errors
+    /// When there is no such upload, its bytes have another digest (it is dropped), or the disk fails.
+    pub async fn finish(&self, upload: Upload<'_>) -> Result<Put, EvidenceError> {
+        let (path, digest) = (self.upload_path(upload), upload.digest);
+        let place = self.place(upload.organization, digest);
+        let uploads = Arc::clone(&self.uploads);
+        // Goes on when the one who asked is gone: asked again, it is there.
+        let work = tokio::spawn(async move {
+            let progress = uploads.of(&path);
+            let mut progress = progress.lock().await;
+            let length = length_of(&path).await?;
+            let known = std::mem::take(&mut *progress);
+            let hashed = (length > 0 && known.length == length).then(|| known.hasher.finish());
+            let partial = path.clone();
+            let done = blocking("written", move || {
+                let file = match fs::File::open(&partial) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(EvidenceError::NotBegun)),
+                    Err(error) => return Err(error),
+                };
+                let actual = match hashed {
+                    Some(actual) => actual,
+                    None => hash_file(&file)?,
+                };
+                if actual != digest {
+                    fs::remove_file(&partial)?;
+                    return Ok(Err(EvidenceError::Mismatch { expected: digest, actual }));
+                }
+                file.sync_all()?;
+                let put = settle(&place, || fs::rename(&partial, &place))?;
+                if let Some(folder) = partial.parent() {
+                    sync_folder(folder)?;
+                }
+                Ok(Ok(put))
+            });
+            let done = done.await?;
+            uploads.forget(&path);
+            done
+        });
+        work.await.map_err(|stopped| EvidenceError::Disk { doing: "written", reason: stopped.to_string() })?
+    }
+
+    /// Drops an upload.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn abandon(&self, upload: Upload<'_>) -> Result<(), EvidenceError> {
+        let path = self.upload_path(upload);
+        let progress = self.uploads.of(&path);
+        let _alone = tokio::time::timeout(PATIENCE, progress.lock()).await.map_err(|_| EvidenceError::Busy)?;
+        self.uploads.forget(&path);
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EvidenceError::disk("written")(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn upload_path(&self, Upload { organization, uploader, digest }: Upload<'_>) -> PathBuf {
+        let mut name = Hasher::default();
+        name.update_framed(uploader.as_bytes());
+        name.update_framed(digest.as_bytes());
+        self.folder(organization).join(FOLDER).join(name.finish().hex())
+    }
+
+    /// Makes the folder, sweeps what was abandoned, and sees that one upload more, or more of this one, has room.
+    async fn room(&self, organization: &Name, path: &Path) -> Result<(), EvidenceError> {
+        let (folder, path) = (self.folder(organization), path.to_owned());
+        let uploads = folder.join(FOLDER);
+        let (count, bytes) = blocking("written", move || {
+            if !uploads.is_dir() {
+                fs::create_dir_all(&uploads)?;
+                sync_folder(&folder)?;
+            }
+            sweep(&uploads, Some(&path))
+        })
+        .await?;
+        if count >= limits::UPLOADS_OPEN || bytes >= limits::UPLOADS_BYTES {
+            return Err(EvidenceError::TooManyUploads);
+        }
+        Ok(())
+    }
+}
+
+/// Removes what was abandoned in an organization's folder, when the gateway starts.
+pub(super) fn sweep_organization(folder: &Path) -> io::Result<()> {
+    let uploads = folder.join(FOLDER);
+    if uploads.is_dir() { sweep(&uploads, None).map(drop) } else { Ok(()) }
+}
+
+/// Removes uploads that nobody went on with for long. Answers with how many are left beside this one, and how many bytes
+/// all have.
+fn sweep(uploads: &Path, except: Option<&Path>) -> io::Result<(usize, u64)> {
+    let (mut count, mut bytes) = (0, 0_u64);
+    for entry in fs::read_dir(uploads)? {
+        let entry = entry?;
+        let found = match entry.metadata() {
+            Ok(found) => found,
+            // It was finished just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let this = except == Some(entry.path().as_path());
+        // A file from the future is not old.
+        let age = found.modified()?.elapsed().unwrap_or_default();
+        if !this && age > limits::UPLOAD_AGE {
+            fs::remove_file(entry.path())?;
+            continue;
+        }
+        bytes = bytes.saturating_add(found.len());
+        count += usize::from(!this);
+    }
+    Ok((count, bytes))
+}
+
+impl Uploads {
+    fn of(&self, path: &Path) -> Arc<tokio::sync::Mutex<Progress>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= HASHED_AT_ONCE {
+            // Those that nobody works on now are hashed later.
+            known.retain(|_, progress| Arc::strong_count(progress) > 1);
+        }
+        Arc::clone(known.entry(path.to_owned()).or_default())
+    }
+
+    fn forget(&self, path: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+    }
+}
+
+async fn length_of(path: &Path) -> Result<u64, EvidenceError> {
+    match tokio::fs::metadata(path).await {
+        Ok(found) => Ok(found.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(EvidenceError::disk("read")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn bytes(parts: &[&'static [u8]]) -> impl Stream<Item = Result<Bytes, &'static str>> + Unpin {
+        stream::iter(parts.iter().map(|p| Ok(Bytes::from_static(p))).collect::<Vec<_>>())
+    }
+
+    fn by<'u>(organization: &'u Name, uploader: &'u str) -> Upload<'u> {
+        Upload { organization, uploader, digest: Digest::of(b"abcdef") }
+    }
+
+    #[tokio::test]
+    async fn an_upload_goes_on_where_it_stopped_also_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = EvidenceFolder::open(root.path()).unwrap();
+        let acme: Name = "acme".parse().unwrap();
+        let upload = by(&acme, "ci");
+        assert_eq!(folder.uploaded(upload).await.unwrap(), 0);
+        let broken = stream::iter([Ok(Bytes::from_static(b"ab")), Err("gone")]);
+        assert!(matches!(folder.append(upload, 0, 6, broken).await, Err(EvidenceError::Incomplete { .. })));
+        assert!(matches!(folder.append(upload, 0, 6, bytes(&[b"x"])).await, Err(EvidenceError::Offset { length: 2 })));
+        assert_eq!(folder.append(upload, 2, 6, bytes(&[b"c"])).await.unwrap(), 3);
+
+        let folder = EvidenceFolder::open(root.path()).unwrap();
+        assert_eq!(folder.uploaded(upload).await.unwrap(), 3);
+        assert_eq!(folder.append(upload, 3, 6, bytes(&[b"de", b"f"])).await.unwrap(), 6);
+        assert!(matches!(folder.append(upload, 6, 6, bytes(&[b"g"])).await, Err(EvidenceError::TooLarge { .. })));
+        assert_eq!(folder.finish(upload).await.unwrap(), Put::Added);
+        assert_eq!(folder.read(&acme, upload.digest, 6).await.unwrap().as_deref(), Some(&b"abcdef"[..]));
+        assert!(matches!(folder.finish(upload).await, Err(EvidenceError::NotBegun)));
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_are_dropped_and_nobody_goes_on_with_anothers() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = EvidenceFolder::open(root.path()).unwrap();
+        let (acme, other): (Name, Name) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abcdeF"])).await.unwrap();
+        assert_eq!(folder.uploaded(by(&acme, "another")).await.unwrap(), 0);
+        assert_eq!(folder.uploaded(by(&other, "ci")).await.unwrap(), 0);
+        assert!(matches!(folder.finish(by(&acme, "ci")).await, Err(EvidenceError::Mismatch { .. })));
+        assert_eq!(folder.uploaded(by(&acme, "ci")).await.unwrap(), 0);
+        assert_eq!(folder.has(&acme, by(&acme, "ci").digest).await.unwrap(), None);
+        // The pieces in order, in one go: the hash was kept between them.
+        folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abc"])).await.unwrap();
+        folder.append(by(&acme, "ci"), 3, 6, bytes(&[b"def"])).await.unwrap();
+        assert_eq!(folder.finish(by(&acme, "ci")).await.unwrap(), Put::Added);
+    }
+
+    #[tokio::test]
+    async fn unfinished_uploads_are_bounded_and_swept() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = EvidenceFolder::open(root.path()).unwrap();
+        let (acme, other): (Name, Name) = ("acme".parse().unwrap(), "other".parse().unwrap());
+        for n in 0..limits::UPLOADS_OPEN {
+            folder.append(by(&acme, &n.to_string()), 0, 6, bytes(&[b"a"])).await.unwrap();
+        }
+        let more = folder.append(by(&acme, "more"), 0, 6, bytes(&[b"a"])).await;
+        assert!(matches!(more, Err(EvidenceError::TooManyUploads)));
+        // One that was begun goes on, and so does another organization.
+        folder.append(by(&acme, "0"), 1, 6, bytes(&[b"b"])).await.unwrap();
+        folder.append(by(&other, "0"), 0, 6, bytes(&[b"a"])).await.unwrap();
+        folder.abandon(by(&acme, "1")).await.unwrap();
+        folder.append(by(&acme, "more"), 0, 6, bytes(&[b"a"])).await.unwrap();
+        let old = fs::File::options().write(true).open(folder.upload_path(by(&acme, "2"))).unwrap();
+        old.set_modified(std::time::UNIX_EPOCH).unwrap();
+        EvidenceFolder::open(root.path()).unwrap();
+        assert_eq!(folder.uploaded(by(&acme, "2")).await.unwrap(), 0);
+        assert_eq!(folder.uploaded(by(&acme, "3")).await.unwrap(), 1);
+    }
+}
