@@ -5,16 +5,18 @@
 
 mod exemption;
 mod redb;
+mod runs;
 
 pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
 pub use redb::RedbStore;
+pub use runs::{Ending, RunRecord, RunSession, SessionKept};
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use contracts::{
-    Digest, Finding, Repository, RunnerIdentity, Verdict,
-    api::{EndRun, OrganizationSettings, RevisionFiles, Role, RunInfo, RunState},
+    Digest, Repository, RunnerIdentity, Verdict,
+    api::{EndRun, OrganizationSettings, RevisionFiles, Role},
     identity::FederationRule,
 };
 use futures::future::BoxFuture;
@@ -72,80 +74,6 @@ pub struct WorkflowRecord {
     pub contract: Name,
     /// When it was made.
     pub created_at: Timestamp,
-}
-
-/// A run of a workflow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunRecord {
-    /// Unique within the organization.
-    pub id: String,
-    /// Of which workflow.
-    pub workflow: WorkflowName,
-    /// Where it stands.
-    pub state: RunState,
-    /// When it began or was first seen.
-    pub started_at: Timestamp,
-    /// When its attestation was received.
-    pub received_at: Option<Timestamp>,
-    /// Its attestation.
-    pub attestation: Option<Digest>,
-    /// The revision that judged it.
-    pub revision: Option<u32>,
-    /// What was found.
-    pub findings: Vec<Finding>,
-    /// Who was proven to have pushed the attestation; before that, who began the run.
-    #[serde(default)]
-    pub identity: Option<Box<RunnerIdentity>>,
-    /// The version of the project that is built.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The address of the pipeline's run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Why it failed or was cancelled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-impl RunRecord {
-    /// A run at its beginning.
-    #[must_use]
-    pub fn begun(id: impl Into<String>, workflow: WorkflowName, at: Timestamp) -> Self {
-        Self {
-            id: id.into(),
-            workflow,
-            state: RunState::Started,
-            started_at: at,
-            received_at: None,
-            attestation: None,
-            revision: None,
-            findings: Vec::new(),
-            version: None,
-            url: None,
-            reason: None,
-            identity: None,
-        }
-    }
-}
-
-impl From<RunRecord> for RunInfo {
-    fn from(record: RunRecord) -> Self {
-        Self {
-            id: record.id,
-            project: record.workflow.project.to_string(),
-            workflow: record.workflow.workflow.to_string(),
-            state: record.state,
-            started_at: record.started_at,
-            received_at: record.received_at,
-            attestation: record.attestation,
-            revision: record.revision,
-            findings: record.findings,
-            identity: record.identity,
-            version: record.version,
-            url: record.url,
-            reason: record.reason,
-        }
-    }
 }
 
 /// How an attestation came here.
@@ -252,41 +180,6 @@ pub enum Receipt {
     RunUsed,
     /// The pipeline said that the run failed or was cancelled; nothing was stored.
     RunEnded,
-}
-
-/// What is kept of a run's session: bytes that the gateway does not read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunSession {
-    /// SHA-256 of the bytes: tells states apart.
-    pub mark: Digest,
-    /// The bytes.
-    pub bytes: Bytes,
-}
-
-/// What `keep_session` did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionKept {
-    /// It is kept, with this mark.
-    Kept(Digest),
-    /// What is there is not what the caller has read.
-    Changed,
-    /// The run has ended, and its session with it.
-    Ended,
-    /// There is no such run.
-    Unknown,
-    /// The organization has as many as it may.
-    TooMany,
-}
-
-/// What `end_run` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// The run failed or was cancelled, now or since before.
-    Ended(Box<RunRecord>),
-    /// There is no such run of the workflow.
-    Unknown,
-    /// Its attestation was received; nothing changed.
-    Attested,
 }
 
 /// What `revoke_token` did.

@@ -57,7 +57,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 8;
+pub(super) const FORMAT: u64 = 9;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
