@@ -234,6 +234,14 @@ pub enum Run {
         /// The run's id
         id: String,
     },
+    /// Get what an accepted run built as SLSA Provenance, signed by the gateway in a Sigstore bundle
+    Provenance {
+        /// The run's id
+        id: String,
+        /// The file to write it to [default: standard output]
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -382,6 +390,7 @@ mod tests {
             "attestation add",
             "attestation push --graceful-exit=false",
             "run describe id --output table",
+            "run provenance id --to provenance.json",
             "attestation init --workflow w --project p -f",
             "att init --name w --project p",
             "attestation add --name sbom --value f --annotation a=b --annotation c= --kind SARIF",

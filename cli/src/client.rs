@@ -164,6 +164,13 @@ impl Client {
         self.get(&["runs", id], &[]).await
     }
 
+    /// The bundle as the gateway wrote it.
+    pub async fn provenance(&self, run: &str) -> Answer<Vec<u8>> {
+        let answer = self.send(self.request(Method::GET, &["runs", run, "provenance"], &[])?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read(answer).await
+    }
+
     /// With the gateway's signed word for it, when that is wanted.
     pub async fn check(&self, image: &str, vsa: bool) -> Answer<CheckAnswer> {
         let request = CheckRequest { image: image.to_owned(), vsa };

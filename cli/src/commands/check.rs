@@ -1,7 +1,5 @@
 //! `sluice check`.
 
-use std::fs;
-
 use anyhow::Context;
 use contracts::{Decision, api::CheckAnswer};
 
@@ -9,6 +7,7 @@ use super::connect;
 use crate::{
     args,
     exit::Exit,
+    files::{self, Readers},
     report::{Report, table},
 };
 
@@ -19,7 +18,7 @@ pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::R
     let mut answer = connect(connection)?.check(&args.image, args.vsa.is_some()).await?;
     if let Some(path) = &args.vsa {
         let vsa = answer.vsa.take().context("the gateway does not sign verdicts: it is of an older version")?;
-        fs::write(path, vsa.to_string()).with_context(|| format!("`{}` cannot be written", path.display()))?;
+        files::replace(path, vsa.to_string().as_bytes(), Readers::Everyone)?;
     }
     let exit = match answer.verdict.decision {
         Decision::Allow => Exit::Yes,

@@ -1,6 +1,6 @@
 //! `sluice run …`
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use contracts::{
     RunnerIdentity,
     api::{RunInfo, RunState},
@@ -10,7 +10,8 @@ use super::connect;
 use crate::{
     args,
     exit::Exit,
-    report::{Report, table},
+    files::{self, Readers},
+    report::{Report, plain, table},
 };
 
 /// Runs the command.
@@ -39,6 +40,18 @@ pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Res
         args::Run::Describe { id } => {
             let run = connect(connection)?.run(id).await?;
             Report::new(Exit::Yes, &run, describe(&run))
+        }
+        args::Run::Provenance { id, to } => {
+            let bundle = connect(connection)?.provenance(id).await?;
+            let value: serde_json::Value = serde_json::from_slice(&bundle).context("the gateway sent no bundle")?;
+            match to {
+                None => Report::new(Exit::Yes, &value, value.to_string()),
+                Some(path) => {
+                    files::replace(path, &bundle, Readers::Everyone)?;
+                    let text = format!("what run {id} built is told in {}", path.display());
+                    Report::new(Exit::Yes, &value, plain(&text))
+                }
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ const TRUSTED_ROOT: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trusted
 /// of a reference: skopeo and Docker refuse the second colon.
 const HOST: &str = "registry.shop.example";
 const COSIGN_PASSWORD: &str = "cosign";
+const VERDICT: &str = contracts::vsa::PREDICATE_TYPE;
+const PROVENANCE: &str = contracts::provenance::PREDICATE_TYPE;
 
 #[test]
 fn skopeo_is_refused_with_the_reason_until_the_attestation_is_there() {
@@ -131,15 +133,24 @@ fn cosign_believes_the_gateways_word_and_nothing_that_was_changed() {
         fs::write(world.folder(bundle), &bytes).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         let payload = value["dsseEnvelope"]["payload"].as_str().unwrap().to_owned();
-        world.cosign(&world.verify_word(bundle, "manifest.json"));
-        assert!(!world.run_cosign(&world.verify_word(bundle, "other.json")).status.success(), "another image");
+        world.cosign(&world.verify_word(VERDICT, bundle, "manifest.json"));
+        assert!(!world.run_cosign(&world.verify_word(VERDICT, bundle, "other.json")).status.success(), "another image");
         let statement = String::from_utf8(STANDARD.decode(&payload).unwrap()).unwrap();
         assert!(statement.contains(&format!(r#""verificationResult":"{result}""#)), "{statement}");
         let other = if result == "PASSED" { "FAILED" } else { "PASSED" };
         let forged = value.to_string().replace(&payload, &STANDARD.encode(statement.replace(result, other)));
         fs::write(world.folder("forged.json"), forged).unwrap();
-        assert!(!world.run_cosign(&world.verify_word("forged.json", "manifest.json")).status.success(), "forged");
+        assert!(
+            !world.run_cosign(&world.verify_word(VERDICT, "forged.json", "manifest.json")).status.success(),
+            "forged"
+        );
     }
+
+    let runs: serde_json::Value = serde_json::from_str(&scene.sluice(&["run", "list", "-o", "json"], 0)).unwrap();
+    scene.sluice(&["run", "provenance", runs[0]["id"].as_str().unwrap(), "--to", "provenance.json"], 0);
+    fs::copy(scene.path("provenance.json"), world.folder("provenance.json")).unwrap();
+    world.cosign(&world.verify_word(PROVENANCE, "provenance.json", "manifest.json"));
+    assert!(!world.run_cosign(&world.verify_word(VERDICT, "provenance.json", "manifest.json")).status.success());
 }
 
 /// What anyone is shown at an address.
@@ -266,7 +277,7 @@ impl World {
         self.cosign(&arguments);
     }
 
-    fn verify_word<'a>(&self, bundle: &'a str, blob: &'a str) -> [&'a str; 9] {
+    fn verify_word<'a>(&self, kind: &'a str, bundle: &'a str, blob: &'a str) -> [&'a str; 9] {
         [
             "verify-blob-attestation",
             "--bundle",
@@ -275,7 +286,7 @@ impl World {
             "gateway.pub",
             "--insecure-ignore-tlog",
             "--type",
-            contracts::vsa::PREDICATE_TYPE,
+            kind,
             blob,
         ]
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     scene::{REPOSITORY, Scene, scene},
-    support::show,
+    support::{Site, settings, show},
 };
 
 const NOTE: &str = "material-note";
@@ -321,6 +321,40 @@ async fn what_was_withdrawn_or_replaced_does_not_come_back() {
     }
     assert_eq!(exempting.state("note").await, ExemptionState::Withdrawn);
     assert!(exempting.withdraw("nothing").await.starts_with("404"));
+}
+
+#[tokio::test]
+async fn what_was_applied_and_what_was_withdrawn_survive_a_start() {
+    let exempting = exempting().await;
+    let old = exempting.approved(&document("old", NOTE, everywhere(), hours(-1), hours(1)));
+    assert!(exempting.put("old", &old).await.starts_with("201"));
+    assert!(exempting.withdraw("old").await.starts_with("200"));
+    exempting.applied("note", everywhere()).await;
+    let Exempting { scene: Scene { site, build }, ann, bob, image, run } = exempting;
+    let Site { folder, running, admin, client } = site;
+    running.stop().await;
+    let running = gateway::app::Gateway::start(settings(&folder)).await.unwrap();
+    let site = Site { folder, running, admin, client };
+    let exempting = Exempting { scene: Scene { site, build }, ann, bob, image, run };
+    assert_eq!(exempting.verdict().await, "allow");
+    assert!(exempting.withdraw("note").await.starts_with("200"));
+    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
+    assert!(exempting.put("old", &old).await.starts_with("409"));
+}
+
+#[tokio::test]
+async fn a_token_bound_to_a_workflow_sees_what_may_cover_its_runs() {
+    let exempting = exempting().await;
+    let site = &exempting.scene.site;
+    site.workflow("skynet", "nightly", "release").await;
+    exempting.applied("all", everywhere()).await;
+    exempting.applied("other", &format!("{}, workflow: skynet/nightly", everywhere())).await;
+    let bound = site.token("push", Some("skynet/release")).await.secret;
+    let list = site.by(&bound, Method::GET, "/api/v1/exemptions").send().await.unwrap();
+    let list: Vec<ExemptionInfo> = list.json().await.unwrap();
+    assert_eq!(list.iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["all"]);
+    assert!(site.get(&bound, "/api/v1/exemptions/other").await.starts_with("404"));
+    assert!(site.get(&site.admin, "/api/v1/exemptions/other").await.starts_with("200"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The gate over the real store, with a registry that does what the test says.
 
 mod beside;
+mod exempted;
 mod identity;
 mod memory;
 mod outputs;

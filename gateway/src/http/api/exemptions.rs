@@ -31,7 +31,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Respo
     caller.needs(Role::Read)?;
     let (rules, now) = (app.rules.current(&caller.organization).await?, clock::now());
     let records = app.store.exemptions(&caller.organization).await?;
-    let infos: Vec<ExemptionInfo> = records.into_iter().map(|record| info(record, &rules, now)).collect();
+    let infos = records.into_iter().map(|record| info(record, &rules, now));
+    let infos: Vec<ExemptionInfo> = infos.filter(|info| may_see(&caller, info)).collect();
     Ok(answer(StatusCode::OK, &infos))
 }
 
@@ -45,8 +46,17 @@ pub(super) async fn read(
     let (rules, now) = (app.rules.current(&caller.organization).await?, clock::now());
     let records = app.store.exemptions(&caller.organization).await?;
     let record = records.into_iter().find(|record| record.name == wanted.as_str());
-    let record = record.ok_or_else(|| ApiError::not_found(format!("there is no exemption `{wanted}`")))?;
-    Ok(answer(StatusCode::OK, &info(record, &rules, now)))
+    let shown = record.map(|record| info(record, &rules, now)).filter(|info| may_see(&caller, info));
+    let shown = shown.ok_or_else(|| ApiError::not_found(format!("there is no exemption `{wanted}`")))?;
+    Ok(answer(StatusCode::OK, &shown))
+}
+
+/// A token that is bound to a workflow sees what may cover that workflow's runs.
+fn may_see(caller: &Caller, info: &ExemptionInfo) -> bool {
+    match (&caller.workflow, &info.workflow) {
+        (Some(bound), Some(workflow)) => bound.to_string() == *workflow,
+        _ => true,
+    }
 }
 
 /// Takes an envelope with the approvers' signatures. Whoever brings it need not be one of them: the signatures count.
