@@ -1,6 +1,7 @@
 //! The command line as it is typed. Nothing here is resolved yet: see [`crate::settings`].
 
 mod attestation;
+mod check;
 mod contract;
 mod exemption;
 mod policy;
@@ -11,6 +12,7 @@ pub use attestation::{
     Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationReset, AttestationStatus,
     AttestationVerify, CraftFormat, Crafting, Registry, Signing, Trigger,
 };
+pub use check::{Check, CheckFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
@@ -244,19 +246,6 @@ pub enum Run {
     },
 }
 
-#[derive(Debug, Args)]
-pub struct Check {
-    /// The image: `registry/repository:tag` or `registry/repository@sha256:…`
-    pub image: String,
-    /// How the answer is printed
-    #[arg(long, short, value_enum, default_value_t)]
-    pub output: Format,
-    /// Also write the gateway's signed word (a Verification Summary Attestation in a Sigstore bundle) to this file,
-    /// for yes and no alike
-    #[arg(long, value_name = "FILE")]
-    pub vsa: Option<PathBuf>,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Token {
     /// Make a token; its secret is printed this once
@@ -398,6 +387,7 @@ mod tests {
             "attestation verify b.json --key a.pub --key b.pub",
             "attestation verify b.json --trusted-root r --issuer i --identity s",
             "check r.dev/a:v1 -o json",
+            "check r.dev/a:v1 -o github --wait 5m --explain --vsa v.json --report junit=r.xml --report sarif=r.sarif",
             "check r.dev/a:v1 --vsa verdict.json",
             "token create --name n --role push --workflow p/w",
             "token revoke id",
@@ -421,6 +411,9 @@ mod tests {
             "policy test --min-coverage 90",
             "policy test --watch --junit r.xml",
             "attestation verify b.json",
+            "check r.dev/a:v1 --wait 5",
+            "check r.dev/a:v1 --report junit",
+            "check r.dev/a:v1 --report pdf=r.pdf",
             "attestation verify b.json --trusted-root r",
             "attestation verify b.json --trusted-root r --issuer i",
             "attestation verify b.json --key k --identity s",

@@ -68,7 +68,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output.into()),
         Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
         Command::Attestation(args) => return attestation::run(connection, args).await,
-        Command::Check(args) => (check::run(connection, args).await?, args.output.into()),
+        Command::Check(args) => (check::run(connection, args).await?, LintFormat::Human),
         Command::Exemption(args) => (exemption::run(connection, &args.command, args.output).await?, args.output),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
         Command::Key(args) => (key::run(args)?, LintFormat::Human),

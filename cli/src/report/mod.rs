@@ -1,8 +1,9 @@
 //! What a command found, and the only place that prints. Results go to standard output, talk to standard error.
 
 pub mod diagnostics;
-mod sarif;
+pub mod sarif;
 pub mod table;
+pub mod xml;
 
 use std::io::{self, IsTerminal, Write};
 

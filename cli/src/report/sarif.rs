@@ -67,6 +67,11 @@ pub fn commands(findings: &[Finding]) -> String {
     lines
 }
 
+/// One such command that is about no finding.
+pub fn command(level: &str, title: &str, text: &str) -> String {
+    format!("::{level} title={}::{}\n", property(title), data(text))
+}
+
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -3,6 +3,7 @@
 
 mod adding;
 mod exemptions;
+mod gate;
 mod incomplete;
 mod jobs;
 mod kill;

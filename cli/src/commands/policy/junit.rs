@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use contracts::Finding;
 
 use super::test::Suite;
+use crate::report::xml::escape;
 
 /// The document. Mistakes, for which cases could not be run, are errors of a suite of their own.
 pub fn document(suites: &[Suite], mistakes: &[Finding]) -> String {
@@ -43,22 +44,4 @@ pub fn document(suites: &[Suite], mistakes: &[Finding]) -> String {
     }
     xml.push_str("</testsuites>\n");
     xml
-}
-
-/// Text within an attribute or element; what XML cannot hold becomes a mark.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\n' => escaped.push_str("&#10;"),
-            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            c if c.is_control() => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
