@@ -123,7 +123,7 @@ pub enum Command {
     Run(Printing<Run>),
     /// Collect what a contract asks for, sign it and push it
     #[command(visible_alias = "att")]
-    Attestation(Crafting),
+    Attestation(Box<Crafting>),
     /// Ask whether an image may be used: exit 0 yes, 1 no, 2 could not tell
     Check(Check),
     /// Approve exceptions from rules, apply and withdraw them
@@ -386,6 +386,10 @@ mod tests {
             "attestation push --key env://K --annotation a=b --bundle b.json",
             "attestation verify b.json --key a.pub --key b.pub",
             "attestation verify b.json --trusted-root r --issuer i --identity s",
+            "attestation verify --bundle b.json --trusted-root r --certificate-oidc-issuer i --certificate-identity s",
+            "attestation verify r.dev/a@sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 -k k --type cyclonedx --offline",
+            "attestation push --signing-config c.json --rekor-version 2 --timestamp-url https://t --identity-token f",
+            "attestation push",
             "check r.dev/a:v1 -o json",
             "check r.dev/a:v1 -o github --wait 5m --explain --vsa v.json --report junit=r.xml --report sarif=r.sarif",
             "check r.dev/a:v1 --vsa verdict.json",

@@ -50,12 +50,9 @@ async fn ask(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> anyhow::Result<Digest> {
     let host = reference.repository.host();
-    let plain = is_loopback(host) || args.insecure_registry_http.iter().any(|named| named.eq_ignore_ascii_case(host));
-    let protocol = if plain { ClientProtocol::HttpsExcept(vec![host.to_owned()]) } else { ClientProtocol::Https };
-    let client = Client::try_from(ClientConfig { protocol, ..ClientConfig::default() })?;
+    let (client, auth) = registry(host, args, variable)?;
     let image =
         oci_client::Reference::with_tag(host.to_owned(), reference.repository.path().to_owned(), tag.to_string());
-    let auth = credentials(host, args, variable)?;
     let digest = client.fetch_manifest_digest(&image, &auth).await.map_err(|error| {
         // The innermost cause says what happened: no such name, connection refused.
         let mut cause: &dyn std::error::Error = &error;
@@ -65,6 +62,18 @@ async fn ask(
         anyhow!("{cause}; make it reachable, or write `{}@sha256:…`", reference.repository)
     })?;
     Ok(digest.parse()?)
+}
+
+/// A client for a registry, and whom it is to be.
+pub fn registry(
+    host: &str,
+    args: &args::Registry,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<(Client, RegistryAuth)> {
+    let plain = is_loopback(host) || args.insecure_registry_http.iter().any(|named| named.eq_ignore_ascii_case(host));
+    let protocol = if plain { ClientProtocol::HttpsExcept(vec![host.to_owned()]) } else { ClientProtocol::Https };
+    let client = Client::try_from(ClientConfig { protocol, ..ClientConfig::default() })?;
+    Ok((client, credentials(host, args, variable)?))
 }
 
 /// The user of the arguments or the environment, else what `docker login` left for this host, else nobody.

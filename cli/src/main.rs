@@ -5,6 +5,7 @@
 
 mod ambient;
 mod args;
+mod beside;
 mod client;
 mod clock;
 mod commands;

@@ -79,7 +79,7 @@ impl Sigstore {
             draft.timestamped(&answer)?;
         }
         for log in &self.services.logs {
-            let (path, request) = draft.log_request(log.version);
+            let (path, request) = draft.log_request(log.version)?;
             let answer = self
                 .ask(address(&log.url, path)?, "application/json", request.to_string().into_bytes())
                 .await

@@ -1,7 +1,11 @@
 //! Sigstore bundles: an envelope together with what is needed to verify it
 //! (<https://docs.sigstore.dev/about/bundle/>), versions 0.1 to 0.3.
 
+mod beside;
 mod cosign;
+mod spelling;
+
+pub use beside::{AttestationLayer, attestation_tag, referrers_tag};
 
 use std::sync::Arc;
 
@@ -11,7 +15,7 @@ use crate::{
     Digest,
     digest::shorten,
     dsse::{Envelope, EnvelopeError},
-    json::{JsonError, parse_unverified},
+    json::JsonError,
     limits,
 };
 
@@ -47,7 +51,8 @@ pub(crate) enum Material {
 }
 
 impl Bundle {
-    /// Reads a bundle in JSON, of the versions in [`MEDIA_TYPES`]. One without verification material is read as
+    /// Reads a bundle in JSON, of the versions in [`MEDIA_TYPES`], with its fields spelled in either way that protobuf's
+    /// JSON has (`mediaType`, `media_type`). One without verification material is read as
     /// signed by a key, as older tools wrote it.
     ///
     /// # Errors
@@ -55,7 +60,7 @@ impl Bundle {
     /// envelope or something beside it, names both a key and a certificate, or carries more than
     /// [`limits::BUNDLE_PROOFS`] log entries, timestamps or certificates.
     pub fn parse(bytes: &[u8]) -> Result<Self, BundleError> {
-        let value = parse_unverified(bytes, limits::BUNDLE_BYTES)?;
+        let value = spelling::read(bytes)?;
         let media_type = value.get("mediaType").and_then(Value::as_str).ok_or(BundleError::NotABundle)?;
         if !MEDIA_TYPES.contains(&media_type) {
             return Err(BundleError::MediaType { found: shorten(media_type) });
@@ -116,6 +121,11 @@ impl Bundle {
         self.key_hint.as_deref()
     }
 
+    /// The same bytes as JSON with one spelling of its fields, for whoever reads them once more.
+    pub(crate) fn to_value(&self) -> Result<Value, BundleError> {
+        spelling::read(&self.bytes)
+    }
+
     pub(crate) fn material(&self) -> &Material {
         &self.material
     }
@@ -150,6 +160,12 @@ pub enum BundleError {
     /// Not JSON with one meaning.
     #[error("the bundle cannot be read: {0}")]
     Json(#[from] JsonError),
+    /// A field in two spellings.
+    #[error("the bundle gives `{field}` twice, in two spellings")]
+    Spelling {
+        /// Which.
+        field: &'static str,
+    },
     /// No media type.
     #[error("this is not a Sigstore bundle: it has no `mediaType`")]
     NotABundle,

@@ -141,10 +141,12 @@ impl Draft {
         Ok(())
     }
 
-    /// What to send to a transparency log, below its address.
-    #[must_use]
-    pub fn log_request(&self, version: LogVersion) -> (&'static str, Value) {
-        version.request(&self.envelope, &self.verifier)
+    /// What to send to a transparency log, and where below its address.
+    ///
+    /// # Errors
+    /// When the log takes no signatures by such a key.
+    pub fn log_request(&self, version: LogVersion) -> Result<(&'static str, Value), SigningError> {
+        version.request(&self.envelope, &self.verifier).ok_or(SigningError::Log)
     }
 
     /// Takes its answer.
@@ -240,6 +242,9 @@ pub enum SigningError {
     /// The identity token cannot be read.
     #[error("the identity token cannot be read: it is not one, or says of nobody whose it is")]
     Token,
+    /// The log and the key do not go together.
+    #[error("logs of version 2 take no signatures by Ed25519 keys: use an ECDSA P-256 key, or a log of version 1")]
+    Log,
     /// A service answered something else.
     #[error("the answer of {service} cannot be used: {reason}")]
     Answer {

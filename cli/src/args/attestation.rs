@@ -248,23 +248,45 @@ pub struct Signing {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("trusted").required(true).multiple(true).args(["keys", "trusted_root"]))]
 pub struct AttestationVerify {
-    /// The bundle
-    pub bundle: PathBuf,
-    /// A public key in PEM; repeated: any of them
-    #[arg(long = "key", short, value_name = "FILE")]
-    pub keys: Vec<PathBuf>,
+    /// A file with the bundle, or an image whose attestations are looked for beside it in its registry
+    #[arg(value_name = "BUNDLE|IMAGE", required_unless_present = "bundle")]
+    pub target: Option<String>,
+    /// A file with the bundle
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    pub bundle: Option<PathBuf>,
+    /// A public key in PEM: a file, or env://NAME; repeated: any of them
+    #[arg(long = "key", short, value_name = "KEY")]
+    pub keys: Vec<String>,
     /// A Sigstore `trusted_root.json`, for keyless signatures
     #[arg(long, value_name = "FILE", requires = "identity")]
     pub trusted_root: Option<PathBuf>,
     /// Who vouched for the signer, exactly
-    #[arg(long, value_name = "URL", requires = "trusted_root")]
+    #[arg(
+        long = "certificate-oidc-issuer",
+        aliases = ["issuer", "cert-oidc-issuer"],
+        value_name = "URL",
+        requires = "trusted_root"
+    )]
     pub issuer: Option<String>,
     /// The signer's identity, exactly
-    #[arg(long, value_name = "TEXT", requires = "issuer")]
+    #[arg(
+        long = "certificate-identity",
+        aliases = ["identity", "cert-identity"],
+        value_name = "TEXT",
+        requires = "issuer"
+    )]
     pub identity: Option<String>,
     /// The artifact that it must speak of
     #[arg(long, value_name = "sha256:…")]
     pub digest: Option<contracts::Digest>,
+    /// The predicate that it must have: its type, or cosign's short name for it
+    #[arg(long = "type", value_name = "TYPE")]
+    pub predicate: Option<String>,
+    /// Ask nobody. A bundle in a file is verified without asking anybody anyway
+    #[arg(long)]
+    pub offline: bool,
+    #[command(flatten)]
+    pub registry: Registry,
 }
 
 /// Annotations that were given in one argument.

@@ -10,5 +10,6 @@ mod kill;
 mod materials;
 mod pipelines;
 mod real_clients;
+mod real_clients_sigstore;
 mod scene;
 mod uploads;

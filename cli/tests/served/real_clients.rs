@@ -12,7 +12,7 @@ use std::{
 
 use crate::scene::{Scene, both, free_address, read};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use contracts::Digest;
+use contracts::{Digest, SigningKey};
 use testdata::{Image, Index, Layout};
 
 /// cosign signs for a registry's name without reaching any public service: no log, no timestamps, no trust root.
@@ -98,6 +98,17 @@ fn what_cosign_attached_in_the_registry_counts_with_nothing_pushed() {
             std::thread::sleep(Duration::from_millis(500));
         };
         assert!(pulled.status.success(), "{name}: {}\n{}", both(&pulled), scene.log());
+
+        // The command line finds it beside the image as well.
+        let beside = format!("{}/{repository}@{}", world.registry, image.digest());
+        let verify = ["attestation", "verify", &beside, "--type", "cyclonedx", "--key"];
+        let found = scene.sluice(&[&verify[..], &["keys/release.pub"]].concat(), 0);
+        assert!(found.contains("genuine"), "{found}");
+        scene.write("stranger.pub", SigningKey::generate_p256().unwrap().public().to_pem().as_bytes());
+        scene.sluice(&[&verify[..], &["stranger.pub"]].concat(), 1);
+        scene.sluice(&[&verify[..], &["keys/release.pub", "--offline"]].concat(), 2);
+        let gone = format!("127.0.0.1:1/{repository}@{}", image.digest());
+        scene.sluice(&["attestation", "verify", &gone, "--key", "keys/release.pub"], 2);
     }
 
     let image = Image::new("stranger");

@@ -4,19 +4,21 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{Verifier, pem};
-use crate::dsse::Envelope;
+use crate::{Digest, dsse::Envelope};
 
 /// A version of Rekor's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogVersion {
     /// Entries carry the log's own time and promise.
     V1,
-    /// Tiles. Its entries prove no time, so a timestamp is needed beside them.
+    /// Tiles. Its entries are of the signature over the envelope's encoding, and prove no time: a timestamp is needed
+    /// beside them.
     V2,
 }
 
 impl LogVersion {
-    pub(super) fn request(self, envelope: &Envelope, verifier: &Verifier) -> (&'static str, Value) {
+    /// `None`: the log takes no signatures by such a key.
+    pub(super) fn request(self, envelope: &Envelope, verifier: &Verifier) -> Option<(&'static str, Value)> {
         match self {
             Self::V1 => {
                 let verifier = match verifier {
@@ -28,22 +30,24 @@ impl LogVersion {
                     "verifiers": [STANDARD.encode(verifier)],
                 });
                 let entry = json!({"kind": "dsse", "apiVersion": "0.0.1", "spec": {"proposedContent": content}});
-                ("api/v1/log/entries", entry)
+                Some(("api/v1/log/entries", entry))
             }
             Self::V2 => {
-                let details = "PKIX_ECDSA_P256_SHA_256";
-                let verifier = match verifier {
-                    Verifier::Certificate(der) => {
-                        json!({"x509Certificate": {"rawBytes": STANDARD.encode(der)}, "keyDetails": details})
-                    }
-                    Verifier::Key(key) => {
-                        let bytes = STANDARD.encode(key.as_spki_der());
-                        let details = if key.is_ed25519() { "PKIX_ED25519" } else { details };
-                        json!({"publicKey": {"rawBytes": bytes}, "keyDetails": details})
-                    }
+                let mut verifier = match verifier {
+                    Verifier::Certificate(der) => json!({"x509Certificate": {"rawBytes": STANDARD.encode(der)}}),
+                    // It wants hashes only, and Ed25519 as it is used here signs the whole.
+                    Verifier::Key(key) if key.is_ed25519() => return None,
+                    Verifier::Key(key) => json!({"publicKey": {"rawBytes": STANDARD.encode(key.as_spki_der())}}),
                 };
-                let request = json!({"envelope": envelope.to_value(), "verifiers": [verifier]});
-                ("api/v2/log/entries", json!({"dsseRequestV002": request}))
+                if let Some(verifier) = verifier.as_object_mut() {
+                    verifier.insert("keyDetails".to_owned(), json!("PKIX_ECDSA_P256_SHA_256"));
+                }
+                let signature = envelope.signatures.first()?;
+                let request = json!({
+                    "digest": STANDARD.encode(Digest::of(&envelope.pae()).as_bytes()),
+                    "signature": {"content": STANDARD.encode(&signature.sig), "verifier": verifier},
+                });
+                Some(("api/v2/log/entries", json!({"hashedRekordRequestV002": request})))
             }
         }
     }

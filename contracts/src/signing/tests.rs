@@ -55,13 +55,17 @@ fn a_key_s_draft_verifies_as_what_the_key_signs_does() {
     let draft = Draft::by_key(&key, &statement()).unwrap();
     let root = TrustRoot::new(vec![key.public().clone()], None).unwrap();
     assert!(root.verify(&draft.bundle().unwrap(), Timestamp::UNIX_EPOCH).is_ok());
-    let (path, request) = draft.log_request(LogVersion::V1);
+    let (path, request) = draft.log_request(LogVersion::V1).unwrap();
     assert_eq!(path, "api/v1/log/entries");
     let envelope = request.pointer("/spec/proposedContent/envelope").and_then(Value::as_str).unwrap();
     assert_eq!(Envelope::parse(envelope.as_bytes()).unwrap(), *draft.bundle().unwrap().envelope());
-    let (_, request) = draft.log_request(LogVersion::V2);
-    let details = request.pointer("/dsseRequestV002/verifiers/0/keyDetails").and_then(Value::as_str);
-    assert_eq!(details, Some("PKIX_ED25519"));
+    assert_eq!(draft.log_request(LogVersion::V2), Err(SigningError::Log));
+    let key = SigningKey::generate_p256().unwrap();
+    let draft = Draft::by_key(&key, &statement()).unwrap();
+    let (path, request) = draft.log_request(LogVersion::V2).unwrap();
+    assert_eq!(path, "api/v2/log/entries");
+    let digest = request.pointer("/hashedRekordRequestV002/digest").and_then(Value::as_str).unwrap();
+    assert_eq!(digest, STANDARD.encode(Digest::of(&draft.bundle().unwrap().envelope().pae()).as_bytes()));
 }
 
 #[test]

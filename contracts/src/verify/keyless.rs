@@ -20,7 +20,7 @@ use crate::{
     Bundle, Digest, PublicKey, Statement,
     bundle::{MEDIA_TYPE, MEDIA_TYPES},
     digest::shorten_to,
-    json::{parse_strict, parse_unverified},
+    json::parse_strict,
     limits,
 };
 
@@ -147,7 +147,7 @@ struct Foreign {
 impl Foreign {
     /// Reads the same bytes once more, and makes sure that both readers found the same envelope.
     fn read(bundle: &Bundle) -> Result<Self, VerifyError> {
-        let mut value = parse_unverified(bundle.bytes(), limits::BUNDLE_BYTES).map_err(|error| refused(&error))?;
+        let mut value = bundle.to_value().map_err(|error| refused(&error))?;
         accept_chain(&mut value);
         pass_over_fractional_times(&mut value);
         let foreign: sigstore_types::Bundle = serde_json::from_value(value).map_err(|error| refused(&error))?;

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, PinnedRef, Target,
-    bundle::Bundle,
-    dsse::Envelope,
+    bundle::{AttestationLayer, referrers_tag},
     json,
     limits::{
         BESIDE_MANIFESTS_BYTES, BUNDLE_BYTES, DISCOVERED_BYTES, LOOKS_AT_ONCE, MANIFEST_BYTES,
@@ -28,10 +27,6 @@ use super::{
 
 /// Reads of one answer at a time.
 const AT_ONCE: usize = 8;
-/// Cosign's DSSE layers.
-const DSSE: &str = "application/vnd.dsse.envelope.v1+json";
-/// Sigstore bundles, of whatever version.
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 
 /// A manifest with its digest and length.
 #[derive(Debug, Clone)]
@@ -69,7 +64,7 @@ pub(super) trait Reader: Sync {
 
 /// The fallback for registries without the referrers API, and the beginning of cosign's tags.
 pub(super) fn tag_of(subject: Digest) -> String {
-    format!("sha256-{}", subject.hex())
+    referrers_tag(&subject)
 }
 
 /// The attestations beside an image.
@@ -179,7 +174,7 @@ async fn about<R: Reader>(
     let path = subject.repository.path();
     let (mut listed, mut complete) = reader.referring(path, subject.digest, limit).await?;
     // What says that it is a bundle first, so that other referrers do not use the bounds up.
-    let is_bundle = |one: &Descriptor| one.artifact_type.as_deref().is_some_and(|kind| kind.starts_with(BUNDLE));
+    let is_bundle = |one: &Descriptor| one.artifact_type.as_deref().is_some_and(AttestationLayer::is_bundle_artifact);
     listed.sort_by_key(|one| !is_bundle(one));
     complete &= listed.len() <= limit;
     listed.truncate(limit);
@@ -229,16 +224,19 @@ fn passed_over<T>(answer: Result<T, UpstreamError>) -> Result<Option<T>, Upstrea
 }
 
 fn is_attestation(layer: &Descriptor) -> bool {
-    layer.media_type == DSSE || layer.media_type.starts_with(BUNDLE)
+    AttestationLayer::of(&layer.media_type).is_some()
 }
 
 async fn bundle<R: Reader>(reader: &R, path: &str, layer: &Descriptor) -> Result<Option<Bytes>, UpstreamError> {
     let Some(bytes) = passed_over(reader.document(path, layer).await)? else { return Ok(None) };
-    if layer.media_type != DSSE {
-        return Ok(Some(bytes));
-    }
-    let bundle = Envelope::parse(&bytes).ok().and_then(|e| Bundle::from_cosign_layer(&e, &layer.cosign).ok());
-    Ok(bundle.map(|bundle| Bytes::copy_from_slice(bundle.bytes())))
+    Ok(match AttestationLayer::of(&layer.media_type) {
+        // Read when it is verified.
+        Some(AttestationLayer::Bundle) => Some(bytes),
+        Some(cosign @ AttestationLayer::Cosign) => {
+            cosign.read(&bytes, &layer.cosign).map(|bundle| Bytes::copy_from_slice(bundle.bytes()))
+        }
+        None => None,
+    })
 }
 
 /// Whether everything that a manifest carries is a JSON document, and none of them is itself a manifest. So nothing

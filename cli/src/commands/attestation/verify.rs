@@ -1,81 +1,203 @@
-//! `sluice attestation verify`: without the gateway. Says whether a bundle is genuine, not whether it satisfies a
-//! contract.
+//! `sluice attestation verify`: without the gateway. Says whether an attestation is genuine and by whom it has to be, not
+//! whether it satisfies a contract.
+//!
+//! Exit 0 is only ever answered with a `Verified` statement in hand. What could not be looked at is an error, exit 2.
 
-use anyhow::Context;
+use std::path::Path;
+
+use anyhow::{Context, bail};
 use contracts::{
-    bundle::Bundle,
+    Bundle, Digest, Verified,
+    dsse::Envelope,
     keys::PublicKey,
     limits,
     statement::Statement,
     verify::{AllowedSigner, SignerPolicy, TrustRoot, Verification},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    args, clock,
+    args, beside, clock,
+    commands::variable,
     exit::Exit,
-    files,
+    files, image,
     report::{Report, plain, table},
 };
 
-const KEY_BYTES: usize = 64 * 1024;
-const TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
-
-pub fn run(args: &args::AttestationVerify) -> anyhow::Result<Report> {
-    let bytes = files::read(&args.bundle, limits::BUNDLE_BYTES)?;
-    let mut keys = Vec::new();
-    for path in &args.keys {
-        let pem = files::read_text(path, KEY_BYTES)?;
-        keys.push(PublicKey::from_pem(&pem).with_context(|| format!("`{}` is not a public key", path.display()))?);
-    }
-    let root = args.trusted_root.as_ref().map(|path| files::read(path, TRUSTED_ROOT_BYTES)).transpose()?;
-    let mut allowed: Vec<AllowedSigner> = keys.iter().cloned().map(AllowedSigner::Key).collect();
-    if let (Some(issuer), Some(identity)) = (&args.issuer, &args.identity) {
-        allowed.push(AllowedSigner::Identity { issuer: issuer.clone(), identity: identity.clone() });
-    }
-    let policy = SignerPolicy::new(1, allowed)?;
-    let root = TrustRoot::new(keys, root.as_deref())?;
-
-    let bundle = match Bundle::parse(&bytes) {
-        Ok(bundle) => bundle,
-        Err(error) => return no(&error.to_string()),
+pub async fn run(args: &args::AttestationVerify) -> anyhow::Result<Report> {
+    let wanted = Wanted::of(args)?;
+    let path = match (&args.bundle, &args.target) {
+        (Some(path), _) => path.as_path(),
+        (None, Some(target)) if Path::new(target).exists() => Path::new(target),
+        (None, Some(image)) => return beside_image(&wanted, image, args).await,
+        (None, None) => bail!("name a bundle or an image"),
     };
-    let verified = match root.verify(&bundle, clock::now()) {
-        Ok(verified) => verified,
-        Err(error) => return no(&error.to_string()),
+    let bytes = files::read(path, limits::BUNDLE_BYTES)?;
+    let read = match Bundle::parse(&bytes) {
+        // A bare envelope, as older tools kept them.
+        Err(contracts::BundleError::NotABundle) => match Envelope::parse(&bytes) {
+            Ok(envelope) => Ok(Bundle::from_envelope(&envelope, None)),
+            Err(_) => Err(contracts::BundleError::NotABundle),
+        },
+        read => read,
     };
-    if !policy.satisfied_by(&verified.signers) {
-        let signers: Vec<String> = verified.signers.iter().map(ToString::to_string).collect();
-        return no(&format!("it is signed by {}, which is not who was asked for", signers.join(", ")));
+    match read.map_err(|error| error.to_string()).and_then(|bundle| wanted.check(&bundle)) {
+        Ok(verified) => genuine(&verified),
+        Err(reason) => no(&reason),
     }
-    if let Some(digest) = args.digest.filter(|digest| !verified.statement.names_sha256(digest)) {
-        return no(&format!("it does not speak of `{digest}`"));
+}
+
+/// What an attestation has to be.
+struct Wanted {
+    root: TrustRoot,
+    signers: SignerPolicy,
+    digest: Option<Digest>,
+    predicate: Option<String>,
+}
+
+impl Wanted {
+    fn of(args: &args::AttestationVerify) -> anyhow::Result<Self> {
+        let mut keys = Vec::new();
+        for reference in &args.keys {
+            let pem = match reference.strip_prefix("env://") {
+                Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
+                None => files::read_text(Path::new(reference), limits::KEY_BYTES)?,
+            };
+            keys.push(PublicKey::from_pem(&pem).with_context(|| format!("`{reference}` is not a public key"))?);
+        }
+        let root = args.trusted_root.as_ref().map(|path| files::read(path, limits::TRUSTED_ROOT_BYTES)).transpose()?;
+        let mut allowed: Vec<AllowedSigner> = keys.iter().cloned().map(AllowedSigner::Key).collect();
+        if let (Some(issuer), Some(identity)) = (&args.issuer, &args.identity) {
+            allowed.push(AllowedSigner::Identity { issuer: issuer.clone(), identity: identity.clone() });
+        }
+        Ok(Self {
+            signers: SignerPolicy::new(1, allowed)?,
+            root: TrustRoot::new(keys, root.as_deref())?,
+            digest: args.digest,
+            predicate: args.predicate.as_deref().map(|name| predicate(name).to_owned()),
+        })
     }
-    genuine(&verified)
+
+    /// The statement, when it is genuine, by one of the signers, and about what is asked; else why not.
+    fn check(&self, bundle: &Bundle) -> Result<Verified<Verification>, String> {
+        let verified = self.root.verify(bundle, clock::now()).map_err(|error| error.to_string())?;
+        if !self.signers.satisfied_by(&verified.signers) {
+            return Err(format!("it is signed by {}, which is not who was asked for", signers(&verified)));
+        }
+        if let Some(digest) = self.digest.filter(|digest| !verified.statement.names_sha256(digest)) {
+            return Err(format!("it does not speak of `{digest}`"));
+        }
+        let said = &verified.statement.predicate_type;
+        if let Some(wanted) = self.predicate.as_ref().filter(|wanted| *wanted != said) {
+            return Err(format!("it is a `{said}`, and a `{wanted}` was asked for"));
+        }
+        Ok(verified)
+    }
+}
+
+/// cosign's short names of predicates; anything else is the type itself.
+fn predicate(name: &str) -> &str {
+    match name {
+        "slsaprovenance" | "slsaprovenance02" => "https://slsa.dev/provenance/v0.2",
+        "slsaprovenance1" => "https://slsa.dev/provenance/v1",
+        "spdx" | "spdxjson" => "https://spdx.dev/Document",
+        "cyclonedx" => "https://cyclonedx.org/bom",
+        "vuln" => "https://cosign.sigstore.dev/attestation/vuln/v1",
+        "openvex" => "https://openvex.dev/ns",
+        "link" => "https://in-toto.io/Link/v1",
+        "chainloop" => contracts::crafting::PREDICATE_TYPE,
+        other => other,
+    }
+}
+
+/// Verifies what the registry has beside an image: one that is genuine is enough.
+async fn beside_image(wanted: &Wanted, text: &str, args: &args::AttestationVerify) -> anyhow::Result<Report> {
+    if !names_a_registry(text) {
+        bail!(
+            "there is no file `{text}`; to look beside an image in its registry, write `registry/repository@sha256:…`"
+        );
+    }
+    if args.offline {
+        bail!("with --offline no registry is asked: name a bundle in a file");
+    }
+    let resolved = image::resolve(text, &args.registry, &variable).await?;
+    let found = beside::look(&resolved, &args.registry, &variable).await?;
+    if let Some(digest) = wanted.digest.filter(|digest| *digest != resolved.digest) {
+        return no(&format!("the image is `{}`, not `{digest}`", resolved.digest));
+    }
+    let (mut genuine, mut refused) = (Vec::new(), Vec::new());
+    for bundle in &found.bundles {
+        match wanted.check(bundle) {
+            Ok(verified) if verified.statement.names_sha256(&resolved.digest) => genuine.push(verified),
+            Ok(_) => refused.push(json!({"attestation": bundle.id(), "reason": "it does not speak of the image"})),
+            Err(reason) => refused.push(json!({"attestation": bundle.id(), "reason": reason})),
+        }
+    }
+    let named = format!("{}@{}", resolved.reference.repository, resolved.digest);
+    let data = json!({
+        "genuine": !genuine.is_empty(),
+        "image": named,
+        "attestations": genuine.iter().map(|verified| told(verified)).collect::<Vec<_>>(),
+        "refused": refused,
+        "complete": found.complete,
+    });
+    if genuine.is_empty() {
+        let mut text = format!("not genuine: none of the {} attestations beside `{named}` is", found.bundles.len());
+        for one in &refused {
+            let part = |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default();
+            text.push_str(&format!("\n  {}: {}", part("attestation"), part("reason")));
+        }
+        if !found.complete {
+            text.push_str("\nthere are more than are looked at");
+        }
+        return Report::new(Exit::No, &data, plain(&text));
+    }
+    let cards: Vec<String> = genuine.iter().map(|verified| card(verified)).collect();
+    let report = Report::new(Exit::Yes, &data, format!("{}\n{}", plain(&named), cards.join("\n\n")))?;
+    Ok(if refused.is_empty() { report } else { report.note(format!("{} more beside it are not", refused.len())) })
+}
+
+/// Whether a text is an image with its registry, and no mistyped path.
+fn names_a_registry(text: &str) -> bool {
+    let Some((host, _)) = text.split_once('/') else { return false };
+    let hosted = host == "localhost" || host.contains(':') || (host.contains('.') && !host.starts_with('.'));
+    hosted && text.parse::<contracts::Reference>().is_ok()
 }
 
 fn no(reason: &str) -> anyhow::Result<Report> {
     Report::new(Exit::No, &json!({"genuine": false, "reason": reason}), plain(&format!("not genuine: {reason}")))
 }
 
-fn genuine(verified: &Verification) -> anyhow::Result<Report> {
-    let statement = &verified.statement;
-    let data = json!({
-        "genuine": true,
+fn genuine(verified: &Verified<Verification>) -> anyhow::Result<Report> {
+    let mut data = told(verified);
+    if let Some(data) = data.as_object_mut() {
+        data.shift_insert(0, "genuine".to_owned(), json!(true));
+    }
+    Report::new(Exit::Yes, &data, card(verified))
+}
+
+fn told(verified: &Verification) -> Value {
+    json!({
         "attestation": verified.attestation,
         "signers": verified.signers,
         "signed_at": verified.signed_at,
-        "statement": statement.raw,
-    });
-    let signers: Vec<String> = verified.signers.iter().map(ToString::to_string).collect();
-    let text = table::card([
+        "statement": verified.statement.raw,
+    })
+}
+
+fn signers(verified: &Verification) -> String {
+    verified.signers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn card(verified: &Verification) -> String {
+    let statement = &verified.statement;
+    table::card([
         ("genuine", verified.attestation.to_string()),
-        ("signed by", signers.join(", ")),
+        ("signed by", signers(verified)),
         ("proven time", verified.signed_at.map(|at| at.to_string()).unwrap_or_default()),
         ("predicate", statement.predicate_type.clone()),
         ("speaks of", subjects(statement)),
-    ]);
-    Report::new(Exit::Yes, &data, text)
+    ])
 }
 
 fn subjects(statement: &Statement) -> String {
