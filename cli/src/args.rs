@@ -126,6 +126,9 @@ pub enum Command {
     Attestation(Box<Crafting>),
     /// Ask whether an image may be used: exit 0 yes, 1 no, 2 could not tell
     Check(Check),
+    /// Look at the organization's settings and change them
+    #[command(visible_alias = "org")]
+    Organization(Printing<Organization>),
     /// Approve exceptions from rules, apply and withdraw them
     Exemption(Printing<Exemption, LintFormat>),
     /// Make and revoke tokens
@@ -214,6 +217,17 @@ pub enum Workflow {
         /// The workflow
         #[arg(long, visible_alias = "workflow")]
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Organization {
+    /// Print the settings
+    Describe,
+    /// Replace the settings by those of a file, in YAML or JSON as `describe -o json` prints them
+    Apply {
+        /// The file. In the place of a key may stand `file://` and the path of its PEM file
+        file: PathBuf,
     },
 }
 
@@ -399,6 +413,8 @@ mod tests {
             "exemption sign a.yaml --key k --to a.signed.json",
             "exemption apply a.signed.json",
             "exemption list -o json",
+            "organization describe -o json",
+            "organization apply organization.yaml",
             "exemption withdraw a",
             "key generate --output keys/build --scheme ed25519",
             "backup --output f --token-file t",

@@ -9,8 +9,8 @@ use contracts::{
     Digest, Envelope, Finding,
     api::{
         AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, EndRun, ErrorBody,
-        ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, ReceivedAttestation, RevisionFiles, RunInfo,
-        StartedRun, TokenInfo, WorkflowInfo,
+        ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, OrganizationSettings, ReceivedAttestation,
+        RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
 };
@@ -175,6 +175,14 @@ impl Client {
     pub async fn check(&self, image: &str, vsa: bool) -> Answer<CheckAnswer> {
         let request = CheckRequest { image: image.to_owned(), vsa };
         self.send_json(Method::POST, &["check"], &[], &request).await
+    }
+
+    pub async fn organization(&self) -> Answer<OrganizationSettings> {
+        self.get(&["organization"], &[]).await
+    }
+
+    pub async fn change_organization(&self, settings: &OrganizationSettings) -> Answer<OrganizationSettings> {
+        self.send_json(Method::PUT, &["organization"], &[], settings).await
     }
 
     /// The exemption as it was signed.

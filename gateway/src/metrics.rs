@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use contracts::Decision;
+use contracts::{Decision, Verdict};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -81,6 +81,15 @@ impl Metrics {
                 (Decision::Deny, _) => "deny",
             },
         );
+    }
+
+    /// Counts what the gate decided. An allow by exemption alone is counted apart.
+    pub fn verdict(&self, way: Way, verdict: &Verdict) {
+        if verdict.exempted {
+            self.count(way, "exempted");
+        } else {
+            self.decided(way, verdict.decision, verdict.enforced);
+        }
     }
 
     /// Counts a request that could not be decided.

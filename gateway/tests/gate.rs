@@ -301,3 +301,37 @@ async fn what_is_refused_at_intake_leaves_no_run() {
     let state: serde_json::Value = state.json().await.unwrap();
     assert_eq!(state["state"], "started");
 }
+
+#[tokio::test]
+async fn a_pull_is_open_for_as_long_as_its_exemption() {
+    let site = site().await;
+    site.release(false).await;
+    let ask = async |path: &str| {
+        let url = site.url(&format!("/v2/{REPOSITORY}/{path}"));
+        site.client.get(url).bearer_auth(&site.admin).send().await.unwrap().status()
+    };
+    let blob = format!("blobs/{}", site.image.blobs().next().unwrap().digest);
+    assert_eq!(ask("manifests/v1").await, StatusCode::FORBIDDEN);
+    let ann = contracts::SigningKey::generate_ed25519().unwrap();
+    let settings = json!({
+        "default_signers": [site.build.public_pem()], "exemptions": {"approvers": [ann.public().to_pem()]},
+    });
+    assert!(site.send(Method::PUT, "/api/v1/organization", &settings).await.status().is_success());
+    let document = json!({
+        "apiVersion": "sluice.dev/v1", "kind": "Exemption", "metadata": {"name": "sbom", "organization": "default"},
+        "spec": {
+            "scope": {"rule": "material-sbom", "digest": site.image.digest()}, "reason": "it comes on Monday",
+            "from": now(), "until": now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        },
+    });
+    let envelope = ann.approve(document.to_string().as_bytes()).unwrap().to_value();
+    let applied = site.send(Method::PUT, "/api/v1/exemptions/sbom", &envelope).await;
+    assert_eq!(applied.status(), StatusCode::CREATED, "{}", applied.text().await.unwrap());
+    assert_eq!((ask("manifests/v1").await, ask(&blob).await), (StatusCode::OK, StatusCode::OK));
+    assert!(site.send(Method::DELETE, "/api/v1/exemptions/sbom", &json!(null)).await.status().is_success());
+    assert_eq!((ask("manifests/v1").await, ask(&blob).await), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));
+}
+
+fn now() -> jiff::Timestamp {
+    gateway::http::clock::now()
+}

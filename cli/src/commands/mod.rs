@@ -6,6 +6,7 @@ pub mod check;
 pub mod contract;
 pub mod exemption;
 pub mod key;
+pub mod organization;
 pub mod policy;
 pub mod quickstart;
 pub mod run;

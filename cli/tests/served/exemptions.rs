@@ -21,13 +21,14 @@ fn scene() -> Scene {
 }
 
 fn approvers(scene: &Scene) {
-    let pem = |name: &str| String::from_utf8(read(&scene.path(&format!("keys/{name}.pub")))).unwrap();
-    let body = serde_json::json!({"exemptions": {"approvers": [pem("ann"), pem("bob")], "threshold": 2}});
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let url = format!("{}/api/v1/organization", scene.url());
-    let put = reqwest::Client::new().put(url).bearer_auth(scene.token()).json(&body);
-    let answer = runtime.block_on(put.send()).unwrap();
-    assert!(answer.status().is_success());
+    let settings = "exemptions:\n  approvers: [file://keys/ann.pub, file://keys/bob.pub]\n  threshold: 2\n";
+    scene.write("organization.yaml", settings.replace("threshold: 2", "threshold: 3").as_bytes());
+    let told = scene.sluice(&["organization", "apply", "organization.yaml"], 2);
+    assert!(told.contains("only 2 different signers"), "{told}");
+    scene.write("organization.yaml", settings.as_bytes());
+    scene.sluice(&["organization", "apply", "organization.yaml"], 0);
+    let told = scene.sluice(&["organization", "describe"], 0);
+    assert!(told.contains("2 of 2, for 30d at most"), "{told}");
 }
 
 /// Pushes a run without its note.

@@ -448,6 +448,7 @@ async fn in_an_emergency_a_named_caller_is_let_through_for_a_while() {
     assert_eq!(exempting.events().await, ["exemption-emergency"]);
     let metrics = site.by(&site.admin, Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("sluice_emergencies_total 1"), "{metrics}");
+    assert!(metrics.contains(r#"sluice_decisions_total{way="check",answer="exempted"} 1"#), "{metrics}");
     // Another image, and what is not a demand of the contract, are not let through.
     assert_eq!(exempting.scene.verdict(Digest::of(b"another image")).await, "no-evidence");
     assert!(exempting.withdraw(&info.name).await.starts_with("200"));

@@ -35,7 +35,7 @@ pub(super) async fn check(
     let image: Reference = image.parse().map_err(|e: ReferenceError| ApiError::invalid(e.to_string()))?;
     let decided = decide(&app, &caller, image).await;
     match &decided {
-        Ok(made) => app.metrics.decided(Way::Check, made.verdict.decision, made.verdict.enforced),
+        Ok(made) => app.metrics.verdict(Way::Check, &made.verdict),
         Err(error) if error.status().is_server_error() => app.metrics.could_not_decide(Way::Check),
         Err(_) => {}
     }

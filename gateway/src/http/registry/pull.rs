@@ -128,7 +128,7 @@ impl Pull {
         let outcome = self.outcome(digest).await;
         match &outcome {
             Ok(Outcome::Permit(permit)) => {
-                self.metrics.decided(Way::Pull, Decision::Allow, permit.verdict().verdict.enforced);
+                self.metrics.verdict(Way::Pull, &permit.verdict().verdict);
             }
             Ok(Outcome::Deny(_)) => self.metrics.decided(Way::Pull, Decision::Deny, true),
             Err(_) => self.metrics.could_not_decide(Way::Pull),
