@@ -16,8 +16,12 @@ use contracts::{
     limits,
     materials::{self, MaterialType, Projection},
     policy::{PolicyDocument, PolicyGroupDocument},
-    statement::Statement,
-    verify::TrustRoot,
+    signing::{Draft, LogVersion, Services},
+    statement::{Statement, Subject},
+    verify::{
+        TrustRoot,
+        token::{Expectations, Jwks, Token},
+    },
 };
 
 /// A parser under test.
@@ -40,9 +44,11 @@ pub const TARGETS: &[Target] = &[
     ("evidence", |bytes| materials_of("evidence", bytes)),
     ("exemption", exemption),
     ("graphql", |bytes| materials_of("graphql", bytes)),
+    ("identity_token", identity_token),
     ("jacoco", |bytes| materials_of("jacoco", bytes)),
     ("json", json),
     ("junit", |bytes| materials_of("junit", bytes)),
+    ("jwks", jwks),
     ("key", key),
     ("openapi", |bytes| materials_of("openapi", bytes)),
     ("openvex", |bytes| materials_of("openvex", bytes)),
@@ -57,6 +63,8 @@ pub const TARGETS: &[Target] = &[
     ("scans", |bytes| materials_of("scans", bytes)),
     ("settings", settings),
     ("sigcheck", |bytes| materials_of("sigcheck", bytes)),
+    ("sigstore_answer", sigstore_answer),
+    ("signing_config", signing_config),
     ("spdx", |bytes| materials_of("spdx", bytes)),
     ("statement", statement),
     ("trufflehog", |bytes| materials_of("trufflehog", bytes)),
@@ -132,6 +140,42 @@ pub const MATERIALS: &[(&str, &[MaterialType])] = &[
     ("spdx", &[MaterialType::SbomSpdxJson]),
     ("trufflehog", &[MaterialType::TrufflehogJson]),
 ];
+
+fn identity_token(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(token) = Token::parse(text) {
+        let expected = Expectations { issuer: token.issuer(), audiences: &["sluice"] };
+        let verified = token.verify(&Jwks::default(), &expected, jiff::Timestamp::UNIX_EPOCH);
+        assert!(verified.is_err(), "nobody's keys verify nothing");
+    }
+}
+
+fn jwks(bytes: &[u8]) {
+    if let Ok(keys) = Jwks::parse(bytes) {
+        assert_eq!(Jwks::parse(bytes), Ok(keys.clone()));
+        assert!(!keys.knows(""), "a key without a name is never found");
+    }
+}
+
+/// What Sigstore's services answer: taken in, it makes a bundle that is read back.
+fn sigstore_answer(bytes: &[u8]) {
+    let Ok(key) = SigningKey::generate_ed25519() else { return };
+    let statement = Statement::new(vec![Subject::sha256("x", Digest::of(b"x"))], "p", serde_json::json!({}));
+    let Ok(mut draft) = Draft::by_key(&key, &statement) else { return };
+    for version in [LogVersion::V1, LogVersion::V2] {
+        drop(draft.logged(version, bytes));
+    }
+    drop(draft.timestamped(bytes));
+    if let Ok(bundle) = draft.bundle() {
+        assert!(Bundle::parse(bundle.bytes()).is_ok());
+    }
+}
+
+fn signing_config(bytes: &[u8]) {
+    if let Ok(services) = Services::parse(bytes, jiff::Timestamp::UNIX_EPOCH) {
+        assert!(services.logs.len() <= limits::BUNDLE_PROOFS + 1 && services.timestamps.len() <= limits::BUNDLE_PROOFS);
+    }
+}
 
 fn bundle(bytes: &[u8]) {
     if let Ok(bundle) = Bundle::parse(bytes) {

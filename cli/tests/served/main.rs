@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod adding;
+mod callers;
 mod exemptions;
 mod gate;
 mod incomplete;
