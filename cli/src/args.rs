@@ -120,7 +120,7 @@ pub enum Command {
     /// Set up workflows and look at them
     Workflow(Printing<Workflow>),
     /// Look at runs
-    Run(Printing<Run>),
+    Run(Printing<Run, CraftFormat>),
     /// Collect what a contract asks for, sign it and push it
     #[command(visible_alias = "att")]
     Attestation(Box<Crafting>),
@@ -394,6 +394,7 @@ mod tests {
             "attestation push --graceful-exit=false",
             "run describe id --output table",
             "run provenance id --to provenance.json",
+            "run describe id -o statement",
             "attestation init --workflow w --project p -f",
             "att init --name w --project p",
             "attestation add --name sbom --value f --annotation a=b --annotation c= --kind SARIF",

@@ -338,6 +338,14 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|_| self.refusal(status, &bytes))
     }
 
+    /// The bytes of an attestation that was received.
+    pub async fn attestation(&self, id: &Digest) -> Answer<Vec<u8>> {
+        let id = id.to_string();
+        let answer = self.send(self.request(Method::GET, &["attestations", &id], &[])?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read(answer).await
+    }
+
     /// Copies the gateway's state to a new file, which appears only when it is whole.
     pub async fn backup(&self, path: &Path) -> Answer<u64> {
         let answer = self.send(self.request(Method::GET, &["backup"], &[])?).await?;

@@ -67,7 +67,11 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Contract(args) => (contract::run(connection, &args.command, args.output).await?, args.output),
         Command::Policy(args) => (policy::run(connection, &args.command, args.output).await?, args.output),
         Command::Workflow(args) => (workflow::run(connection, &args.command).await?, args.output.into()),
-        Command::Run(args) => (run::run(connection, &args.command).await?, args.output.into()),
+        Command::Run(args) => {
+            let report = run::run(connection, &args.command, args.output).await?;
+            report.print_crafted(args.output);
+            return Ok(report.exit);
+        }
         Command::Attestation(args) => return attestation::run(connection, args).await,
         Command::Check(args) => (check::run(connection, args).await?, LintFormat::Human),
         Command::Organization(args) => (organization::run(connection, &args.command).await?, args.output.into()),

@@ -158,6 +158,9 @@ pub struct AttestationAdd {
     /// An annotation of the material; several may be given, or several in one, with commas between
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = key_values)]
     pub annotations: Vec<Pairs>,
+    /// Taken, for scripts that say it: documents are held to what their format requires, not to every rule of its schema
+    #[arg(long, hide = true)]
+    pub no_strict_validation: bool,
     #[command(flatten)]
     pub registry: Registry,
 }

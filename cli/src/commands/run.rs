@@ -8,14 +8,14 @@ use contracts::{
 
 use super::connect;
 use crate::{
-    args,
+    args::{self, CraftFormat},
     exit::Exit,
     files::{self, Readers},
-    report::{Report, plain, table},
+    report::{Crafted, Report, plain, table},
 };
 
 /// Runs the command.
-pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Result<Report> {
+pub async fn run(connection: &args::Connection, args: &args::Run, format: CraftFormat) -> anyhow::Result<Report> {
     match args {
         args::Run::List { project, workflow, limit } => {
             let named = match (project, workflow) {
@@ -38,8 +38,16 @@ pub async fn run(connection: &args::Connection, args: &args::Run) -> anyhow::Res
             Report::new(Exit::Yes, &list, text)
         }
         args::Run::Describe { id } => {
-            let run = connect(connection)?.run(id).await?;
-            Report::new(Exit::Yes, &run, describe(&run))
+            let client = connect(connection)?;
+            let run = client.run(id).await?;
+            let report = Report::new(Exit::Yes, &run, describe(&run))?;
+            // Only who asks for the attestation has it sent.
+            Ok(match (format, run.attestation) {
+                (CraftFormat::Statement | CraftFormat::Attestation, Some(attestation)) => {
+                    report.crafted(Crafted::of(&client.attestation(&attestation).await?))
+                }
+                _ => report,
+            })
         }
         args::Run::Provenance { id, to } => {
             let bundle = connect(connection)?.provenance(id).await?;

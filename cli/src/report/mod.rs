@@ -7,7 +7,7 @@ pub mod xml;
 
 use std::io::{self, IsTerminal, Write};
 
-use contracts::Finding;
+use contracts::{Bundle, Finding};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -41,6 +41,15 @@ pub struct Crafted {
     pub statement: Option<Value>,
     /// The signed bundle.
     pub bundle: Option<Value>,
+}
+
+impl Crafted {
+    /// A bundle and the statement in it, unverified.
+    pub fn of(bundle: &[u8]) -> Self {
+        let statement = Bundle::parse(bundle).ok();
+        let statement = statement.and_then(|bundle| serde_json::from_slice(&bundle.envelope().payload).ok());
+        Self { statement, bundle: serde_json::from_slice(bundle).ok() }
+    }
 }
 
 impl Report {

@@ -109,3 +109,60 @@ fn files_are_added_by_pattern_and_by_manifest_and_images_from_folders() {
     let told = scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release"], 2);
     assert!(told.contains(".sluice.yml` is not right"), "{told}");
 }
+
+/// A registry that knows one tag, and wants to know who asks.
+#[cfg(unix)]
+fn guarded_registry(digest: Digest, authorization: String) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = vec![0; 8192];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let request = String::from_utf8_lossy(&request[..read]).to_ascii_lowercase();
+            let known = request.contains(&format!("authorization: {}", authorization.to_ascii_lowercase()));
+            let answer = match (known, request.split(' ').nth(1)) {
+                (true, Some("/v2/shop/app/manifests/v1")) => format!("200 OK\r\nDocker-Content-Digest: {digest}\r\n"),
+                (true, Some("/v2/")) => "200 OK\r\n".to_owned(),
+                (false, _) => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"\r\n".to_owned(),
+                _ => "404 Not Found\r\n".to_owned(),
+            };
+            let whole = format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            let _gone = stream.write_all(whole.as_bytes());
+        }
+    });
+    address
+}
+
+#[cfg(unix)]
+#[test]
+fn a_tag_is_resolved_with_what_a_credential_helper_knows() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let (scene, _serving) = begun();
+    let digest = Digest::of(b"the image");
+    let registry = guarded_registry(digest, format!("Basic {}", STANDARD.encode("jo:from the helper")));
+    let image = format!("{registry}/shop/app:v1");
+    let add = ["attestation", "add", "--name", "image", "--value", &image];
+    let told = scene.sluice(&add, 2);
+    assert!(told.contains("could not be found out"), "{told}");
+
+    let helper = format!(
+        "#!/bin/sh\n[ \"$1 $(cat)\" = 'get {registry}' ] && echo '{{\"Username\":\"jo\",\"Secret\":\"from the helper\"}}'\n"
+    );
+    scene.write("bin/docker-credential-scene", helper.as_bytes());
+    fs::set_permissions(scene.path("bin/docker-credential-scene"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene.write("docker/config.json", format!("{{\"credHelpers\":{{\"{registry}\":\"scene\"}}}}").as_bytes());
+    let path = format!("{}:{}", scene.path("bin").display(), std::env::var("PATH").unwrap());
+    let docker = scene.path("docker").display().to_string();
+    let told = scene.sluice_on(&[("PATH", path.as_str()), ("DOCKER_CONFIG", docker.as_str())], &add, 0);
+    assert!(told.contains(&digest.to_string()), "{told}");
+    // The variables that Chainloop's command line reads.
+    let user = [("CHAINLOOP_REGISTRY_USERNAME", "jo"), ("CHAINLOOP_REGISTRY_PASSWORD", "from the helper")];
+    scene.sluice_on(&user, &add, 0);
+    let elsewhere = [user[0], user[1], ("CHAINLOOP_REGISTRY_SERVER", "other.example.test")];
+    scene.sluice_on(&elsewhere, &add, 2);
+}

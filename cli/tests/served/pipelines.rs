@@ -83,6 +83,40 @@ fn a_published_pipeline_runs_with_only_the_name_of_the_program_changed() {
     let run: Value = serde_json::from_str(&run).unwrap();
     assert_eq!((&run["state"], &run["version"]), (&Value::from("accepted"), &Value::from("v1.4.0")));
     assert_eq!(run["url"], "https://github.com/acme/skynet/actions/runs/42");
+    let run = run["id"].as_str().unwrap();
+    let statement = scene.sluice(&["run", "describe", run, "-o", "statement"], 0);
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    assert_eq!(statement["predicate"]["metadata"]["projectVersion"], "v1.4.0");
+    let bundle = scene.sluice(&["run", "describe", run, "-o", "attestation"], 0);
+    assert_eq!(serde_json::from_str::<Value>(&bundle).unwrap(), json(&scene, "bundle.json"));
+}
+
+#[test]
+fn a_new_workflow_is_made_with_a_contract_of_the_repository_and_signed_by_the_environment() {
+    let scene = Scene::new("", &CONTRACT.replace("runner: {type: GITHUB_ACTION}", ""));
+    scene.write(".chainloop.yml", b"projectVersion: 2.10\n");
+    let _serving = scene.serve();
+    let init =
+        ["attestation", "init", "--workflow", "w", "--project", "p", "--contract", "contract.yaml", "-o", "json"];
+    let told = scene.sluice(&init, 0);
+    assert!(told.contains("the workflow p/w was made"), "{told}");
+    let begun = serde_json::Deserializer::from_str(&told).into_iter::<Value>().next().unwrap().unwrap();
+    assert_eq!(begun["workflowMeta"]["ContractName"], "skynet");
+    assert_eq!(begun["workflowMeta"]["ProjectVersion"]["version"], "2.10");
+    scene.sluice(&["attestation", "add", "--kind", "STRING", "--name", "build-ref", "--value", "x"], 0);
+    let key = [("CHAINLOOP_SIGNING_KEY_PATH", "keys/release.key")];
+    let told = scene.sluice_on(&key, &["attestation", "push", "--force"], 4);
+    assert!(told.contains("blocked: attestation"), "{told}");
+    // The gateway names the version that a run had.
+    let again = ["attestation", "init", "--workflow", "w", "--project", "p", "--version", "9", "--existing-version"];
+    let told = scene.sluice(&again, 2);
+    assert!(told.contains("no run of this project has the version `9`"), "{told}");
+    let again =
+        ["attestation", "init", "--workflow", "w", "--project", "p", "--latest-version", "--release", "-o", "json"];
+    let told = scene.sluice(&again, 0);
+    let begun = serde_json::Deserializer::from_str(&told).into_iter::<Value>().next().unwrap().unwrap();
+    assert_eq!(begun["workflowMeta"]["ProjectVersion"]["version"], "2.10");
+    assert_eq!(begun["workflowMeta"]["ProjectVersion"]["prerelease"], false);
 }
 
 #[test]

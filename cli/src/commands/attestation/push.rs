@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::bail;
 use contracts::{
-    Bundle, Decision, Finding,
+    Decision, Finding,
     api::{NewEmergency, ReceivedAttestation, RunInfo, RunState},
     contract::Contract,
 };
@@ -69,7 +69,7 @@ pub async fn run(
         files::replace(path, &bundle, Readers::Everyone)?;
     }
     upload(&client, &session).await?;
-    let crafted = crafted(&bundle);
+    let crafted = Crafted::of(&bundle);
     let received = match push(&client, &session, &bundle).await {
         Ok(received) => received,
         Err(error) => return refused(desk, session, error).await,
@@ -82,13 +82,16 @@ pub async fn run(
     Ok(conclude(desk, session, &received).await?.crafted(crafted))
 }
 
-/// Tries again while the gateway cannot be reached: the same bytes are the same attestation, however often they come.
+/// Tries again while the gateway cannot be reached, or cannot decide yet (it hashes what is large): the same bytes are
+/// the same attestation, however often they come.
 async fn push(client: &Client, session: &Session, bundle: &[u8]) -> Result<ReceivedAttestation, ClientError> {
     let mut pause = Duration::from_millis(500);
     loop {
         let pushed = client.push_attestation(&session.run.project, &session.run.workflow, bundle.to_vec()).await;
         match pushed {
-            Err(ClientError::Unreachable { .. }) if pause <= LONGEST_PAUSE => {
+            Err(ClientError::Unreachable { .. } | ClientError::Refused { status: 503, .. })
+                if pause <= LONGEST_PAUSE =>
+            {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -108,7 +111,7 @@ async fn dry(desk: &Desk, session: &Session, args: &args::AttestationPush) -> an
         if let Some(path) = &args.bundle {
             files::replace(path, bundle.bytes(), Readers::Everyone)?;
         }
-        made = crafted(bundle.bytes());
+        made = Crafted::of(bundle.bytes());
     }
     let findings = foresee::whole(session, &contract)?;
     desk.close()?;
@@ -117,13 +120,6 @@ async fn dry(desk: &Desk, session: &Session, args: &args::AttestationPush) -> an
     let text = format!("this was a dry run: nothing was sent\n{}", foresee::told(&findings));
     let report = Report::new(if blocked { Exit::Blocked } else { Exit::Yes }, &data, text.trim_end())?;
     Ok(report.crafted(made))
-}
-
-/// The bundle and the statement in it.
-fn crafted(bundle: &[u8]) -> Crafted {
-    let statement =
-        Bundle::parse(bundle).ok().and_then(|bundle| serde_json::from_slice(&bundle.envelope().payload).ok());
-    Crafted { statement, bundle: serde_json::from_slice(bundle).ok() }
 }
 
 /// Nothing is signed nor sent: a run counts once, and this one would be blocked.
