@@ -176,6 +176,10 @@ impl Remote {
         let mut session = written.session;
         let info = &session.run.contract.info;
         session.run.contract.files = self.client.contract(&info.name, Some(info.revision)).await?.files;
+        // A path of another machine means nothing here.
+        for added in session.materials.values_mut() {
+            added.path = None;
+        }
         self.bundle = written.bundle.map(|text| STANDARD.decode(text)).transpose().context(other)?;
         self.etag = Some(etag);
         Ok(Some(session))

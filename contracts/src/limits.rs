@@ -107,7 +107,7 @@ pub const RUN_REASON_CHARS: usize = 1000;
 /// What is kept of one run's session, for the jobs that work on it. The bundle, in Base64, can be in it.
 pub const RUN_STATE_BYTES: usize = 8 * 1024 * 1024;
 /// Sessions that are kept for one organization.
-pub const RUN_STATES: usize = 1000;
+pub const RUN_STATES: usize = 256;
 /// How long a session that nobody works on is kept.
 pub const RUN_STATE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A JSON request body of the API that is neither a bundle nor evidence.

@@ -216,7 +216,9 @@ impl Store for RedbStore {
         now: Timestamp,
     ) -> Stored<'a, SessionKept> {
         let (organization, id) = (organization.clone(), id.to_owned());
-        self.write(move |tx| sessions::keep(tx, &organization, &id, &bytes, before, now))
+        // Hashed here: the one thread that writes is everyone's.
+        let session = RunSession { mark: Digest::of(&bytes), bytes };
+        self.write(move |tx| sessions::keep(tx, &organization, &id, &session, before, now))
     }
 
     fn session<'a>(&'a self, organization: &'a Name, id: &'a str) -> Stored<'a, Option<RunSession>> {

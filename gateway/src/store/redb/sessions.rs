@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::{
-    tables::{SESSIONS, instant, unread, unwritten},
+    tables::{SESSION_MARKS, SESSIONS, digest, instant, unread, unwritten},
     write::known_run,
     writer::Done,
 };
@@ -19,7 +19,7 @@ pub(super) fn read(tx: &ReadTransaction, organization: &Name, run: &str) -> Resu
     let table = tx.open_table(SESSIONS).map_err(unread)?;
     let found = table.get((organization.as_str(), run)).map_err(unread)?;
     Ok(found.map(|row| {
-        let bytes = Bytes::copy_from_slice(row.value().1);
+        let bytes = Bytes::copy_from_slice(row.value());
         RunSession { mark: Digest::of(&bytes), bytes }
     }))
 }
@@ -28,7 +28,7 @@ pub(super) fn keep(
     tx: &WriteTransaction,
     organization: &Name,
     run: &str,
-    bytes: &[u8],
+    session: &RunSession,
     before: Option<Digest>,
     now: Timestamp,
 ) -> Result<Done<SessionKept>, StoreError> {
@@ -39,8 +39,9 @@ pub(super) fn keep(
         Some(_) => {}
     }
     let name = organization.as_str();
-    let mut table = tx.open_table(SESSIONS).map_err(unwritten)?;
-    let there = table.get((name, run)).map_err(unread)?.map(|row| Digest::of(row.value().1));
+    let mut marks = tx.open_table(SESSION_MARKS).map_err(unwritten)?;
+    let mut sessions = tx.open_table(SESSIONS).map_err(unwritten)?;
+    let there = marks.get((name, run)).map_err(unread)?.map(|row| digest(row.value().1));
     if there != before {
         return answer(SessionKept::Changed);
     }
@@ -48,7 +49,7 @@ pub(super) fn keep(
         let rested = SignedDuration::try_from(limits::RUN_STATE_AGE).unwrap_or(SignedDuration::MAX);
         let oldest = instant(now.checked_sub(rested).unwrap_or(Timestamp::MIN));
         let (mut old, mut count) = (Vec::new(), 0_usize);
-        for row in table.range((name, "")..).map_err(unread)? {
+        for row in marks.range((name, "")..).map_err(unread)? {
             let (key, value) = row.map_err(unread)?;
             let (owner, run) = key.value();
             if owner != name {
@@ -60,19 +61,24 @@ pub(super) fn keep(
             }
         }
         for run in old {
-            table.remove((name, run.as_str())).map_err(unwritten)?;
+            marks.remove((name, run.as_str())).map_err(unwritten)?;
+            sessions.remove((name, run.as_str())).map_err(unwritten)?;
         }
         if count >= limits::RUN_STATES {
             return answer(SessionKept::TooMany);
         }
     }
-    table.insert((name, run), (instant(now), bytes)).map_err(unwritten)?;
-    answer(SessionKept::Kept(Digest::of(bytes)))
+    marks.insert((name, run), (instant(now), session.mark.as_bytes())).map_err(unwritten)?;
+    sessions.insert((name, run), session.bytes.as_ref()).map_err(unwritten)?;
+    answer(SessionKept::Kept(session.mark))
 }
 
 /// A run that has ended has no session.
 pub(super) fn end(tx: &WriteTransaction, organization: &Name, run: &str) -> Result<(), StoreError> {
-    let mut table = tx.open_table(SESSIONS).map_err(unwritten)?;
-    table.remove((organization.as_str(), run)).map_err(unwritten)?;
+    let key = (organization.as_str(), run);
+    let had = tx.open_table(SESSION_MARKS).map_err(unwritten)?.remove(key).map_err(unwritten)?.is_some();
+    if had {
+        tx.open_table(SESSIONS).map_err(unwritten)?.remove(key).map_err(unwritten)?;
+    }
     Ok(())
 }

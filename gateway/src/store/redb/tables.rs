@@ -25,8 +25,11 @@ pub(super) const WORKFLOWS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefi
 pub(super) const RUNS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("runs");
 /// organization, run id → whose it is for good
 pub(super) const CLAIMS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("claims");
-/// organization, run id → its session: when it was kept, and its bytes
-pub(super) const SESSIONS: TableDefinition<'_, (&str, &str), (u64, &[u8])> = TableDefinition::new("sessions");
+/// organization, run id → its session
+pub(super) const SESSIONS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("sessions");
+/// organization, run id → when its session was kept, and its digest: what is looked through without the sessions
+/// themselves, which can be large
+pub(super) const SESSION_MARKS: TableDefinition<'_, (&str, &str), (u64, Key)> = TableDefinition::new("session-marks");
 /// organization, begin, run id
 pub(super) const RUNS_BY_TIME: TableDefinition<'_, (&str, u64, &str), ()> = TableDefinition::new("runs-by-time");
 /// organization, `project/workflow`, begin, run id
@@ -71,6 +74,7 @@ macro_rules! every_table {
             RUNS,
             CLAIMS,
             SESSIONS,
+            SESSION_MARKS,
             RUNS_BY_TIME,
             RUNS_BY_WORKFLOW,
             ATTESTATIONS,

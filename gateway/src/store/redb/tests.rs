@@ -334,3 +334,50 @@ async fn a_full_disk_is_told_and_got_over() {
     assert!(kept.contains(&"before".to_owned()) && kept.contains(&"after".to_owned()), "{kept:?}");
     assert!(!kept.contains(&"during".to_owned()), "{kept:?}");
 }
+
+#[tokio::test]
+async fn sessions_are_bounded_swept_and_end_with_their_run() {
+    use crate::store::{Ending, SessionKept};
+    use contracts::api::{EndRun, RunOutcome};
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, other) = (name("acme"), name("other"));
+    let by = || By::new("test", at(1));
+    let most = contracts::limits::RUN_STATES;
+    let keep = async |organization: &Name, id: &str, before, second| {
+        store.keep_session(organization, id, Bytes::from_static(b"{}"), before, at(second)).await.unwrap()
+    };
+    assert_eq!(keep(&acme, "r0", None, 1).await, SessionKept::Unknown);
+    for n in 0..=most {
+        let begun = run(&format!("r{n}"), RunState::Started, 1);
+        assert!(store.start_run(&acme, begun.clone(), by()).await.unwrap());
+        assert!(store.start_run(&other, begun, by()).await.unwrap());
+    }
+    for n in 0..most {
+        assert!(matches!(keep(&acme, &format!("r{n}"), None, 1).await, SessionKept::Kept(_)));
+    }
+    let last = format!("r{most}");
+    assert_eq!(keep(&acme, &last, None, 1).await, SessionKept::TooMany);
+    // Another organization has its own, and one that is there goes on.
+    assert!(matches!(keep(&other, &last, None, 1).await, SessionKept::Kept(_)));
+    assert_eq!(keep(&acme, "r0", None, 1).await, SessionKept::Changed);
+    let mark = Digest::of(b"{}");
+    assert_eq!(keep(&acme, "r0", Some(mark), 1).await, SessionKept::Kept(mark));
+
+    let end = EndRun { outcome: RunOutcome::Failed, reason: None };
+    assert!(matches!(store.end_run(&acme, "r0", end.clone(), by()).await.unwrap(), Ending::Ended(_)));
+    assert_eq!(store.session(&acme, "r0").await.unwrap(), None);
+    assert_eq!(keep(&acme, "r0", None, 1).await, SessionKept::Ended);
+    assert!(matches!(keep(&acme, &last, None, 1).await, SessionKept::Kept(_)));
+    let later = i64::try_from(contracts::limits::RUN_STATE_AGE.as_secs()).unwrap() + 10;
+    let fresh = run("fresh", RunState::Started, 1);
+    assert!(store.start_run(&acme, fresh, by()).await.unwrap());
+    assert!(matches!(keep(&acme, "fresh", None, later).await, SessionKept::Kept(_)));
+    assert_eq!(store.session(&acme, "r1").await.unwrap(), None, "it rested for too long");
+
+    // A run that has ended takes no attestation.
+    let late = attestation(b"late", Digest::of(b"image"), "r0", 5);
+    let taken = store.receive(&acme, late.clone(), attested(run("r0", RunState::Accepted, 5), &late)).await.unwrap();
+    assert_eq!(taken, Receipt::RunEnded);
+    assert_eq!(store.end_run(&acme, "none", end, by()).await.unwrap(), Ending::Unknown);
+}
