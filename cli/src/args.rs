@@ -3,6 +3,7 @@
 mod attestation;
 mod check;
 mod contract;
+mod doctor;
 mod exemption;
 mod policy;
 
@@ -16,6 +17,7 @@ pub use check::{Check, CheckFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
+pub use doctor::{CanaryClient, Doctor};
 pub use exemption::Exemption;
 pub use policy::{Policy, PolicyEval, PolicyTest};
 
@@ -131,6 +133,8 @@ pub enum Command {
     Organization(Printing<Organization>),
     /// Approve exceptions from rules, apply and withdraw them
     Exemption(Printing<Exemption, LintFormat>),
+    /// See whether clients on this machine can walk around the gateway: exit 0 no, 1 yes, 2 could not tell
+    Doctor(Doctor),
     /// Make and revoke tokens
     Token(Printing<Token>),
     /// Make signing keys
@@ -373,6 +377,8 @@ mod tests {
             "contract diff a.yaml b.yaml -o json",
             "contract test c.yaml bundles --key k.pub --now 2027-01-01T00:00:00Z",
             "contract replay a.yaml b.yaml bundles --trusted-root r.json",
+            "doctor --gateway sluice.acme.dev --root r --registry docker.io --registry quay.io --fix -o json",
+            "doctor --gateway sluice.acme.dev --canary registry.acme.dev/canary:v1 --client skopeo",
             "schema policy-test",
             "completions zsh",
             "man pages",

@@ -4,6 +4,7 @@ pub mod attestation;
 pub mod backup;
 pub mod check;
 pub mod contract;
+pub mod doctor;
 pub mod exemption;
 pub mod key;
 pub mod organization;

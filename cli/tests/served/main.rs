@@ -3,6 +3,7 @@
 
 mod adding;
 mod callers;
+mod canary;
 mod exemptions;
 mod gate;
 mod incomplete;

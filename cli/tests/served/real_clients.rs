@@ -20,7 +20,7 @@ const SIGNING_CONFIG: &str = r#"{"mediaType":"application/vnd.dev.sigstore.signi
 const TRUSTED_ROOT: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
 /// What the gateway calls the registry. A name with a port, as the registry's own address is, cannot stand in the path
 /// of a reference: skopeo and Docker refuse the second colon.
-const HOST: &str = "registry.shop.example";
+pub const HOST: &str = "registry.shop.example";
 const COSIGN_PASSWORD: &str = "cosign";
 const VERDICT: &str = contracts::vsa::PREDICATE_TYPE;
 const PROVENANCE: &str = contracts::provenance::PREDICATE_TYPE;
@@ -171,14 +171,14 @@ fn get(url: &str) -> Vec<u8> {
 }
 
 /// A registry that runs, and a folder for what is copied.
-struct World {
+pub struct World {
     folder: tempfile::TempDir,
     registry: SocketAddr,
     child: Child,
 }
 
 impl World {
-    fn new(_: &Programs) -> Self {
+    pub fn new(_: &Programs) -> Self {
         let folder = testdata::scratch();
         let registry = free_address();
         let settings = format!(
@@ -204,6 +204,11 @@ impl World {
         Self { folder, registry, child }
     }
 
+    /// Where the registry listens.
+    pub fn registry(&self) -> SocketAddr {
+        self.registry
+    }
+
     fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -222,11 +227,11 @@ impl World {
         scene
     }
 
-    fn upstreams(&self) -> String {
+    pub fn upstreams(&self) -> String {
         format!("[[upstreams]]\nhost = \"{HOST}\"\nurl = \"http://{}\"\nplain_http = true\n", self.registry)
     }
 
-    fn push_image(&self, name: &str, image: &Image) {
+    pub fn push_image(&self, name: &str, image: &Image) {
         let folder = testdata::scratch();
         Layout::create(folder.path()).add("v1", image);
         self.push(folder.path(), name);
@@ -345,10 +350,10 @@ fn assert_same_files(one: &Path, other: &Path) {
 }
 
 /// Proof that the programs are there.
-struct Programs;
+pub struct Programs;
 
 /// The programs, when the test was asked for. Asked for and not there is a failure.
-fn programs(needed: &[&str]) -> Option<Programs> {
+pub fn programs(needed: &[&str]) -> Option<Programs> {
     if std::env::var_os("SLUICE_REAL_CLIENTS").is_none_or(|value| value != "1") {
         println!("not run: SLUICE_REAL_CLIENTS=1 asks for it; it needs {}", needed.join(", "));
         return None;

@@ -1,0 +1,139 @@
+//! The proof: an image that must be denied is pulled with the client itself.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+
+use super::tree::Tree;
+use crate::args::{CanaryClient, Doctor};
+
+/// How long a pull may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How much of what a client says is told.
+const SAID: usize = 600;
+/// Pulls of others are not seen in this namespace, nor this one by them.
+const NAMESPACE: &str = "sluice-doctor";
+
+/// What became of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was denied, and did not arrive.
+    Refused,
+    /// It arrived.
+    Arrived,
+    /// It did not arrive, but nobody denied it.
+    Failed,
+}
+
+/// A pull that was tried.
+#[derive(Debug, Serialize)]
+pub struct Canary {
+    /// The image.
+    pub image: String,
+    /// The client.
+    pub client: &'static str,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The end of what the client said.
+    pub said: String,
+}
+
+/// The registry of an image, which must be written out: a client may add another.
+pub fn registry(image: &str) -> anyhow::Result<&str> {
+    match image.split_once('/') {
+        Some((host, rest)) if !rest.is_empty() && (host.contains(['.', ':']) || host == "localhost") => Ok(host),
+        _ => bail!("`{image}` is not an image with its registry: write it as in `registry.acme.dev/canary/denied:v1`"),
+    }
+}
+
+/// Pulls the image with the configuration in the tree.
+pub async fn pull(tree: &Tree, args: &Doctor, image: &str, folders: &[String]) -> anyhow::Result<Canary> {
+    let scratch = tempfile::tempdir().context("a scratch folder cannot be made")?;
+    let client = args.client.context("which client is to pull it? say --client")?;
+    let (name, mut command) = match client {
+        CanaryClient::Skopeo => ("skopeo", skopeo(image, &scratch)),
+        CanaryClient::Podman => ("podman", podman(image, &scratch)),
+        CanaryClient::Containerd => ("containerd", ctr(tree, image, folders)?),
+    };
+    if client != CanaryClient::Containerd && !tree.is_machine() {
+        command.env("HOME", home(tree, &scratch)?).env_remove("XDG_CONFIG_HOME");
+    }
+    let (worked, said) = finish(command, name).await?;
+    if client == CanaryClient::Containerd && worked {
+        // Fails when it is gone already, which is as good.
+        let mut remove = Command::new("ctr");
+        remove.args(["--namespace", NAMESPACE, "images", "rm", "--sync", image]);
+        let _ = finish(remove, name).await;
+    }
+    let outcome = match worked {
+        true => Outcome::Arrived,
+        false if said.contains("denied") || said.contains("403") => Outcome::Refused,
+        false => Outcome::Failed,
+    };
+    Ok(Canary { image: image.to_owned(), client: name, outcome, said: last(&said) })
+}
+
+/// Which signatures count is not what is asked here.
+fn skopeo(image: &str, scratch: &TempDir) -> Command {
+    let mut command = Command::new("skopeo");
+    command.args(["--insecure-policy", "copy", "--quiet"]).arg(format!("docker://{image}"));
+    command.arg(format!("dir:{}", scratch.path().join("image").display()));
+    command
+}
+
+/// Storage of its own, so that nothing is there already and nothing stays.
+fn podman(image: &str, scratch: &TempDir) -> Command {
+    let mut command = Command::new("podman");
+    command.arg("--root").arg(scratch.path().join("root")).arg("--runroot").arg(scratch.path().join("run"));
+    command.args(["--storage-driver", "vfs", "pull", "--quiet", image]);
+    command
+}
+
+fn ctr(tree: &Tree, image: &str, folders: &[String]) -> anyhow::Result<Command> {
+    let folder = folders
+        .first()
+        .context("containerd is not told where its `hosts.toml` files lie, so there is nothing to try")?;
+    let mut command = Command::new("ctr");
+    command.args(["--namespace", NAMESPACE, "images", "pull", "--snapshotter", "native", "--hosts-dir"]);
+    command.arg(tree.target(folder)?);
+    let host = registry(image)?;
+    if host.starts_with("127.") || host.starts_with("localhost") {
+        command.arg("--plain-http");
+    }
+    command.arg(image);
+    Ok(command)
+}
+
+/// A home with the tree's files, which stand in for this machine's.
+fn home(tree: &Tree, scratch: &TempDir) -> anyhow::Result<std::path::PathBuf> {
+    const MAIN: &str = "/etc/containers/registries.conf";
+    let home = scratch.path().join("home");
+    let folder = home.join(".config/containers/registries.conf.d");
+    fs::create_dir_all(&folder)?;
+    fs::write(home.join(".config/containers/registries.conf"), tree.read(MAIN)?.unwrap_or_default())?;
+    for name in tree.list(&format!("{MAIN}.d"))? {
+        if let Some(text) = tree.read(&format!("{MAIN}.d/{name}"))? {
+            fs::write(folder.join(&name), text)?;
+        }
+    }
+    Ok(home)
+}
+
+async fn finish(mut command: Command, name: &str) -> anyhow::Result<(bool, String)> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let run = timeout(PATIENCE, command.output()).await;
+    let output = run.with_context(|| format!("{name} was still pulling after {} s", PATIENCE.as_secs()))?;
+    let output = output.with_context(|| format!("`{program}` cannot be run"))?;
+    let said = [output.stdout, b"\n".to_vec(), output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+fn last(said: &str) -> String {
+    let skip = said.chars().count().saturating_sub(SAID);
+    said.chars().skip(skip).collect()
+}
