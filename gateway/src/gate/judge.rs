@@ -3,12 +3,10 @@
 //! The newest run of each workflow decides for that workflow; one that satisfies is enough. Without any pushed run,
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
 
+mod newest;
 mod rejected;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use contracts::{
     Code, Decision, Digest, Enforcement, EvidencePlace, Finding, PinnedRef, Severity, Verification, Verified,
@@ -17,6 +15,8 @@ use contracts::{
 };
 use jiff::Timestamp;
 use policies::{Attested, Evaluation, Evidence, Phase};
+
+use newest::newest;
 
 use super::{
     broken_runs,
@@ -485,20 +485,4 @@ fn read(
     }
     let run = crafting::read(&verified.statement).map_err(|e| Finding::error(e.code(), e.to_string()))?;
     Ok((verified, run))
-}
-
-/// The newest of each workflow; several when they are of the same instant. The newest workflow is first.
-fn newest(candidates: Vec<Candidate<'_>>) -> Vec<Vec<Candidate<'_>>> {
-    let mut by_workflow: BTreeMap<WorkflowName, Vec<Candidate<'_>>> = BTreeMap::new();
-    for candidate in candidates {
-        let newest = by_workflow.entry(candidate.workflow.clone()).or_default();
-        match newest.first().map(|other| candidate.facts.at().cmp(&other.facts.at())) {
-            Some(std::cmp::Ordering::Less) => {}
-            Some(std::cmp::Ordering::Equal) => newest.push(candidate),
-            Some(std::cmp::Ordering::Greater) | None => *newest = vec![candidate],
-        }
-    }
-    let mut runs: Vec<_> = by_workflow.into_values().collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.first().map(|candidate| candidate.facts.at())));
-    runs
 }

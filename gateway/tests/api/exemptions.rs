@@ -1,5 +1,7 @@
 //! Exemptions through the front door: what is taken, what it lets through, and all that must not be.
 
+mod emergency;
+
 use contracts::{
     Decision, Dependency, Digest, Envelope,
     api::{CheckAnswer, ExemptionInfo, ExemptionState, ReceivedAttestation},
@@ -417,98 +419,4 @@ async fn trust_is_never_exempted() {
     assert!(site.send(&site.admin, Method::PUT, "/api/v1/organization", &settings).await.starts_with("200"));
     let denied = exempting.verdict().await;
     assert!(denied.contains("signer-not-allowed"), "{denied}");
-}
-
-/// What `breakGlass` names, and a run that was rejected.
-async fn with_break_glass() -> Exempting {
-    let exempting = exempting().await;
-    exempting.scene.apply("    breakGlass: {callers: [skynet/release, on-call], maxDuration: 2h}\n").await;
-    exempting
-}
-
-async fn emergency(exempting: &Exempting, token: &str, body: &Value) -> String {
-    exempting.scene.site.send(token, Method::POST, "/api/v1/exemptions/emergency", body).await
-}
-
-#[tokio::test]
-async fn in_an_emergency_a_named_caller_is_let_through_for_a_while() {
-    let exempting = with_break_glass().await;
-    let site = &exempting.scene.site;
-    let token = site.token("push", Some("skynet/release")).await.secret;
-    let body = json!({"reason": "the site is down", "run": exempting.run.run.id});
-    let made = emergency(&exempting, &token, &body).await;
-    assert!(made.starts_with("201"), "{made}");
-    let answer: CheckAnswer = exempting.scene.check(exempting.image).await;
-    assert_eq!((answer.verdict.decision, answer.verdict.exempted), (Decision::Allow, true));
-    let listed = exempting.list().await;
-    let info = &listed[0];
-    assert_eq!((info.emergency.as_deref(), info.state), (Some("skynet/release"), ExemptionState::InForce));
-    assert_eq!(info.until.duration_since(info.from), SignedDuration::from_hours(2));
-    assert_eq!(answer.verdict.valid_until, Some(info.until));
-    assert_eq!(exempting.events().await, ["exemption-emergency"]);
-    let metrics = site.by(&site.admin, Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("sluice_emergencies_total 1"), "{metrics}");
-    assert!(metrics.contains(r#"sluice_decisions_total{way="check",answer="exempted"} 1"#), "{metrics}");
-    // Another image, and what is not a demand of the contract, are not let through.
-    assert_eq!(exempting.scene.verdict(Digest::of(b"another image")).await, "no-evidence");
-    assert!(exempting.withdraw(&info.name).await.starts_with("200"));
-    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
-}
-
-#[tokio::test]
-async fn an_emergency_ends_with_the_clause_that_allowed_it() {
-    let exempting = with_break_glass().await;
-    let site = &exempting.scene.site;
-    let token = site.token("push", Some("skynet/release")).await.secret;
-    let body = json!({"reason": "the site is down", "digest": exempting.image, "for": "30m"});
-    let made = emergency(&exempting, &token, &body).await;
-    assert!(made.starts_with("201"), "{made}");
-    assert_eq!(exempting.verdict().await, "allow");
-    for clause in [
-        "",
-        "    breakGlass: {callers: [on-call], maxDuration: 2h}\n",
-        "    breakGlass: {callers: [skynet/release], maxDuration: 10m}\n",
-    ] {
-        exempting.scene.apply(clause).await;
-        assert_eq!(exempting.verdict().await, "run-rejected material-missing", "{clause}");
-    }
-    exempting.scene.apply("    breakGlass: {callers: [skynet/release], maxDuration: 1h}\n").await;
-    assert_eq!(exempting.verdict().await, "allow");
-    exempting.settings(json!({"never": [NOTE]})).await;
-    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
-}
-
-#[tokio::test]
-async fn nobody_else_declares_an_emergency() {
-    let exempting = with_break_glass().await;
-    let site = &exempting.scene.site;
-    site.workflow("skynet", "nightly", "release").await;
-    let run = &exempting.run.run.id;
-    let good = json!({"reason": "the site is down", "run": run});
-    let nightly = site.token("push", Some("skynet/nightly")).await.secret;
-    let bound = site.token("push", Some("skynet/release")).await.secret;
-    let (push, read) = (site.token("push", None).await.secret, site.token("read", None).await.secret);
-    for (what, token, body, status) in [
-        ("another workflow's token", &nightly, good.clone(), 404),
-        ("a token that is not named", &push, good.clone(), 403),
-        ("the admin, who is not named", &site.admin, good.clone(), 403),
-        ("who may only read", &read, good.clone(), 403),
-        ("without a reason", &bound, json!({"reason": " ", "run": run}), 400),
-        ("for too long", &bound, json!({"reason": "r", "run": run, "for": "3h"}), 422),
-        ("about nothing", &bound, json!({"reason": "r"}), 400),
-        ("about another image of the run", &bound, json!({"reason": "r", "run": run, "digest": Digest::of(b"x")}), 400),
-        ("about no run", &bound, json!({"reason": "r", "run": "none"}), 404),
-    ] {
-        let answer = emergency(&exempting, token, &body).await;
-        assert!(answer.starts_with(&status.to_string()), "{what}: {answer}");
-    }
-    let begun = exempting.scene.begin(&bound).await;
-    let answer = emergency(&exempting, &bound, &json!({"reason": "r", "run": begun.id})).await;
-    assert!(answer.starts_with("400") && answer.contains("nothing was pushed"), "{answer}");
-    assert_eq!(exempting.list().await.len(), 0);
-    exempting.scene.apply("").await;
-    let answer = emergency(&exempting, &bound, &good).await;
-    assert!(answer.starts_with("403") && answer.contains("emergency-forbidden"), "{answer}");
-    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
-    let _ = REPOSITORY;
 }
