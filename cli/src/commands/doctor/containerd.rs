@@ -330,13 +330,7 @@ fn find_in<'a>(item: &'a Item, key: &str) -> Option<&'a Item> {
 }
 
 fn unknown(file: &str, line: Option<usize>, why: &str) -> Judgement {
-    Judgement::open(
-        Answer::Unknown,
-        file,
-        line,
-        why,
-        "bring it into the form that the documentation of `sluice doctor` shows",
-    )
+    Judgement::open(Answer::Unknown, file, line, why, "bring it into the form that docs/registry.md shows")
 }
 
 fn unreadable(file: &str, line: Option<usize>, mistake: &str) -> Judgement {

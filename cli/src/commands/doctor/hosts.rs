@@ -134,7 +134,7 @@ impl Reader<'_> {
             return self.noted(Judgement::open(Answer::FallsBack, self.file, line, why, MEND));
         }
         if let Some((line, doubt)) = self.doubts.first() {
-            let mend = "take it out, or write it as docs/doctor.md shows";
+            let mend = "take it out, or write the file as docs/registry.md shows";
             return self.noted(Judgement::open(Answer::Unknown, self.file, *line, doubt.clone(), mend));
         }
         let line = asked.get(first).and_then(|asked| asked.line);

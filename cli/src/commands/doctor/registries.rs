@@ -153,6 +153,7 @@ impl Configuration {
     pub fn correct(&self, tree: &mut Tree, registry: &str, gateway: &Gateway) -> anyhow::Result<()> {
         let Ok(read) = self.read(tree)? else { return Ok(()) };
         let within = format!("{registry}/");
+        let all: Vec<String> = read.entries.iter().map(|entry| entry.prefix.clone()).collect();
         let ours: Vec<Entry> = read
             .entries
             .into_iter()
@@ -164,8 +165,10 @@ impl Configuration {
                 tree.lay(&entry.file, text);
             }
         }
-        // Such clients cannot rewrite a name with a port to one behind a slash.
-        if !registry.contains(':') && !ours.iter().any(|entry| entry.prefix == registry) {
+        // Such clients cannot rewrite a name with a port to one behind a slash. Beside a prefix for the whole domain another
+        // entry does not help: which of the two counts is not known.
+        let domain = all.iter().any(|prefix| prefix.starts_with('*') && matched(&within, prefix).is_some());
+        if !registry.contains(':') && !domain && !ours.iter().any(|entry| entry.prefix == registry) {
             // A user's own folder comes last; for everybody there is one.
             let Some(folder) = self.folders.last() else { return Ok(()) };
             let file = format!("{folder}/sluice.conf");
