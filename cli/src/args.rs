@@ -177,6 +177,9 @@ pub struct Quickstart {
     /// End when the tour is over instead of staying up
     #[arg(long)]
     pub exit: bool,
+    /// Only write the files that one begins with, to type the commands oneself (docs/tutorial.md)
+    #[arg(long, conflicts_with = "exit")]
+    pub files: bool,
 }
 
 /// A kind of document that has a JSON Schema.
@@ -360,6 +363,7 @@ mod tests {
         for line in [
             "serve --config sluice.toml",
             "quickstart --dir d --exit",
+            "quickstart --files --dir .",
             "contract lint c.yaml --output json",
             "contract compile c.yaml -o json",
             "contract apply c.yaml --name n --dry-run --gateway https://g --plain-http",

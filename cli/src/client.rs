@@ -41,7 +41,9 @@ pub enum ClientError {
         reason: String,
     },
     /// Nothing answered.
-    #[error("the gateway at `{gateway}` does not answer: {reason}")]
+    #[error(
+        "the gateway at `{gateway}` does not answer: {reason}; type `sluice serve` to start one here, or name another with `export SLUICE_GATEWAY=URL`"
+    )]
     Unreachable {
         /// Its address.
         gateway: String,
@@ -384,9 +386,13 @@ impl Client {
     fn unknown_caller(&self) -> String {
         let what =
             if self.token.is_some() { "does not take this token: it is mistyped or revoked" } else { "wants a token" };
+        // Where a gateway of this folder has left its first one.
+        let file = ["admin.token", "state/admin-token"].into_iter().find(|file| Path::new(file).is_file());
         format!(
-            "the gateway at `{}` {what}; put one into SLUICE_TOKEN, or name its file with --token-file",
-            self.gateway
+            "the gateway at `{}` {what}; type `export SLUICE_TOKEN_FILE={}`, or put it into SLUICE_TOKEN, or name its file \
+             with --token-file",
+            self.gateway,
+            file.unwrap_or("FILE")
         )
     }
 

@@ -61,6 +61,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
     let connection = &arguments.connection;
     let (report, format): (Report, LintFormat) = match &arguments.command {
         Command::Serve(args) => return serve::run(args).await,
+        Command::Quickstart(args) if args.files => (quickstart::files(&args.dir)?, LintFormat::Human),
         Command::Quickstart(args) => {
             return quickstart::run(&args.dir, args.exit).await.map(|()| Exit::Yes);
         }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
     time::Duration,
 };
@@ -65,7 +66,7 @@ impl Fetching {
             let collected = collect(&mut |called: &str| {
                 let bytes = match called.split_once("://") {
                     None => files::read(&folder.join(called), limits::REVISION_FILE_BYTES)
-                        .map_err(|error| error.root_cause().to_string())?,
+                        .map_err(|error| unreadable(called, &error))?,
                     Some(("sluice", _)) => policies::library::resolve(called)?.as_bytes().to_vec(),
                     Some(_) => match self.fetched.get(called) {
                         Some(result) => result.clone()?,
@@ -88,6 +89,16 @@ impl Fetching {
                 more += 1;
             }
         }
+    }
+}
+
+/// Why a file of the contract's folder cannot be read. A public key that is not there is mostly one that was not made yet.
+fn unreadable(called: &str, error: &anyhow::Error) -> String {
+    let cause = error.root_cause();
+    let missing = cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+    match called.strip_suffix(".pub").filter(|_| missing) {
+        Some(prefix) => format!("there is no such file; `sluice key generate --output {prefix}` makes a pair of keys"),
+        None => cause.to_string(),
     }
 }
 

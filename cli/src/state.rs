@@ -130,7 +130,11 @@ impl Session {
     /// Refuses to work on a run that was pushed already.
     pub fn refuse_when_pushed(&self) -> anyhow::Result<()> {
         if self.signed.as_ref().is_some_and(|signed| signed.received) {
-            bail!("this run was pushed already, and blocked: begin another with `sluice attestation init`");
+            bail!(
+                "this run was pushed already, and blocked: begin another with `sluice attestation init --project {} --workflow {}`",
+                self.run.project,
+                self.run.workflow
+            );
         }
         Ok(())
     }
@@ -217,7 +221,7 @@ impl Workbench {
 
     /// The session that must have been begun.
     pub fn open(&self) -> anyhow::Result<Session> {
-        self.load()?.context("no attestation is open in this folder (one that was accepted is closed): start with `sluice attestation init`")
+        self.load()?.context("no attestation is open in this folder (one that was accepted is closed): start with `sluice attestation init --project PROJECT --workflow WORKFLOW`")
     }
 
     /// Keeps the session.

@@ -106,7 +106,13 @@ pub async fn apply_for_workflow(
     let hosts = settings::allowed_hosts(connection, &args::Fetching::default(), &variable)?;
     let opened = match open(path, &hosts).await? {
         Ok(opened) => opened,
-        Err(mistakes) => bail!("the contract `{}` has mistakes: see `sluice contract lint {0}`", mistakes.file),
+        Err(mistakes) => {
+            let first = mistakes.findings.first().map(|finding| format!(": {}", finding.message)).unwrap_or_default();
+            bail!(plain(&format!(
+                "the contract `{}` has mistakes{first} (all: `sluice contract lint {0}`)",
+                mistakes.file
+            )))
+        }
     };
     let name = opened.revision.contract().name.clone().unwrap_or_else(|| workflow.to_owned());
     Ok(client.apply_contract(&name, opened.revision.files(), false).await?.name)

@@ -22,7 +22,7 @@ pub fn run(args: &args::Key) -> anyhow::Result<Report> {
     let args::Key::Generate { output, scheme } = args;
     let Some(password) = password(&variable) else {
         bail!(
-            "the private key is written encrypted: put its password into SLUICE_KEY_PASSWORD \
+            "the private key is written encrypted: choose its password with `export SLUICE_KEY_PASSWORD=PASSWORD` \
              (set it to nothing for a key that anyone who has the file can use)"
         );
     };
@@ -36,6 +36,8 @@ pub fn run(args: &args::Key) -> anyhow::Result<Report> {
         Scheme::EcdsaP256 => SigningKey::generate_p256()?,
         Scheme::Ed25519 => SigningKey::generate_ed25519()?,
     };
+    let folder = files::folder_of(output);
+    std::fs::create_dir_all(folder).with_context(|| format!("the folder `{}` cannot be made", folder.display()))?;
     let encrypted = key.to_encrypted_pem(password.reveal().as_bytes())?;
     files::create(&private, encrypted.as_bytes(), Readers::Owner)?;
     files::create(&public, key.public().to_pem().as_bytes(), Readers::Everyone)?;
@@ -58,6 +60,12 @@ pub fn password(variable: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
 pub fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
     let pem = match reference.strip_prefix("env://") {
         Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
+        None if !Path::new(reference).exists() => {
+            let prefix = reference.strip_suffix(".key").unwrap_or("sluice");
+            bail!(
+                "there is no key `{reference}`: name yours with --key, or make one with `sluice key generate --output {prefix}`"
+            )
+        }
         None => files::read_text(Path::new(reference), KEY_BYTES)?,
     };
     let pem = Secret::new(pem);
@@ -65,7 +73,9 @@ pub fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
     let password = password.as_ref().map(|password| password.reveal().as_bytes());
     match SigningKey::from_pem(pem.reveal(), password) {
         Err(KeyError::PasswordNeeded) => {
-            bail!("the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD")
+            bail!(
+                "the key `{reference}` is encrypted: put its password into SLUICE_KEY_PASSWORD: `export SLUICE_KEY_PASSWORD=PASSWORD`"
+            )
         }
         read => read.with_context(|| format!("the key `{reference}` cannot be used")),
     }

@@ -14,4 +14,5 @@ mod pipelines;
 mod real_clients;
 mod real_clients_sigstore;
 mod scene;
+mod tutorial;
 mod uploads;

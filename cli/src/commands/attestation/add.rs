@@ -66,7 +66,15 @@ async fn add_all(
     let mut added = Added::default();
     for one in wanted {
         let slot = choose(session, contract, one)?;
-        let collected = collect(&slot, one, registry).await?;
+        let collected = match collect(&slot, one, registry).await {
+            Ok(collected) => collected,
+            Err(error) => match where_it_fits(contract, &slot, one) {
+                Some(other) => {
+                    bail!("{error:#}; it fits `{other}`: sluice attestation add --name {other} --value {}", one.value)
+                }
+                None => return Err(error),
+            },
+        };
         let name = collected.material.name.clone();
         if session.materials.insert(name.clone(), collected).is_some() {
             added.replaced.push(name.clone());
@@ -77,6 +85,15 @@ async fn add_all(
         bail!("an attestation may have {} materials", limits::STATEMENT_MATERIALS);
     }
     Ok(added)
+}
+
+/// The material of the contract that a file is of the type of, when it is not of the type of the slot.
+fn where_it_fits<'c>(contract: &'c Contract, slot: &Slot, wanted: &Wanted) -> Option<&'c str> {
+    let bytes = files::read(Path::new(&wanted.value), limits::MATERIAL_DOCUMENT_BYTES).ok()?;
+    let kinds = materials::recognise(&bytes).kinds;
+    let fits = |clause: &&MaterialClause| kinds.contains(&clause.kind);
+    let other = contract.materials.iter().find(fits).filter(|_| !kinds.contains(&slot.kind))?;
+    Some(&other.name)
 }
 
 fn tell(session: &Session, contract: &Contract, added: &Added, findings: &[Finding]) -> anyhow::Result<Report> {
@@ -98,7 +115,19 @@ fn tell(session: &Session, contract: &Contract, added: &Added, findings: &[Findi
         report = report.note(plain(&format!("the contract does not ask for {}", beyond.join(", "))));
     }
     let told = foresee::told(findings);
-    Ok(if told.is_empty() { report } else { report.note(told) })
+    if told.is_empty() {
+        return Ok(report);
+    }
+    report = report.note(told);
+    let blocked = |name: &&String| {
+        let about =
+            |finding: &&Finding| finding.evidence.as_ref().is_some_and(|at| at.material.as_ref() == Some(*name));
+        findings.iter().filter(|finding| finding.blocks()).any(|finding| about(&finding))
+    };
+    for name in names.iter().filter(blocked) {
+        report = report.note(plain(&format!("once it is mended: sluice attestation add --name {name} --value FILE")));
+    }
+    Ok(report)
 }
 
 /// Where a material goes.

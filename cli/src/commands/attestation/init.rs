@@ -122,7 +122,8 @@ fn begin_on(bench: &Workbench, args: &args::AttestationInit) -> anyhow::Result<L
         && !session.signed.is_some_and(|signed| signed.received)
     {
         bail!(
-            "an attestation for {}/{} was begun in this folder and not pushed: push it, or drop it with --replace",
+            "an attestation for {0}/{1} was begun in this folder and not pushed: push it with `sluice attestation push`, or \
+             drop it with `sluice attestation init --project {0} --workflow {1} --replace`",
             session.run.project,
             session.run.workflow
         );

@@ -127,8 +127,7 @@ fn incomplete(session: &Session, contract: &Contract, missing: &[String]) -> any
     let mut text = "not pushed: the contract requires what was not added yet".to_owned();
     text.push_str(&status::next(contract, missing));
     let report = Report::new(Exit::Blocked, &shape::session(session, contract, missing, &[]), text)?;
-    Ok(report
-        .note("the session is kept: add these and push again; --force pushes what there is, and the gateway judges it"))
+    Ok(report.add("add these and push again; --force pushes what there is, and the gateway judges it"))
 }
 
 /// Writes the statement, signs it, and keeps the bundle.
@@ -243,8 +242,12 @@ async fn conclude(desk: &mut Desk, mut session: Session, received: &ReceivedAtte
         }
         Decision::Deny => {
             received_by(desk, &mut session)?;
-            let again = "mend what blocks and begin another run with `sluice attestation init`";
-            Ok(Report::new(Exit::Blocked, &data, text)?.note(again))
+            let run = &session.run;
+            let again = format!(
+                "mend what blocks, then begin another run: sluice attestation init --project {} --workflow {}",
+                run.project, run.workflow
+            );
+            Ok(Report::new(Exit::Blocked, &data, text)?.add(&plain(&again)))
         }
     }
 }

@@ -69,7 +69,13 @@ pub fn written(told: &Told<'_>, form: CheckFormat) -> anyhow::Result<String> {
 fn human(told: &Told<'_>) -> String {
     match told {
         Told::Answer(answer) if answer.verdict.findings.is_empty() => head(answer),
-        Told::Answer(answer) => format!("{}\n{}", head(answer), table::findings(&answer.verdict.findings)),
+        Told::Answer(answer) => {
+            let mut text = format!("{}\n{}", head(answer), table::findings(&answer.verdict.findings));
+            if answer.verdict.decision == Decision::Deny {
+                let _ = write!(text, "\nrule by rule: sluice check {} --explain", answer.verdict.subject);
+            }
+            text
+        }
         Told::Unknown { reason, .. } => format!("{}: could not be told: {}", told.image(), plain(reason)),
     }
 }
@@ -79,7 +85,7 @@ pub fn head(answer: &CheckAnswer) -> String {
     let verdict = &answer.verdict;
     let mut text = format!("{}: {}", verdict.subject, Told::Answer(answer).decision());
     if let Some(until) = verdict.valid_until {
-        let _ = write!(text, "\nuntil {until}, if nothing changes before");
+        let _ = write!(text, "\nuntil {}, if nothing changes before", table::moment(until));
     }
     for contract in &verdict.contracts {
         let answered = match contract.decision {

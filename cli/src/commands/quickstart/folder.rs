@@ -39,6 +39,18 @@ const FILES: [(&str, &str); 6] = [
     ("tests.xml", include_str!("files/tests.xml")),
 ];
 
+/// What the second release would show: all but the tests, which is one of the mistakes that are met on the way.
+const MANIFEST: &str = "# What `sluice attestation add` adds.\nmaterials:\n  image: images:v2\n  sbom: sbom-v2.json\n";
+
+/// Where the gateway of the folder listens.
+#[derive(Clone, Copy)]
+pub enum Listening {
+    /// Wherever there is room.
+    AnyPort,
+    /// Where the commands look for it when they are told nothing.
+    UsualPort,
+}
+
 /// The prepared folder.
 pub struct Folder {
     /// Where it is, absolute.
@@ -49,7 +61,7 @@ pub struct Folder {
 
 impl Folder {
     /// Makes what is not there yet. Files that a person may have changed since are left as they are.
-    pub fn prepare(path: &Path) -> io::Result<Self> {
+    pub fn prepare(path: &Path, listening: Listening) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let settings = path.join("sluice.toml");
         let ours = fs::read_to_string(&settings).is_ok_and(|text| text.starts_with(MARK));
@@ -58,7 +70,10 @@ impl Folder {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
         }
         // First, so that an interrupted beginning is known again.
-        write_new(&settings, SETTINGS)?;
+        match listening {
+            Listening::AnyPort => write_new(&settings, SETTINGS)?,
+            Listening::UsualPort => write_new(&settings, &SETTINGS.replace("127.0.0.1:0", "127.0.0.1:8080"))?,
+        }
         fs::create_dir_all(path.join("keys"))?;
         fs::create_dir_all(path.join("policies"))?;
         let path = path.canonicalize()?;
@@ -68,6 +83,11 @@ impl Folder {
         let repository = REPOSITORY.split_once('/').map_or(REPOSITORY, |(_, path)| path);
         let images = images::write_layout(&path.join("images"), repository, &["v1", "v2"])?;
         Ok(Self { path, images })
+    }
+
+    /// Writes what `sluice attestation add` reads when it is told nothing.
+    pub fn write_manifest(&self) -> io::Result<()> {
+        write_new(&self.path.join(".sluice.yml"), MANIFEST)
     }
 
     /// Whether a gateway ran here before.

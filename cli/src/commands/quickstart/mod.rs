@@ -11,13 +11,21 @@ use std::path::Path;
 use anyhow::Context;
 use gateway::{Gateway, config::Settings};
 
-use self::{folder::Folder, shell::Shell};
+use self::{
+    folder::{Folder, Listening},
+    shell::Shell,
+};
+use crate::{
+    exit::Exit,
+    report::{Report, plain},
+};
 
 const REPOSITORY: &str = "registry.shop.example/shop/app";
 
 /// Runs the quickstart in `folder`; stays up until Ctrl-C unless `exit`.
 pub async fn run(path: &Path, exit: bool) -> anyhow::Result<()> {
-    let folder = Folder::prepare(path).with_context(|| format!("`{}` could not be prepared", path.display()))?;
+    let folder = Folder::prepare(path, Listening::AnyPort)
+        .with_context(|| format!("`{}` could not be prepared", path.display()))?;
     let again = folder.is_used();
     let settings = Settings::load(&folder.path.join("sluice.toml"))?;
     let running = Gateway::start(settings).await?;
@@ -42,6 +50,27 @@ pub async fn run(path: &Path, exit: bool) -> anyhow::Result<()> {
     }
     running.stop().await;
     outcome
+}
+
+/// Writes the files that a person begins with who wants to type the commands, and says what they are.
+pub fn files(path: &Path) -> anyhow::Result<Report> {
+    let folder = Folder::prepare(path, Listening::UsualPort)
+        .and_then(|folder| folder.write_manifest().map(|()| folder))
+        .with_context(|| format!("`{}` could not be prepared", path.display()))?;
+    let files = [
+        ("sluice.toml", "the settings of the gateway"),
+        ("images/", "the registry: a folder with the images shop/app:v1 and shop/app:v2"),
+        ("contract.yaml", "what a release must bring, as security wrote it"),
+        ("policies/", "the rule about licences that the contract names"),
+        ("sbom-v1.json", "the parts list of v1, as a build tool writes it"),
+        ("sbom-v2.json", "the parts list of v2"),
+        ("tests.xml", "the results of the tests"),
+        (".sluice.yml", "which of these a release shows"),
+    ];
+    let lines: Vec<String> = files.iter().map(|(name, what)| format!("{name:<15}{what}")).collect();
+    let go = if path == Path::new(".") { String::new() } else { format!("cd {} && ", path.display()) };
+    let text = plain(&format!("{}\nnext: {go}sluice serve", lines.join("\n")));
+    Report::new(Exit::Yes, &serde_json::json!({"folder": folder.path}), text)
 }
 
 async fn three_jobs(shell: &Shell, folder: &Folder, again: bool) -> anyhow::Result<()> {
