@@ -160,6 +160,9 @@ fn verify_says_no_to_every_other_key_byte_and_digest() {
     altered[payload_at] = if altered[payload_at] == b'A' { b'B' } else { b'A' };
     folder.write("altered.json", &String::from_utf8(altered).unwrap());
     folder.write("garbage.json", "{}");
+    // A file that is called like an image is not taken for what was verified of the image.
+    let named = format!("registry.shop.example/app@{image}");
+    folder.write(&named, &text);
 
     let (image, other) = (image.to_string(), Digest::of(b"other").to_string());
     for (arguments, exit) in [
@@ -171,6 +174,8 @@ fn verify_says_no_to_every_other_key_byte_and_digest() {
         (&["altered.json", "--key", "key.pub"], 1),
         (&["garbage.json", "--key", "key.pub"], 1),
         (&["gone.json", "--key", "key.pub"], 2),
+        (&[&named, "--key", "key.pub"], 2),
+        (&["--bundle", &named, "--key", "key.pub"], 0),
         (&["bundle.json", "--key", "bundle.json"], 2),
         (&["bundle.json"], 2),
     ] {

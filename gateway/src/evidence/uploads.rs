@@ -7,7 +7,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs,
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -16,10 +17,6 @@ use std::{
 use bytes::Bytes;
 use contracts::{Digest, Hasher, limits};
 use futures::{Stream, StreamExt};
-use tokio::{
-    fs::File,
-    io::{AsyncSeekExt, AsyncWriteExt, SeekFrom},
-};
 
 use super::{EvidenceError, EvidenceFolder, Put, blocking, hash_file, settle, sync_folder};
 use crate::names::Name;
@@ -28,25 +25,12 @@ use crate::names::Name;
 const FOLDER: &str = ".uploads";
 /// How long a piece waits for the one before it, whose sender may be gone without having said so.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Uploads whose hashes are kept in memory between pieces. Of others the file is hashed once it is whole.
-const HASHED_AT_ONCE: usize = 1024;
+/// Uploads whose locks are kept in memory when nobody holds them.
+const KEPT: usize = 1024;
 
-/// What is known of uploads beside their files. Nothing of it has to be.
+/// Who works on which upload now. A lock is there for as long as anybody holds it or waits for it: two would let two write.
 #[derive(Debug, Default)]
-pub(super) struct Uploads(Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Progress>>>>);
-
-/// The hash of the first bytes.
-#[derive(Default)]
-struct Progress {
-    length: u64,
-    hasher: Hasher,
-}
-
-impl std::fmt::Debug for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").field("length", &self.length).finish_non_exhaustive()
-    }
-}
+pub(super) struct Uploads(Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>);
 
 /// One upload: who uploads what.
 #[derive(Debug, Clone, Copy)]
@@ -85,42 +69,27 @@ impl EvidenceFolder {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
-        let (path, written) = (self.upload_path(upload), EvidenceError::disk("written"));
-        let progress = self.uploads.of(&path);
-        let mut progress = tokio::time::timeout(PATIENCE, progress.lock()).await.map_err(|_| EvidenceError::Busy)?;
+        let path = self.upload_path(upload);
+        let lock = self.uploads.of(&path);
+        let alone = tokio::time::timeout(PATIENCE, lock.lock_owned()).await.map_err(|_| EvidenceError::Busy)?;
         self.room(upload.organization, &path).await?;
         let mut length = length_of(&path).await?;
         if length != offset {
             return Err(EvidenceError::Offset { length });
         }
-        let mut file = File::options().create(true).truncate(false).write(true).open(&path).await.map_err(&written)?;
-        file.seek(SeekFrom::Start(offset)).await.map_err(&written)?;
-        // The hash is of no use when it is not of exactly these bytes.
-        let known = std::mem::take(&mut *progress);
-        let mut hasher = (known.length == offset).then_some(known.hasher);
-        let mut broke_off = None;
+        // The lock goes with the file into every write: one that was begun when its sender went keeps others away until
+        // it has ended.
+        let mut held = blocking("written", move || Ok((open_at(&path, offset)?, alone))).await?;
         while let Some(piece) = bytes.next().await {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => {
-                    broke_off = Some(EvidenceError::Incomplete { reason: error.to_string() });
-                    break;
-                }
-            };
+            let piece = piece.map_err(|error| EvidenceError::Incomplete { reason: error.to_string() })?;
             length = length.saturating_add(piece.len() as u64);
             if length > max || length - offset > limits::UPLOAD_PIECE_BYTES {
                 return Err(EvidenceError::TooLarge { limit: max.min(limits::UPLOAD_PIECE_BYTES) });
             }
-            file.write_all(&piece).await.map_err(&written)?;
-            if let Some(hasher) = &mut hasher {
-                hasher.update(&piece);
-            }
+            let (mut file, alone) = held;
+            held = blocking("written", move || file.write_all(&piece).map(|()| (file, alone))).await?;
         }
-        file.flush().await.map_err(&written)?;
-        if let Some(hasher) = hasher {
-            *progress = Progress { length, hasher };
-        }
-        broke_off.map_or(Ok(length), Err)
+        Ok(length)
     }
 
     /// Ends an upload whose bytes are all here: when this returns they are evidence, and durable.
@@ -129,40 +98,31 @@ impl EvidenceFolder {
     /// When there is no such upload, its bytes have another digest (it is dropped), or the disk fails.
     pub async fn finish(&self, upload: Upload<'_>) -> Result<Put, EvidenceError> {
         let (path, digest) = (self.upload_path(upload), upload.digest);
-        let place = self.place(upload.organization, digest);
-        let uploads = Arc::clone(&self.uploads);
+        let (place, lock) = (self.place(upload.organization, digest), self.uploads.of(&path));
         // Goes on when the one who asked is gone: asked again, it is there.
         let work = tokio::spawn(async move {
-            let progress = uploads.of(&path);
-            let mut progress = progress.lock().await;
-            let length = length_of(&path).await?;
-            let known = std::mem::take(&mut *progress);
-            let hashed = (length > 0 && known.length == length).then(|| known.hasher.finish());
-            let partial = path.clone();
+            let alone = lock.lock_owned().await;
             let done = blocking("written", move || {
-                let file = match fs::File::open(&partial) {
+                let _alone = alone;
+                let file = match fs::File::open(&path) {
                     Ok(file) => file,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(EvidenceError::NotBegun)),
                     Err(error) => return Err(error),
                 };
-                let actual = match hashed {
-                    Some(actual) => actual,
-                    None => hash_file(&file)?,
-                };
+                // What is in the file counts, and nothing that was noted while it was written.
+                let actual = hash_file(&file)?;
                 if actual != digest {
-                    fs::remove_file(&partial)?;
+                    fs::remove_file(&path)?;
                     return Ok(Err(EvidenceError::Mismatch { expected: digest, actual }));
                 }
                 file.sync_all()?;
-                let put = settle(&place, || fs::rename(&partial, &place))?;
-                if let Some(folder) = partial.parent() {
+                let put = settle(&place, || fs::rename(&path, &place))?;
+                if let Some(folder) = path.parent() {
                     sync_folder(folder)?;
                 }
                 Ok(Ok(put))
             });
-            let done = done.await?;
-            uploads.forget(&path);
-            done
+            done.await?
         });
         work.await.map_err(|stopped| EvidenceError::Disk { doing: "written", reason: stopped.to_string() })?
     }
@@ -173,9 +133,8 @@ impl EvidenceFolder {
     /// When the disk fails.
     pub async fn abandon(&self, upload: Upload<'_>) -> Result<(), EvidenceError> {
         let path = self.upload_path(upload);
-        let progress = self.uploads.of(&path);
-        let _alone = tokio::time::timeout(PATIENCE, progress.lock()).await.map_err(|_| EvidenceError::Busy)?;
-        self.uploads.forget(&path);
+        let lock = self.uploads.of(&path);
+        let _alone = tokio::time::timeout(PATIENCE, lock.lock_owned()).await.map_err(|_| EvidenceError::Busy)?;
         match tokio::fs::remove_file(&path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EvidenceError::disk("written")(error)),
             _ => Ok(()),
@@ -240,18 +199,27 @@ fn sweep(uploads: &Path, except: Option<&Path>) -> io::Result<(usize, u64)> {
 }
 
 impl Uploads {
-    fn of(&self, path: &Path) -> Arc<tokio::sync::Mutex<Progress>> {
+    fn of(&self, path: &Path) -> Arc<tokio::sync::Mutex<()>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= HASHED_AT_ONCE {
-            // Those that nobody works on now are hashed later.
-            known.retain(|_, progress| Arc::strong_count(progress) > 1);
+        if known.len() >= KEPT {
+            known.retain(|_, lock| Arc::strong_count(lock) > 1);
         }
         Arc::clone(known.entry(path.to_owned()).or_default())
     }
+}
 
-    fn forget(&self, path: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+/// The file of an upload, where it goes on.
+fn open_at(path: &Path, offset: u64) -> io::Result<fs::File> {
+    if offset == 0 {
+        // A file of its own: whoever has the one before still open does not write into this one.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return fs::File::create_new(path),
+        }
     }
+    let mut file = fs::File::options().write(true).open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file)
 }
 
 async fn length_of(path: &Path) -> Result<u64, EvidenceError> {
@@ -308,9 +276,39 @@ mod tests {
         assert!(matches!(folder.finish(by(&acme, "ci")).await, Err(EvidenceError::Mismatch { .. })));
         assert_eq!(folder.uploaded(by(&acme, "ci")).await.unwrap(), 0);
         assert_eq!(folder.has(&acme, by(&acme, "ci").digest).await.unwrap(), None);
-        // The pieces in order, in one go: the hash was kept between them.
         folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abc"])).await.unwrap();
         folder.append(by(&acme, "ci"), 3, 6, bytes(&[b"def"])).await.unwrap();
+        assert_eq!(folder.finish(by(&acme, "ci")).await.unwrap(), Put::Added);
+    }
+
+    /// Whoever waits for an upload that is dropped meanwhile does not write beside those who begin it anew.
+    #[tokio::test]
+    async fn one_alone_writes_whatever_was_dropped_meanwhile() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Arc::new(EvidenceFolder::open(root.path()).unwrap());
+        let acme: Name = "acme".parse().unwrap();
+        let (send, slow) = tokio::sync::mpsc::channel::<Result<Bytes, &'static str>>(1);
+        let slow = stream::unfold(slow, |mut slow| async move { Some((slow.recv().await?, slow)) });
+        let (first, org) = (Arc::clone(&folder), acme.clone());
+        let first = tokio::spawn(async move { first.append(by(&org, "ci"), 0, 6, Box::pin(slow)).await });
+        send.send(Ok(Bytes::from_static(b"EVIL"))).await.unwrap();
+        let (drop_it, org) = (Arc::clone(&folder), acme.clone());
+        let dropped = tokio::spawn(async move { drop_it.abandon(by(&org, "ci")).await });
+        tokio::task::yield_now().await;
+        let (late, org) = (Arc::clone(&folder), acme.clone());
+        let (send_late, later) = tokio::sync::mpsc::channel::<Result<Bytes, &'static str>>(1);
+        let later = stream::unfold(later, |mut later| async move { Some((later.recv().await?, later)) });
+        let late = tokio::spawn(async move { late.append(by(&org, "ci"), 0, 6, Box::pin(later)).await });
+        drop(send);
+        assert!(first.await.unwrap().is_ok() && dropped.await.unwrap().is_ok());
+        send_late.send(Ok(Bytes::from_static(b"EVIL"))).await.unwrap();
+        drop(send_late);
+        late.await.unwrap().unwrap();
+        // It waits for the one before, and so does not begin where that one began.
+        let again = folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abcdef"])).await;
+        assert!(matches!(again, Err(EvidenceError::Offset { length: 4 })), "{again:?}");
+        assert!(folder.finish(by(&acme, "ci")).await.is_err());
+        folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abcdef"])).await.unwrap();
         assert_eq!(folder.finish(by(&acme, "ci")).await.unwrap(), Put::Added);
     }
 

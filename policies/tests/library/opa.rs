@@ -48,7 +48,9 @@ fn policies_answer_as_in_open_policy_agent() {
             let with = policy.document().inputs.iter().map(|input| (input.name.clone(), "AGPL-3.0-only".to_owned()));
             let Ok(exported) = export(&policy, input, &with.collect(), now.unwrap_or_default()) else { continue };
             let what = format!("{name} on {}", input.filename.as_deref().unwrap_or("an input"));
-            questions.extend(exported.into_iter().map(|asked| Question { what: what.clone(), asked }));
+            // The functions of the host are nobody else's.
+            let exported = exported.into_iter().filter(|asked| !calls_the_host(&asked.module));
+            questions.extend(exported.map(|asked| Question { what: what.clone(), asked }));
         }
     }
     assert!(questions.len() > shipped + 100, "the examples were asked {} questions", questions.len() - shipped);
@@ -85,10 +87,7 @@ fn examples() -> Vec<(String, PolicyFiles)> {
         let mut load = |asked: &str| fs::read(base.join(asked)).map_err(|error| error.to_string());
         for path in files(&base) {
             let text = fs::read_to_string(&path).unwrap_or_default();
-            // The functions of the host are nobody else's.
-            let is_policy = text.lines().any(|line| line == "kind: Policy");
-            if !is_policy || ["chainloop.vulnerability(", "chainloop.discover("].iter().any(|call| text.contains(call))
-            {
+            if !text.lines().any(|line| line == "kind: Policy") {
                 continue;
             }
             let name = path.strip_prefix(&base).unwrap().to_str().unwrap();
@@ -98,6 +97,10 @@ fn examples() -> Vec<(String, PolicyFiles)> {
         }
     }
     found
+}
+
+fn calls_the_host(module: &str) -> bool {
+    ["chainloop.vulnerability(", "chainloop.discover("].iter().any(|call| module.contains(call))
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

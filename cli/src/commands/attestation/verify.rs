@@ -28,6 +28,12 @@ pub async fn run(args: &args::AttestationVerify) -> anyhow::Result<Report> {
     let wanted = Wanted::of(args)?;
     let path = match (&args.bundle, &args.target) {
         (Some(path), _) => path.as_path(),
+        // A file of an image's name must not be taken for the image.
+        (None, Some(target)) if Path::new(target).exists() && names_a_registry(target) => {
+            bail!(
+                "`{target}` is a file and reads like an image: say --bundle {target}, or go where there is no such file"
+            )
+        }
         (None, Some(target)) if Path::new(target).exists() => Path::new(target),
         (None, Some(image)) => return beside_image(&wanted, image, args).await,
         (None, None) => bail!("name a bundle or an image"),
