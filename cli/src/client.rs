@@ -12,7 +12,7 @@ use contracts::{
     api::{
         AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, EndRun, ErrorBody,
         ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, OrganizationSettings, ReceivedAttestation,
-        RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+        Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
 };
@@ -122,6 +122,11 @@ impl Client {
     pub async fn apply_contract(&self, name: &str, files: &RevisionFiles, dry_run: bool) -> Answer<AppliedContract> {
         let query: &[_] = if dry_run { &[("dry-run", "true")] } else { &[] };
         self.send_json(Method::PUT, &["contracts", name], query, files).await
+    }
+
+    pub async fn replay_contract(&self, name: &str, files: &RevisionFiles, limit: usize) -> Answer<Replayed> {
+        let limit = limit.to_string();
+        self.send_json(Method::POST, &["contracts", name, "replay"], &[("limit", &limit)], files).await
     }
 
     pub async fn contracts(&self) -> Answer<Vec<ContractInfo>> {

@@ -1,6 +1,7 @@
 //! The bodies of the gateway's HTTP API: what the command line and the gateway agree on. All are JSON but for
 //! bundles and evidence, which travel as their own bytes. Instants are RFC 3339, digests `sha256:…`.
 
+mod replay;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 
+pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
 
 /// The answer to any request that fails (every status from 400 on, outside `/v2/`).

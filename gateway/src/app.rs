@@ -68,11 +68,13 @@ pub struct App {
 pub struct Slots {
     /// Backups at once.
     pub(crate) backup: Semaphore,
+    /// Proposed contracts that are judged at once. Each judges one attestation after the other.
+    pub(crate) replay: Semaphore,
 }
 
 impl Default for Slots {
     fn default() -> Self {
-        Self { backup: Semaphore::new(1) }
+        Self { backup: Semaphore::new(1), replay: Semaphore::new(1) }
     }
 }
 

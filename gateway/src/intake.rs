@@ -2,6 +2,8 @@
 //!
 //! This module must not contain HTTP, or anything that reads a clock.
 
+mod replay;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

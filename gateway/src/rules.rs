@@ -258,6 +258,22 @@ impl Rules {
         Ok(rules)
     }
 
+    /// A revision that is only tried: nothing of it is kept, and its number is 0.
+    ///
+    /// # Errors
+    /// When it cannot be read or compiled now; every mistake in the documents is an answer.
+    pub async fn tried(
+        &self,
+        organization: &Name,
+        name: &Name,
+        files: RevisionFiles,
+    ) -> Result<Result<Arc<CurrentContract>, Diagnostics>, GateError> {
+        let (settings, roots) = (self.store.settings(organization).await?, self.roots.clone());
+        let compiled = self.workers.run(move || Compiled::new(&files, &settings, &roots)).await?;
+        let contract = |compiled| CurrentContract { name: name.clone(), revision: 0, compiled: Arc::new(compiled) };
+        Ok(compiled.map(|compiled| Arc::new(contract(compiled))))
+    }
+
     /// What was verified already, for all who verify.
     #[must_use]
     pub fn verifications(&self) -> &Arc<Verifications> {

@@ -10,7 +10,7 @@ use std::{
 
 use contracts::{
     Bundle, Code, Decision, Digest, MaterialType,
-    api::{CheckAnswer, CreatedToken, ErrorBody, ReceivedAttestation, RevisionFiles, RunState, StartedRun},
+    api::{CheckAnswer, CreatedToken, ErrorBody, ReceivedAttestation, Replayed, RevisionFiles, RunState, StartedRun},
 };
 use gateway::{
     app::{Gateway, Running},
@@ -77,6 +77,13 @@ impl Site {
 
     /// Applies the contract with a policy that bans a licence.
     async fn apply(&self, materials: &str, admission: &str, licence: &str) {
+        let files = Self::files(materials, admission, licence);
+        let applied = self.send(Method::PUT, "/api/v1/contracts/release", &files).await;
+        let status = applied.status();
+        assert!(status.is_success(), "{}", applied.text().await.unwrap());
+    }
+
+    fn files(materials: &str, admission: &str, licence: &str) -> serde_json::Value {
         let contract = format!(
             "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: release}}\nspec:\n  materials:\n{materials}  policies:\n    materials: [{{ref: \"file://licences.yaml\", gate: true}}]\n  admission:\n    repositories: [\"{HOST}/skynet/**\"]\n{admission}"
         );
@@ -84,10 +91,7 @@ impl Site {
             ("contract.yaml".to_owned(), contract),
             ("licences.yaml".to_owned(), testdata::policy_banning_licence(licence)),
         ]);
-        let files = json!(RevisionFiles { contract: "contract.yaml".to_owned(), files });
-        let applied = self.send(Method::PUT, "/api/v1/contracts/release", &files).await;
-        let status = applied.status();
-        assert!(status.is_success(), "{}", applied.text().await.unwrap());
+        json!(RevisionFiles { contract: "contract.yaml".to_owned(), files })
     }
 
     async fn begin(&self) -> StartedRun {
@@ -178,6 +182,46 @@ async fn every_change_is_in_the_next_answer() {
     let path = format!("/api/v1/tokens/{}", token.token.id);
     assert!(site.send(Method::DELETE, &path, &json!(null)).await.status().is_success());
     assert_eq!(site.check_as(&token.secret, &image).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_proposed_contract_is_told_with_what_it_would_decide_otherwise() {
+    let site = site().await;
+    let accepted = site.release(true).await;
+    let rejected = site.release(false).await;
+    let replay = async |files: &serde_json::Value| -> Replayed {
+        let answer = site.send(Method::POST, "/api/v1/contracts/release/replay?limit=10", files).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.unwrap()
+    };
+    let told = |replayed: &Replayed| {
+        let flips = replayed.flips.iter().map(|flip| {
+            let codes: Vec<_> = flip.findings.iter().map(|finding| finding.code).collect();
+            (flip.attestation, flip.before, flip.after, codes)
+        });
+        (replayed.judged, flips.collect::<Vec<_>>(), replayed.undecided.len())
+    };
+    let same = replay(&Site::files(MATERIALS, "", "GPL-0.0")).await;
+    assert_eq!(told(&same), (2, Vec::new(), 0));
+    let stricter = replay(&Site::files(MATERIALS, "", "MIT")).await;
+    let denied = (accepted.id(), Decision::Allow, Decision::Deny, vec![Code::PolicyViolation]);
+    assert_eq!(told(&stricter), (2, vec![denied], 0));
+    // What the gate asks at admission is asked here too.
+    let rule = "    rules: [{name: never, cel: \"size(attestation.subject) > 100\"}]\n";
+    let admission = replay(&Site::files(MATERIALS, rule, "GPL-0.0")).await;
+    let denied = (accepted.id(), Decision::Allow, Decision::Deny, vec![Code::RuleFailed]);
+    assert_eq!(told(&admission), (2, vec![denied], 0));
+    let image = "    - {name: image, type: CONTAINER_IMAGE, output: true}\n";
+    let laxer = Site::files(image, "", "GPL-0.0").to_string().replace("gate: true", "gate: false");
+    let laxer = replay(&serde_json::from_str(&laxer).unwrap()).await;
+    let allowed = (rejected.id(), Decision::Deny, Decision::Allow, vec![Code::MaterialMissing]);
+    assert_eq!(told(&laxer), (2, vec![allowed], 0));
+
+    // Nothing of it counts.
+    assert_eq!(site.check().await, "run-rejected material-missing");
+    let mistake = json!({"contract": "contract.yaml", "files": {"contract.yaml": "kind: Nothing"}});
+    let answer = site.send(Method::POST, "/api/v1/contracts/release/replay", &mistake).await;
+    assert!(answer.status().is_client_error());
 }
 
 fn processors() -> usize {

@@ -78,11 +78,23 @@ pub struct ContractTest {
 #[derive(Debug, Args)]
 pub struct ContractReplay {
     /// The contract as it is
-    pub old: PathBuf,
+    #[arg(required_unless_present = "revision")]
+    pub old: Option<PathBuf>,
     /// The contract as it is to be
-    pub new: PathBuf,
+    #[arg(required_unless_present = "revision")]
+    pub new: Option<PathBuf>,
     /// The folder of bundles; materials lie anywhere in it and are found by their digests
-    pub folder: PathBuf,
+    #[arg(required_unless_present = "revision")]
+    pub folder: Option<PathBuf>,
+    /// The contract as it is to be, held against what was pushed to the gateway under the current one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["old", "keys", "trusted_root", "now"])]
+    pub revision: Option<PathBuf>,
+    /// The contract's name at the gateway [default: its `metadata.name`]
+    #[arg(long, requires = "revision")]
+    pub name: Option<String>,
+    /// How many of the newest attestations the gateway judges at most [default: 100]
+    #[arg(long, requires = "revision")]
+    pub limit: Option<usize>,
     #[command(flatten)]
     pub trusted: Trusted,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod diff;
+mod stored;
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,10 @@ pub async fn run(connection: &args::Connection, args: &args::Contract, format: L
     match args {
         args::Contract::Diff { old, new, fetching } => diff::run(old, new, &hosts(fetching)?).await,
         args::Contract::Test(args) => bundles::test(args, &hosts(&args.fetching)?).await,
-        args::Contract::Replay(args) => bundles::replay(args, &hosts(&args.fetching)?).await,
+        args::Contract::Replay(args) => match &args.revision {
+            Some(file) => stored::replay(connection, args, file, &hosts(&args.fetching)?).await,
+            None => bundles::replay(args, &hosts(&args.fetching)?).await,
+        },
         args::Contract::Lint { files, fetching } => match files.as_slice() {
             [file] => lint(file, &hosts(fetching)?).await,
             files => lint_all(files, &hosts(fetching)?).await,

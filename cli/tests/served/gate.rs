@@ -61,6 +61,13 @@ fn a_denial_in_every_form() {
     let told = scene.sluice(&["check", IMAGE, "--explain"], 0);
     assert!(told.contains("judged: attestation sha256:") && told.contains("satisfied"), "{told}");
     assert!(!told.contains("not asked") && !told.contains("blocks"), "{told}");
+
+    let replay = ["contract", "replay", "--revision", "contract.yaml"];
+    assert!(scene.sluice(&replay, 0).contains("0 of 1 verdicts change"));
+    let stricter = testdata::contract("registry.shop.example/**").replace("type: SBOM_CYCLONEDX_JSON", "type: SARIF");
+    scene.write("contract.yaml", stricter.as_bytes());
+    let told = scene.sluice(&replay, 1);
+    assert!(told.contains("1 of 1 verdicts change") && told.contains("material-type"), "{told}");
 }
 
 #[test]

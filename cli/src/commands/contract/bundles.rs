@@ -164,7 +164,7 @@ fn trust(contracts: &[&Opened], trusted: &Trusted) -> anyhow::Result<TrustRoot> 
     Ok(TrustRoot::new(keys, sigstore.as_deref())?)
 }
 
-const fn word(decision: Decision) -> &'static str {
+pub(super) const fn word(decision: Decision) -> &'static str {
     match decision {
         Decision::Allow => "allow",
         Decision::Deny => "deny",
@@ -231,16 +231,19 @@ fn expected(name: &str) -> anyhow::Result<Option<(Decision, Option<Code>)>> {
 
 /// Judges every bundle by both contracts, and lists those whose verdict changes: exit 0 none, 1 some.
 pub async fn replay(args: &ContractReplay, hosts: &[String]) -> anyhow::Result<Report> {
-    let old = match open(&args.old, hosts).await? {
+    let (Some(old), Some(new), Some(folder)) = (&args.old, &args.new, &args.folder) else {
+        bail!("name both contracts and the folder of bundles, or the contract as it is to be with --revision");
+    };
+    let old = match open(old, hosts).await? {
         Ok(opened) => opened,
         Err(mistakes) => return mistakes.report(),
     };
-    let new = match open(&args.new, hosts).await? {
+    let new = match open(new, hosts).await? {
         Ok(opened) => opened,
         Err(mistakes) => return mistakes.report(),
     };
     let root = trust(&[&old, &new], &args.trusted)?;
-    let kept = Kept::read(&args.folder)?;
+    let kept = Kept::read(folder)?;
     let asked = Asked { now: args.trusted.now.unwrap_or_else(clock::now), image: None };
     let (mut rows, mut data) = (Vec::new(), Vec::new());
     for (name, bundle) in &kept.bundles {

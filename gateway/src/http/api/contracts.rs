@@ -14,7 +14,7 @@ use contracts::{
 };
 use serde::Deserialize;
 
-use super::{answer, name, query};
+use super::{answer, limit, name, query};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
@@ -80,6 +80,34 @@ pub(super) async fn apply(
         findings: compiled.warnings,
     };
     Ok(answer(status, &applied))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replaying {
+    limit: Option<usize>,
+}
+
+/// A proposed revision over what was pushed under the current one.
+pub(super) async fn replay(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Replaying { limit: asked } = query(&uri)?;
+    caller.needs_whole_organization()?;
+    caller.needs(Role::Push)?;
+    let (contract, most) = (name(&text)?, limit(asked)?);
+    let files: RevisionFiles = body::documents(&headers, body).await?;
+    let _slot = app.slots.replay.acquire().await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let proposed = app.rules.tried(&caller.organization, &contract, files).await??;
+    let settings = app.store.settings(&caller.organization).await?;
+    fits(proposed.compiled.revision(), &contract, &caller, &settings)?;
+    let replayed = app.intake.replay(&caller.organization, &proposed, most, clock::now()).await?;
+    Ok(answer(StatusCode::OK, &replayed))
 }
 
 struct Compiled {

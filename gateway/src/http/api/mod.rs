@@ -47,6 +47,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/contracts", get(contracts::list))
         .route("/api/v1/contracts/{name}", put(contracts::apply).get(contracts::read))
+        .route("/api/v1/contracts/{name}/replay", post(contracts::replay))
         .route("/api/v1/workflows", get(workflows::list).post(workflows::put))
         .route("/api/v1/workflows/{project}/{name}", get(workflows::read))
         .route("/api/v1/runs", get(runs::list).post(runs::start))
