@@ -301,6 +301,11 @@ mod tests {
         let late = tokio::spawn(async move { late.append(by(&org, "ci"), 0, 6, Box::pin(later)).await });
         drop(send);
         assert!(first.await.unwrap().is_ok() && dropped.await.unwrap().is_ok());
+        // The one who waited has it now, and whoever comes waits in turn.
+        let short = Duration::from_millis(100);
+        tokio::time::sleep(short).await;
+        let beside = folder.append(by(&acme, "ci"), 0, 6, bytes(&[b"abcdef"]));
+        assert!(tokio::time::timeout(short, beside).await.is_err());
         send_late.send(Ok(Bytes::from_static(b"EVIL"))).await.unwrap();
         drop(send_late);
         late.await.unwrap().unwrap();
