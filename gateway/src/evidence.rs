@@ -4,14 +4,13 @@
 //! renamed, and the folder is synced. Bytes are hashed again whenever they are read as evidence. Nothing here
 //! knows what the bytes mean.
 
+mod intact;
 pub mod uploads;
 
 use std::{
-    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -23,29 +22,18 @@ use tokio::{
 };
 use tokio_util::io::ReaderStream;
 
-use self::uploads::Uploads;
+use self::{intact::Known, uploads::Uploads};
 use crate::names::Name;
 
 /// How what is written in one request is named until it is whole; no digest begins like this.
 const PARTIAL: &str = ".partial-";
-/// Files that are remembered to have their digest.
-const INTACT_KEPT: usize = 100_000;
 
 /// Evidence bytes in a folder.
 #[derive(Debug, Clone)]
 pub struct EvidenceFolder {
     root: PathBuf,
     uploads: Arc<Uploads>,
-    intact: Arc<Mutex<HashMap<PathBuf, Stamp>>>,
-}
-
-/// What changes when a file is written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: SystemTime,
-    /// The inode and when it last changed, where there are such: nobody can set the latter back.
-    inode: (u64, i64, i64),
+    known: Arc<Known>,
 }
 
 /// Stored evidence, opened: its length, and its bytes.
@@ -164,7 +152,9 @@ impl EvidenceFolder {
     /// When the disk does not let us.
     pub fn open(root: &Path) -> Result<Self, EvidenceError> {
         let opened = EvidenceError::disk("opened");
-        fs::create_dir_all(root).map_err(&opened)?;
+        if !root.is_dir() {
+            new_folder(root).map_err(&opened)?;
+        }
         for organization in fs::read_dir(root).map_err(&opened)? {
             let path = organization.map_err(&opened)?.path();
             if !path.is_dir() {
@@ -178,7 +168,7 @@ impl EvidenceFolder {
                 }
             }
         }
-        Ok(Self { root: root.to_owned(), uploads: Arc::default(), intact: Arc::default() })
+        Ok(Self { root: root.to_owned(), uploads: Arc::default(), known: Arc::default() })
     }
 
     /// Stores what the stream brings, at most `max` bytes, if it has this digest. When this returns, the bytes
@@ -219,42 +209,6 @@ impl EvidenceFolder {
         file.sync_all().await.map_err(&written)?;
         let place = self.place(organization, digest);
         blocking("written", move || settle(&place, || partial.persist(&place).map_err(|e| e.error))).await
-    }
-
-    /// Whether bytes are stored that have this digest. They are hashed, however many there are, without being held; and
-    /// not again while their file is the same, which its length, inode and times of change tell.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub async fn intact(&self, organization: &Name, digest: Digest) -> Result<bool, EvidenceError> {
-        let (place, remembered) = (self.place(organization, digest), Arc::clone(&self.intact));
-        // Goes on when nobody waits any more: asked again, it is known.
-        let hashing = tokio::spawn(blocking("read", move || {
-            let file = match fs::File::open(&place) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                Err(error) => return Err(error),
-            };
-            let stamp = Stamp::of(&file.metadata()?)?;
-            let known = || remembered.lock().unwrap_or_else(PoisonError::into_inner);
-            if known().get(&place) == Some(&stamp) {
-                return Ok(true);
-            }
-            if hash_file(&file)? != digest {
-                return Ok(false);
-            }
-            // Another file took its name meanwhile, say: this one was intact, and that one is looked at when it is asked for.
-            if Stamp::of(&file.metadata()?)? != stamp {
-                return Ok(true);
-            }
-            let mut known = known();
-            if known.len() >= INTACT_KEPT {
-                known.clear();
-            }
-            known.insert(place, stamp);
-            Ok(true)
-        }));
-        hashing.await.map_err(|stopped| EvidenceError::Disk { doing: "read", reason: stopped.to_string() })?
     }
 
     /// The length of the stored bytes, if there are any.
@@ -303,11 +257,10 @@ impl EvidenceFolder {
     }
 
     async fn partial(&self, organization: &Name) -> Result<(fs::File, tempfile::TempPath), EvidenceError> {
-        let (root, folder) = (self.root.clone(), self.folder(organization));
+        let folder = self.folder(organization);
         blocking("written", move || {
             if !folder.is_dir() {
-                fs::create_dir_all(&folder)?;
-                sync_folder(&root)?;
+                new_folder(&folder)?;
             }
             let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&folder)?;
             Ok(file.into_parts())
@@ -321,19 +274,6 @@ impl EvidenceFolder {
 
     fn place(&self, organization: &Name, digest: Digest) -> PathBuf {
         self.folder(organization).join(digest.hex())
-    }
-}
-
-impl Stamp {
-    fn of(found: &fs::Metadata) -> io::Result<Self> {
-        #[cfg(unix)]
-        let inode = {
-            use std::os::unix::fs::MetadataExt;
-            (found.ino(), found.ctime(), found.ctime_nsec())
-        };
-        #[cfg(not(unix))]
-        let inode = (0, 0, 0);
-        Ok(Self { length: found.len(), modified: found.modified()?, inode })
     }
 }
 
@@ -357,6 +297,23 @@ fn hash_file(mut file: &fs::File) -> io::Result<Digest> {
             read => hasher.update(buffer.get(..read).unwrap_or_default()),
         }
     }
+}
+
+/// Makes a folder that only the gateway's own user can look into, with those above it; durably.
+fn new_folder(folder: &Path) -> io::Result<()> {
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above.filter(|above| !above.is_dir()) {
+        new_folder(above)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(folder) {
+        // Another request made it just now.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    above.map_or(Ok(()), sync_folder)
 }
 
 /// Makes renames and new files in a folder durable.
@@ -425,8 +382,32 @@ mod tests {
         let streamed: Vec<_> = stored.into_stream().collect().await;
         assert!(streamed.last().unwrap().is_err());
         assert!(streamed.iter().flatten().all(Bytes::is_empty));
+        // Found damaged, it has to be sent again; another file in its place is another matter.
+        assert!(!folder.spares_upload(&acme, digest).await.unwrap());
         folder.put(&acme, digest, 10, pieces(&[b"sbom"])).await.unwrap();
+        assert!(folder.spares_upload(&acme, digest).await.unwrap());
         assert!(folder.read(&acme, digest, 10).await.unwrap().is_some());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn nobody_else_can_look_at_evidence() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let folder = EvidenceFolder::open(&root.path().join("new/evidence")).unwrap();
+        let acme: Name = "acme".parse().unwrap();
+        let digest = Digest::of(b"piece");
+        let upload = uploads::Upload { organization: &acme, uploader: "ci", digest };
+        folder.append(upload, 0, 10, pieces(&[b"piece"])).await.unwrap();
+        folder.finish(upload).await.unwrap();
+        folder.put(&acme, Digest::of(b"whole"), 10, pieces(&[b"whole"])).await.unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for made in ["new", "new/evidence", "new/evidence/acme", "new/evidence/acme/.uploads"] {
+            assert_eq!(mode(&root.path().join(made)), 0o700, "{made}");
+        }
+        assert_eq!(mode(&folder.place(&acme, digest)), 0o600);
+        assert_eq!(mode(&folder.place(&acme, Digest::of(b"whole"))), 0o600);
     }
 
     #[tokio::test]

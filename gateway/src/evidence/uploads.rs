@@ -18,7 +18,7 @@ use bytes::Bytes;
 use contracts::{Digest, Hasher, limits};
 use futures::{Stream, StreamExt};
 
-use super::{EvidenceError, EvidenceFolder, Put, blocking, hash_file, settle, sync_folder};
+use super::{EvidenceError, EvidenceFolder, Put, blocking, hash_file, new_folder, settle, sync_folder};
 use crate::names::Name;
 
 /// The folder of unfinished uploads within an organization's; no digest is called so.
@@ -153,9 +153,10 @@ impl EvidenceFolder {
         let (folder, path) = (self.folder(organization), path.to_owned());
         let uploads = folder.join(FOLDER);
         let (count, bytes) = blocking("written", move || {
-            if !uploads.is_dir() {
-                fs::create_dir_all(&uploads)?;
-                sync_folder(&folder)?;
+            for missing in [&folder, &uploads] {
+                if !missing.is_dir() {
+                    new_folder(missing)?;
+                }
             }
             sweep(&uploads, Some(&path))
         })
@@ -214,12 +215,21 @@ fn open_at(path: &Path, offset: u64) -> io::Result<fs::File> {
         // A file of its own: whoever has the one before still open does not write into this one.
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => return fs::File::create_new(path),
+            _ => return new_file(path),
         }
     }
     let mut file = fs::File::options().write(true).open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     Ok(file)
+}
+
+/// A file that only the gateway's own user can look into.
+fn new_file(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 async fn length_of(path: &Path) -> Result<u64, EvidenceError> {

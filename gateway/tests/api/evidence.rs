@@ -83,6 +83,11 @@ async fn bytes_damaged_on_the_disk_never_end_well() {
     std::fs::write(&place, vec![8; 200_000]).unwrap();
     let got = site.by(&site.admin, Method::GET, &path).send().await.unwrap();
     assert!(got.bytes().await.is_err());
+    // Whoever would spare the upload is told to send it, and then it is whole again.
+    let asked = async || site.by(&site.admin, Method::HEAD, &path).send().await.unwrap().status();
+    assert_eq!(asked().await, 404);
+    let put = site.by(&site.admin, Method::PUT, &path).body(bytes.clone()).send().await.unwrap();
+    assert_eq!((put.status().as_u16(), asked().await.as_u16()), (200, 200));
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ pub(super) async fn read(
         }
     }
     let digest = digest(&text)?;
-    let stored = app.evidence.stored(&caller.organization, digest).await?;
+    let spared = !pushing || app.evidence.spares_upload(&caller.organization, digest).await?;
+    let stored = app.evidence.stored(&caller.organization, digest).await?.filter(|_| spared);
     let stored = stored.ok_or_else(|| ApiError::not_found(format!("there is no evidence `{digest}`")))?;
     if caller.workflow.is_some() {
         // A stream of unknown length: the server would tell that of a body it knows.
