@@ -61,8 +61,7 @@ pub(super) fn encrypt(content: &[u8], password: &[u8]) -> Result<Vec<u8>, KeyErr
 
 fn secretbox(password: &[u8], salt: &[u8], log_n: u8) -> Result<XSalsa20Poly1305, KeyError> {
     let mut key = Zeroizing::new([0; 32]);
-    let parameters =
-        scrypt::Params::new(log_n, BLOCK_SIZE, PARALLELISM, key.len()).map_err(|_| KeyError::Cryptography)?;
+    let parameters = scrypt::Params::new(log_n, BLOCK_SIZE, PARALLELISM).map_err(|_| KeyError::Cryptography)?;
     scrypt::scrypt(password, salt, &parameters, key.as_mut()).map_err(|_| KeyError::Cryptography)?;
     XSalsa20Poly1305::new_from_slice(key.as_ref()).map_err(|_| KeyError::Cryptography)
 }

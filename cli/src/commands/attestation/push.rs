@@ -1,10 +1,10 @@
 //! `sluice attestation push`
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::bail;
 use contracts::{
-    Decision, Finding,
+    Decision, Digest, Finding,
     api::{NewEmergency, ReceivedAttestation, RunInfo, RunState},
     contract::Contract,
 };
@@ -61,14 +61,18 @@ pub async fn run(
         bail!("the run was begun at `{}`, and the gateway is `{}` now", session.gateway, client.gateway());
     }
     // A push that failed on the way is repeated with the same bytes, so that it is the same attestation.
+    let evidence = to_send(&session);
     let bundle = match &session.signed {
-        Some(signed) => desk.bundle(signed)?,
-        None => sign(desk, &mut session, args).await?,
+        Some(signed) => {
+            upload(&client, &evidence).await?;
+            desk.bundle(signed)?
+        }
+        // The evidence does not depend on the signature. Whichever fails first ends both.
+        None => tokio::try_join!(sign(desk, &mut session, args), upload(&client, &evidence))?.0,
     };
     if let Some(path) = &args.bundle {
         files::replace(path, &bundle, Readers::Everyone)?;
     }
-    upload(&client, &session).await?;
     let crafted = Crafted::of(&bundle);
     let received = match push(&client, &session, &bundle).await {
         Ok(received) => received,
@@ -143,15 +147,28 @@ async fn sign(desk: &mut Desk, session: &mut Session, args: &args::AttestationPu
     }
 }
 
-/// Uploads what the gateway does not have yet, each digest once.
-async fn upload(client: &Client, session: &Session) -> anyhow::Result<()> {
-    let mut done = BTreeSet::new();
-    for added in session.materials.values().filter(|added| !added.material.skip_upload) {
-        let Some(path) = &added.path else { continue };
-        let digest = added.material.digest;
-        if done.insert(digest) {
-            Sent { name: &added.material.name, path, digest }.to(client).await?;
-        }
+/// A file that the statement names.
+struct Evidence {
+    name: String,
+    path: PathBuf,
+    digest: Digest,
+}
+
+/// The files that go to the gateway, each digest once.
+fn to_send(session: &Session) -> Vec<Evidence> {
+    let mut seen = BTreeSet::new();
+    let wanted = session.materials.values().filter(|added| !added.material.skip_upload);
+    let files = wanted.filter_map(|added| Some((&added.material, added.path.clone()?)));
+    files
+        .filter(|(material, _)| seen.insert(material.digest))
+        .map(|(material, path)| Evidence { name: material.name.clone(), path, digest: material.digest })
+        .collect()
+}
+
+/// Uploads what the gateway does not have yet.
+async fn upload(client: &Client, evidence: &[Evidence]) -> anyhow::Result<()> {
+    for Evidence { name, path, digest } in evidence {
+        Sent { name, path, digest: *digest }.to(client).await?;
     }
     Ok(())
 }

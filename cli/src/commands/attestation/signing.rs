@@ -32,7 +32,8 @@ pub async fn sign(args: &args::Signing, statement: &Statement) -> anyhow::Result
         sigstore.vouch(&mut draft).await?;
         return checked(args, &draft, None);
     };
-    let key = signing_key(&reference)?;
+    // What the password's key costs is paid beside what else is under way.
+    let key = tokio::task::spawn_blocking(move || signing_key(&reference)).await??;
     let mut draft = Draft::by_key(&key, statement)?;
     let services = Services { authority: None, ..services };
     if services != Services::default() {
