@@ -1,4 +1,4 @@
-//! The HTTP edge: the API, the registry, and what operators watch. It reads the clock, turns requests into calls
+//! The HTTP edge: the API, the registry, the page of a verdict, and what operators watch. It reads the clock, turns requests into calls
 //! and errors into answers; it must not contain anything that decides.
 
 pub mod api;
@@ -9,6 +9,7 @@ pub mod error;
 mod observe;
 pub mod registry;
 pub mod secret;
+pub mod verdict_page;
 
 use axum::{
     Router,
@@ -27,6 +28,7 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(api::router())
         .merge(registry::router())
+        .merge(verdict_page::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

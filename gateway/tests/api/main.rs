@@ -14,5 +14,6 @@ mod scene;
 mod support;
 mod tenancy;
 mod tokens;
+mod verdict_page;
 mod whole;
 mod word;

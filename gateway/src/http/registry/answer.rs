@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     federation::FederationError,
     gate::{GateError, Remembered},
-    http::auth::AuthError,
+    http::{auth::AuthError, verdict_page},
     upstream::{CanonicalError, UpstreamError},
 };
 
@@ -32,10 +32,6 @@ const NAMED: usize = 5;
 const MESSAGE: usize = 4 * 1024;
 /// Characters of a message that the reasons of a denial may take; the rest is for where to read on.
 const REASONS: usize = MESSAGE - 512;
-/// Findings in full beside the message.
-const DETAILED: usize = 50;
-/// Bytes of what is beside the message. containerd reads 64 KB of an error.
-const DETAIL: usize = 48 * 1024;
 
 /// A digest as an entity tag.
 pub(super) fn etag(digest: Digest) -> String {
@@ -104,8 +100,9 @@ impl OciError {
         ))
     }
 
-    /// A verdict that denies, with what to do about it.
-    pub(super) fn verdict(remembered: &Remembered) -> Self {
+    /// A verdict that denies, with what to do about it, and where to read on. What is beside the message stays short:
+    /// crane and oras print it after the message, word for word.
+    pub(super) fn verdict(remembered: &Remembered, external_url: Option<&str>) -> Self {
         let (verdict, key) = (&remembered.verdict, remembered.key);
         let blocking: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.blocks()).collect();
         let mut reasons: Vec<String> = blocking.iter().take(NAMED).map(|finding| reason(finding)).collect();
@@ -113,16 +110,11 @@ impl OciError {
             reasons.push(format!("and {} more", blocking.len() - NAMED));
         }
         let reasons: String = reasons.join("; ").chars().take(REASONS).collect();
-        let message = format!("{reasons} (verdict {key}; `sluice check {}` shows it)", verdict.subject);
-        let short = json!({"decision": verdict.decision, "verdict": key, "image": verdict.subject});
-        let mut detail = short.clone();
-        if let Some(fields) = detail.as_object_mut() {
-            fields.insert("findings".to_owned(), json!(blocking.iter().take(DETAILED).collect::<Vec<_>>()));
-        }
-        if detail.to_string().len() > DETAIL {
-            detail = short;
-        }
-        Self { detail: Some(Box::new(detail)), ..Self::denied(message) }
+        let message = match external_url {
+            Some(url) => format!("{reasons} ({})", verdict_page::address(url, key)),
+            None => format!("{reasons} (verdict {key}; `sluice check {}` shows it)", verdict.subject),
+        };
+        Self { detail: Some(Box::new(json!({"verdict": key}))), ..Self::denied(message) }
     }
 
     /// Without what is beside the message.
@@ -153,11 +145,11 @@ impl OciError {
     }
 }
 
-/// `rule: what is wrong, what to do`
+/// `rule: what is wrong, what to do: the mend`
 fn reason(finding: &Finding) -> String {
     let rule = finding.rule.as_deref().unwrap_or(finding.code.as_str());
     match &finding.mend {
-        Some(mend) => format!("{rule}: {}, {mend}", finding.message),
+        Some(mend) => format!("{rule}: {}, what to do: {mend}", finding.message),
         None => format!("{rule}: {}", finding.message),
     }
 }
@@ -270,19 +262,19 @@ mod tests {
         let shown = Finding::warning(Code::PolicyAdvisory, "shown only");
         let (key, image) = (Digest::of(b"key"), Digest::of(b"x"));
         assert_eq!(
-            OciError::verdict(&denied(vec![finding, shown])).message,
+            OciError::verdict(&denied(vec![finding, shown]), None).message,
             format!(
-                "no-evidence: nothing attests this image, attest it (verdict {key}; `sluice check registry.test/skynet/app@{image}` shows it)"
+                "no-evidence: nothing attests this image, what to do: attest it (verdict {key}; `sluice check registry.test/skynet/app@{image}` shows it)"
             )
         );
 
         let long = |n: usize| {
             Finding::error(Code::MaterialMissing, format!("`sbom-{n}` {}", "is missing ".repeat(200))).by_rule("sbom")
         };
-        let many = OciError::verdict(&denied((0..900).map(long).collect())).into_response();
+        let many = OciError::verdict(&denied((0..900).map(long).collect()), Some("https://gw.test")).into_response();
         assert_eq!(many.status(), StatusCode::FORBIDDEN);
         let body = many.into_body().collect().await.unwrap().to_bytes();
-        assert!(body.len() < 64_000, "{}", body.len());
-        assert!(String::from_utf8_lossy(&body).contains("shows it"));
+        assert!(body.len() < 8_000, "{}", body.len());
+        assert!(String::from_utf8_lossy(&body).contains(&format!("(https://gw.test/verdicts/{key})")));
     }
 }

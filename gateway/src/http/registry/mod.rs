@@ -79,6 +79,7 @@ async fn serve(app: &App, told: Told, method: &Method, uri: &Uri, headers: &Head
         repository,
         upstream,
         told,
+        external_url: app.settings.external_url.clone(),
         head: method == Method::HEAD,
         now: clock::now(),
     };

@@ -31,6 +31,8 @@ pub(super) struct Pull {
     pub(super) repository: Repository,
     pub(super) upstream: Arc<dyn Upstream>,
     pub(super) told: Told,
+    /// For links in messages.
+    pub(super) external_url: Option<String>,
     pub(super) head: bool,
     pub(super) now: Timestamp,
 }
@@ -162,7 +164,7 @@ impl Pull {
         if self.head {
             return Ok(denied_head());
         }
-        let denial = OciError::verdict(verdict);
+        let denial = OciError::verdict(verdict, self.external_url.as_deref());
         self.told.tell(&self.organization, &denial);
         Err(denial)
     }
