@@ -182,9 +182,8 @@ impl Client {
     }
 
     /// With the gateway's signed word for it, when that is wanted.
-    pub async fn check(&self, image: &str, vsa: bool) -> Answer<CheckAnswer> {
-        let request = CheckRequest { image: image.to_owned(), vsa };
-        self.send_json(Method::POST, &["check"], &[], &request).await
+    pub async fn check(&self, request: &CheckRequest) -> Answer<CheckAnswer> {
+        self.send_json(Method::POST, &["check"], &[], request).await
     }
 
     pub async fn organization(&self) -> Answer<OrganizationSettings> {

@@ -253,11 +253,19 @@ pub struct ContractBody {
 }
 
 /// `POST /api/v1/check`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckRequest {
-    /// The image, as people write it: `repository:tag` or `repository@sha256:…`.
-    pub image: String,
+    /// The image, as people write it: `repository:tag` or `repository@sha256:…`. Either this or `artifact`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The digest of a file or whatever else is no image. Only the contracts that are named answer for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<Digest>,
+    /// Contracts by name: for an image beside those that answer for its repository, never instead of them; at most
+    /// [`crate::limits::NAMED_CONTRACTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contracts: Vec<String>,
     /// Whether the answer is also wanted as the gateway's signed word (see [`crate::vsa`]).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vsa: bool,

@@ -47,9 +47,9 @@ pub struct Exemption {
 /// What an exemption covers: all that is given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// The image lies in one of these; any, when there are none.
+    /// The image lies in one of these; any, when there are none. What is no image lies in none.
     pub repositories: Vec<RepositoryPattern>,
-    /// The image is one of these; any, when there are none. Never empty together with `repositories`.
+    /// The image or artifact is one of these; any, when there are none. Never empty together with `repositories`.
     pub digests: BTreeSet<Digest>,
     /// The rule. Only what a gateway made in an emergency covers any rule.
     pub rule: Option<String>,
@@ -62,9 +62,9 @@ pub struct Scope {
 /// What the gate judges when it asks whether something is exempted.
 #[derive(Debug, Clone, Copy)]
 pub struct Matter<'m> {
-    /// Where the image lies.
-    pub repository: &'m Repository,
-    /// The image.
+    /// Where the image lies; `None` of an artifact that is no image.
+    pub repository: Option<&'m Repository>,
+    /// The image or artifact.
     pub digest: &'m Digest,
     /// The contract that asks.
     pub contract: &'m str,
@@ -131,11 +131,12 @@ impl Exemption {
         self.from <= now && now < self.until
     }
 
-    /// Whether it may say anything about an image.
+    /// Whether it may say anything about an image of a repository, or about an artifact, which is in none.
     #[must_use]
-    pub fn concerns(&self, repository: &Repository, digest: &Digest) -> bool {
+    pub fn concerns(&self, repository: Option<&Repository>, digest: &Digest) -> bool {
         let Scope { repositories, digests, .. } = &self.scope;
-        (repositories.is_empty() || repositories.iter().any(|pattern| pattern.matches(repository)))
+        let lies_in = |pattern: &RepositoryPattern| repository.is_some_and(|repository| pattern.matches(repository));
+        (repositories.is_empty() || repositories.iter().any(lies_in))
             && (digests.is_empty() || digests.contains(digest))
     }
 }

@@ -44,7 +44,7 @@ pub use materials::MaterialType;
 pub use reference::{PinnedRef, Reference, Repository, Tag, Target};
 pub use runners::Runner;
 pub use statement::{Statement, StatementError, Subject};
-pub use verdict::{ContractAnswer, Decision, Dependency, Enforcement, Verdict};
+pub use verdict::{ContractAnswer, Decision, Dependency, Enforcement, Verdict, VerdictSubject};
 pub use verify::{
     AllowedSigner, BuildClaims, SignedDocument, SignerIdentity, SignerPolicy, SignerPolicyError, TrustRoot,
     TrustRootError, Verification, Verified, VerifyError,

@@ -1,9 +1,11 @@
-//! Verdicts: what was decided about an image, why, from what, and until when.
+//! Verdicts: what was decided about an image or another artifact, why, from what, and until when.
+
+use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{Digest, Finding, PinnedRef};
+use crate::{Digest, Finding, PinnedRef, reference::ReferenceError};
 
 /// The two answers. "Could not decide" is an error, never one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,7 +57,82 @@ pub enum Dependency {
     Exemption(Digest),
 }
 
-/// What was decided about an image.
+/// What a verdict is about. An image's contracts are found by its repository, and it can be pulled. Any other artifact is
+/// only a digest: the contracts that answer for it were named, and no verdict about it ever opens a pull, whatever image
+/// has the same digest. Reads and prints as `repository@sha256:…` or as a bare `sha256:…`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VerdictSubject {
+    /// An image of a repository.
+    Image(PinnedRef),
+    /// A file, a package, or whatever else has these bytes.
+    Artifact(Digest),
+}
+
+impl VerdictSubject {
+    /// The bytes that it is about.
+    #[must_use]
+    pub const fn digest(&self) -> &Digest {
+        match self {
+            Self::Image(pinned) => &pinned.digest,
+            Self::Artifact(digest) => digest,
+        }
+    }
+
+    /// The image, if it is one.
+    #[must_use]
+    pub const fn image(&self) -> Option<&PinnedRef> {
+        match self {
+            Self::Image(pinned) => Some(pinned),
+            Self::Artifact(_) => None,
+        }
+    }
+
+    /// What sentences call it.
+    #[must_use]
+    pub const fn noun(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "image",
+            Self::Artifact(_) => "artifact",
+        }
+    }
+}
+
+impl From<PinnedRef> for VerdictSubject {
+    fn from(pinned: PinnedRef) -> Self {
+        Self::Image(pinned)
+    }
+}
+
+impl fmt::Display for VerdictSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(pinned) => pinned.fmt(f),
+            Self::Artifact(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl FromStr for VerdictSubject {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.contains('@') { Ok(Self::Image(text.parse()?)) } else { Ok(Self::Artifact(text.parse()?)) }
+    }
+}
+
+impl Serialize for VerdictSubject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for VerdictSubject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// What was decided about an image or another artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The answer. `Allow` also when nothing enforced stands in the way; see `enforced`.
@@ -66,8 +143,12 @@ pub struct Verdict {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exempted: bool,
     /// What it is about.
-    pub subject: PinnedRef,
-    /// Each contract that answers for the repository.
+    pub subject: VerdictSubject,
+    /// The contracts that the question named, by name. For an image they come to those that answer for its repository;
+    /// for an artifact they are all. What was asked with any of them opens no pull.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<String>,
+    /// Each contract that answered.
     pub contracts: Vec<ContractAnswer>,
     /// Why. Never empty on a deny.
     pub findings: Vec<Finding>,

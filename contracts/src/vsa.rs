@@ -11,7 +11,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Decision, Dependency, Digest, Hasher, Statement, Subject, Verdict};
+use crate::{Decision, Dependency, Digest, Hasher, Statement, Subject, Verdict, VerdictSubject};
 
 /// The predicate's type.
 pub const PREDICATE_TYPE: &str = "https://slsa.dev/verification_summary/v1";
@@ -65,16 +65,24 @@ pub fn passed(verdict: &Verdict) -> bool {
     allows && !verdict.contracts.is_empty() && verdict.contracts.iter().all(|c| c.decision == Decision::Allow)
 }
 
-/// `resourceUri`: the repository that the image is fetched from. The digest is the subject's.
+/// `resourceUri`: what a reader expects to see there without asking the producer. Of an image, the repository that it is
+/// fetched from; the digest is the subject's. Of any other artifact, from which place it is fetched is not known here and
+/// is nobody's word but the caller's: it is the digest itself, `sha256:…`.
 #[must_use]
 pub fn resource_uri(verdict: &Verdict) -> String {
-    format!("oci://{}", verdict.subject.repository)
+    match &verdict.subject {
+        VerdictSubject::Image(pinned) => format!("oci://{}", pinned.repository),
+        VerdictSubject::Artifact(digest) => digest.to_string(),
+    }
 }
 
 /// The statement that summarises a verdict, unsigned. `key` names the verdict at the gateway.
 #[must_use]
 pub fn summary(key: &Digest, verdict: &Verdict, verifier: &Verifier) -> Statement {
-    let subject = Subject::sha256(verdict.subject.repository.to_string(), verdict.subject.digest);
+    let subject = match &verdict.subject {
+        VerdictSubject::Image(pinned) => Subject::sha256(pinned.repository.to_string(), pinned.digest),
+        VerdictSubject::Artifact(digest) => Subject::sha256(digest.to_string(), *digest),
+    };
     let (result, levels) = match (passed(verdict), verdict.exempted) {
         (false, _) => ("FAILED", &["FAILED"][..]),
         (true, false) => ("PASSED", &[LEVEL_UNEVALUATED][..]),
@@ -166,6 +174,7 @@ mod tests {
             enforced,
             exempted: false,
             subject: subject.parse().unwrap(),
+            named: Vec::new(),
             contracts: answers.collect(),
             findings: vec![Finding::warning(Code::PolicyViolation, "a warning")],
             depends_on: vec![

@@ -203,7 +203,8 @@ impl Intake {
                 contract: contract.name.clone(),
                 revision: contract.revision,
                 accepted,
-                made_for: made_for.into_iter().collect(),
+                made_for: made_for.images.into_iter().collect(),
+                artifacts: made_for.artifacts.into_iter().collect(),
                 identity: push.identity.cloned().map(Box::new),
             },
         };
@@ -400,7 +401,7 @@ fn findings(
         if !denied {
             finding.severity = Severity::Warning;
         }
-        mend::complete(finding, rules, contract);
+        mend::complete(finding, rules, contract, None);
     }
     findings.sort_by_key(|finding| !finding.blocks());
     findings

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use contracts::{
-    Code, Decision, Digest, EvidencePlace, Finding, MaterialType, PinnedRef, RunnerIdentity, Verification, Verified,
+    Code, Decision, Digest, EvidencePlace, Finding, MaterialType, RunnerIdentity, VerdictSubject, Verification,
+    Verified,
     contract::Contract,
     crafting::{CraftedRun, DeclaredMaterial, GIT_HEAD},
     limits,
@@ -135,7 +136,7 @@ pub(crate) struct RunEvidence<'r> {
 pub(crate) fn evaluate(
     rules: &RuleSet,
     of: RunEvidence<'_>,
-    subject: Option<&PinnedRef>,
+    subject: Option<&VerdictSubject>,
     phase: Phase,
     now: Timestamp,
 ) -> Result<Evaluation, EvaluateError> {

@@ -140,7 +140,7 @@ impl Site {
         let answer = self.check_as(&self.admin, &format!("{REPOSITORY}:v1")).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let CheckAnswer { verdict, .. } = answer.json().await.unwrap();
-        assert_eq!(verdict.subject.digest, self.image.digest());
+        assert_eq!(*verdict.subject.digest(), self.image.digest());
         if verdict.decision == Decision::Allow {
             return "allow".to_owned();
         }

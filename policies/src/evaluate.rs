@@ -4,7 +4,7 @@ mod told;
 
 use std::{collections::BTreeMap, time::Instant};
 
-use contracts::{Code, Decision, EvidencePlace, Finding, PinnedRef, Severity, limits::RULES_TIME};
+use contracts::{Code, Decision, EvidencePlace, Finding, Severity, VerdictSubject, limits::RULES_TIME};
 use jiff::{SignedDuration, Timestamp};
 use regorus::Value;
 
@@ -51,12 +51,15 @@ pub enum EvaluateError {
 pub fn evaluate(
     rules: &RuleSet,
     evidence: &Evidence,
-    subject: Option<&PinnedRef>,
+    subject: Option<&VerdictSubject>,
     phase: Phase,
     now: Timestamp,
 ) -> Result<Evaluation, EvaluateError> {
+    // What is no image lies in no repository.
+    let artifact = subject.is_some_and(|subject| subject.image().is_none());
     let subject = subject.map_or(Value::Null, |subject| {
-        object([("repository", text(&subject.repository.to_string())), ("digest", text(&subject.digest.to_string()))])
+        let repository = subject.image().map(|image| image.repository.to_string()).unwrap_or_default();
+        object([("repository", text(&repository)), ("digest", text(&subject.digest().to_string()))])
     });
     let minute = minute_of(now);
     let mut run = Run {
@@ -74,7 +77,10 @@ pub fn evaluate(
         let message = "nothing that speaks of this image counts as evidence for the contract";
         run.told.take(Finding::error(Code::NoEvidence, message));
     } else {
-        for rule in rules.rules().iter().filter(|rule| phase == Phase::Admission || rule.phase == Phase::Intake) {
+        let asked = |rule: &&Rule| {
+            (phase == Phase::Admission || rule.phase == Phase::Intake) && !(artifact && rule.asks_for_output_image())
+        };
+        for rule in rules.rules().iter().filter(asked) {
             run.rule(rule)?;
         }
     }

@@ -117,6 +117,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it holds the image that is asked about against those that the attestation was made for. It says nothing
+    /// of other artifacts: for which of those an attestation was made is for whoever asks to know.
+    pub(crate) fn asks_for_output_image(&self) -> bool {
+        self.code == Code::SubjectMismatch
+    }
+
     /// The arguments that its policy is given; none for a rule that is no policy.
     #[must_use]
     pub fn arguments(&self) -> Option<serde_json::Value> {

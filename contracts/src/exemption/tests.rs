@@ -40,8 +40,9 @@ fn a_good_one_is_read_as_it_is_written() {
         (Some("no-critical-vulnerabilities"), Some("skynet/release"))
     );
     let repository = "registry.acme.dev/skynet/app".parse().unwrap();
-    assert!(exemption.concerns(&repository, &Digest::of(b"any")));
-    assert!(!exemption.concerns(&"registry.acme.dev/other/app".parse().unwrap(), &Digest::of(b"any")));
+    assert!(exemption.concerns(Some(&repository), &Digest::of(b"any")));
+    assert!(!exemption.concerns(Some(&"registry.acme.dev/other/app".parse().unwrap()), &Digest::of(b"any")));
+    assert!(!exemption.concerns(None, &Digest::of(b"any")), "an artifact is in no repository");
     let at = |text: &str| exemption.in_force(text.parse().unwrap());
     assert!(!at("2026-12-23T23:59:59Z") && at("2026-12-24T00:00:00Z"));
     assert!(at("2026-12-28T07:59:59Z") && !at("2026-12-28T08:00:00Z"));

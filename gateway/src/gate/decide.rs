@@ -1,22 +1,22 @@
 //! One decision from its beginning to its end: what is at hand is judged, the registry is asked when that does not
-//! satisfy, and the answers of all contracts make one verdict.
+//! satisfy, and the answers of all contracts make one verdict. Of what is no image no registry is asked.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use contracts::{
     Code, ContractAnswer, Decision, Dependency, Digest, Enforcement, Finding, PinnedRef, Severity, Verdict,
-    api::Unmatched, limits,
+    VerdictSubject, api::Unmatched, limits,
 };
 use jiff::Timestamp;
 use moka::sync::Cache;
 
 use super::{
-    GateError, Outcome, Parts, Remembered,
+    GateError, Parts, Remembered,
     discovery::{AFTER_DENY, Look, Looks},
     exempt::Exemptions,
     gathered::{Gathered, unmatched_key},
     judge::Judgement,
-    memory::{Made, Memory, Numbers, Place, not_from_the_future},
+    memory::{Made, Memory, Numbers, Place, PlaceRef, not_from_the_future},
 };
 use crate::{
     names::Name,
@@ -45,6 +45,9 @@ pub(super) struct Question {
     pub(super) rules: Arc<OrganizationRules>,
     /// What may be excepted.
     pub(super) exemptions: Exemptions,
+    /// Whether it is about an image that no contract answers for, which is let through unenforced, and only the
+    /// contracts that it names are asked.
+    pub(super) unmatched: bool,
 }
 
 /// A verdict, and what lies beside it.
@@ -77,8 +80,8 @@ impl Core {
 
     pub(super) fn allows_from_memory(&self, organization: &Name, pinned: &PinnedRef, now: Timestamp) -> bool {
         let numbers = Numbers::now(self.store(), organization, &pinned.digest);
-        let made = self.memory.get(organization, pinned);
-        made.is_some_and(|made| made.holds(numbers, now) && matches!(made.outcome, Outcome::Permit(_)))
+        let made = self.memory.get(&PlaceRef::of_pull(organization, pinned));
+        made.is_some_and(|made| made.holds(numbers, now) && made.verdict.verdict.decision == Decision::Allow)
     }
 
     /// Whether anything was pushed about an image. Read from memory while nothing about it changed.
@@ -105,20 +108,37 @@ impl Core {
 
     async fn decide(&self, place: &Place, now: Timestamp) -> Result<Made, GateError> {
         let rules = self.parts.rules.current(&place.organization).await?;
-        let contracts = rules.answering(&place.pinned.repository)?;
         let exemptions = Exemptions::about(&rules, place, now);
-        let question = Question { place: place.clone(), now, rules, exemptions };
+        let mut question = Question { place: place.clone(), now, rules, exemptions, unmatched: false };
         let mut numbers = self.numbers(&question);
-        if contracts.is_empty() {
-            return Ok(made(place, Arc::new(unmatched(&question)), numbers, None));
+        let mut contracts = match &place.subject {
+            VerdictSubject::Image(pinned) => {
+                let answering = question.rules.answering(&pinned.repository)?;
+                // Naming contracts can only make the answer stricter than a pull's.
+                question.unmatched = answering.is_empty();
+                if answering.is_empty() && (place.named.is_empty() || question.rules.unmatched == Unmatched::Deny) {
+                    return Ok(made(Arc::new(unmatched(&question, pinned)), numbers, None));
+                }
+                answering
+            }
+            VerdictSubject::Artifact(_) => Vec::new(),
+        };
+        for name in &place.named {
+            let named = question.rules.contract(name)?.cloned();
+            let named = named.ok_or_else(|| GateError::ContractGone { contract: name.to_string() })?;
+            if !contracts.iter().any(|contract| contract.name == *name) {
+                contracts.push(named);
+            }
         }
+        contracts.sort_by(|one, other| one.name.cmp(&other.name));
         let mut look = self.looks.current(place, question.rules.changed, now);
         let mut decided = self.decide_with(&question, &contracts, look.as_deref()).await?;
         if !decided.satisfied()
             && look.is_none()
-            && let Some(upstream) = (self.parts.locate)(&place.organization, place.pinned.repository.host())
+            && let Some(pinned) = place.subject.image()
+            && let Some(upstream) = (self.parts.locate)(&place.organization, pinned.repository.host())
         {
-            match self.look(&question, &contracts, upstream.as_ref()).await {
+            match self.look(&question, pinned, &contracts, upstream.as_ref()).await {
                 Ok(new) => {
                     // What was found is in the store now, which raised its number.
                     numbers = self.numbers(&question);
@@ -127,7 +147,7 @@ impl Core {
                 }
                 // Whatever the registry has, nothing that is enforced stands in the way. Not to be remembered.
                 Err(_) if decided.verdict.verdict.decision == Decision::Allow => {
-                    return Ok(made(place, decided.verdict, numbers, Some(now)));
+                    return Ok(made(decided.verdict, numbers, Some(now)));
                 }
                 Err(error) => return Err(error),
             }
@@ -142,14 +162,14 @@ impl Core {
         if decided.evaluated && !decided.perishable {
             self.tell_store(place, &decided.verdict);
         }
-        Ok(made(place, decided.verdict, numbers, until))
+        Ok(made(decided.verdict, numbers, until))
     }
 
     /// The store's numbers, to be read before the evidence is. That of the rules was read before they were.
     fn numbers(&self, question: &Question) -> Numbers {
-        let Place { organization, pinned } = &question.place;
+        let Place { organization, subject, .. } = &question.place;
         let rules = question.rules.changed;
-        Numbers { rules, evidence: self.store().evidence_changed(organization, &pinned.digest) }
+        Numbers { rules, evidence: self.store().evidence_changed(organization, subject.digest()) }
     }
 
     /// Decides with what the store has, and what the look found if there was one.
@@ -159,9 +179,9 @@ impl Core {
         contracts: &[Arc<CurrentContract>],
         look: Option<&Look>,
     ) -> Result<Decided, GateError> {
-        let Place { organization, pinned } = &question.place;
-        let gathered = Gathered::read(self.store(), organization, pinned.digest, look).await?;
-        let key = gathered.key(organization, pinned, &question.rules, contracts, &question.exemptions);
+        let Place { organization, subject, .. } = &question.place;
+        let gathered = Gathered::read(self.store(), organization, subject, look).await?;
+        let key = gathered.key(question, contracts);
         if let Some(verdict) = self.store().verdict(organization, key).await?
             && usable(&verdict, question)
         {
@@ -190,8 +210,13 @@ impl Core {
     }
 }
 
-fn made(place: &Place, verdict: Arc<Remembered>, numbers: Numbers, until: Option<Timestamp>) -> Made {
-    Made { outcome: Outcome::new(place.organization.clone(), verdict), numbers, until }
+const fn made(verdict: Arc<Remembered>, numbers: Numbers, until: Option<Timestamp>) -> Made {
+    Made { verdict, numbers, until }
+}
+
+/// The contracts that a question names, as its verdict tells them.
+fn named(place: &Place) -> Vec<String> {
+    place.named.iter().map(ToString::to_string).collect()
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
@@ -203,7 +228,8 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 
 /// Whether a verdict from the store is one of this question's and still stands.
 fn usable(verdict: &Verdict, question: &Question) -> bool {
-    verdict.subject == question.place.pinned
+    verdict.subject == question.place.subject
+        && verdict.named == named(&question.place)
         && verdict.valid_until.is_none_or(|until| question.now < until)
         && not_from_the_future(verdict, question.now)
         && (verdict.decision == Decision::Allow || verdict.findings.iter().any(Finding::blocks))
@@ -236,6 +262,10 @@ fn combine(question: &Question, judgements: Vec<Judgement>) -> Verdict {
             Enforcement::Warn => Finding { severity: Severity::Warning, ..finding },
         }));
     }
+    if question.unmatched {
+        findings.extend(question.place.subject.image().map(|pinned| no_contract(question, pinned)));
+    }
+    let enforced = enforced && !question.unmatched;
     if blocked || !enforced {
         // One that begins may change this.
         valid_until = earlier(valid_until, question.exemptions.next);
@@ -247,7 +277,8 @@ fn combine(question: &Question, judgements: Vec<Judgement>) -> Verdict {
         decision: if blocked { Decision::Deny } else { Decision::Allow },
         enforced: blocked || enforced,
         exempted,
-        subject: question.place.pinned.clone(),
+        subject: question.place.subject.clone(),
+        named: named(&question.place),
         contracts,
         findings,
         depends_on: depends_on.into_iter().collect(),
@@ -257,28 +288,33 @@ fn combine(question: &Question, judgements: Vec<Judgement>) -> Verdict {
 }
 
 /// The verdict about an image that no contract answers for.
-fn unmatched(question: &Question) -> Remembered {
-    let Place { organization, pinned } = &question.place;
+fn unmatched(question: &Question, pinned: &PinnedRef) -> Remembered {
     let setting = question.rules.unmatched;
-    let message = format!("no contract of `{organization}` answers for `{}`", pinned.repository);
-    let finding = match setting {
-        Unmatched::Deny => Finding::error(Code::NoContract, message),
-        Unmatched::Allow => Finding::warning(Code::NoContract, message),
-    };
-    let mend = format!(
-        "add a pattern that matches `{}` to `admission.repositories` of a contract and apply it, or pull from a repository that a contract answers for",
-        pinned.repository
-    );
     let verdict = Verdict {
         decision: if setting == Unmatched::Allow { Decision::Allow } else { Decision::Deny },
         enforced: setting == Unmatched::Deny,
         exempted: false,
-        subject: pinned.clone(),
+        subject: question.place.subject.clone(),
+        named: named(&question.place),
         contracts: Vec::new(),
-        findings: vec![finding.mend(mend)],
+        findings: vec![no_contract(question, pinned)],
         depends_on: Vec::new(),
         evaluated_at: question.now,
         valid_until: None,
     };
-    Remembered::new(unmatched_key(organization, pinned, setting), verdict)
+    Remembered::new(unmatched_key(&question.place, setting), verdict)
+}
+
+/// That no contract answers for an image's repository, whatever others were named.
+fn no_contract(question: &Question, pinned: &PinnedRef) -> Finding {
+    let organization = &question.place.organization;
+    let message = format!("no contract of `{organization}` answers for `{}`", pinned.repository);
+    let finding = match question.rules.unmatched {
+        Unmatched::Deny => Finding::error(Code::NoContract, message),
+        Unmatched::Allow => Finding::warning(Code::NoContract, message),
+    };
+    finding.mend(format!(
+        "add a pattern that matches `{}` to `admission.repositories` of a contract and apply it, or pull from a repository that a contract answers for",
+        pinned.repository
+    ))
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use contracts::{Bundle, Digest, Hasher, Verification, Verified, limits};
+use contracts::{Bundle, Digest, Hasher, PinnedRef, Verification, Verified, limits};
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
@@ -90,6 +90,7 @@ impl Core {
     pub(super) async fn look(
         &self,
         question: &Question,
+        pinned: &PinnedRef,
         contracts: &[Arc<CurrentContract>],
         upstream: &dyn Upstream,
     ) -> Result<Look, GateError> {
@@ -97,7 +98,7 @@ impl Core {
         let held = self.looks.places.acquire().await;
         let _held = held.map_err(|closed| GateError::Evaluation { reason: closed.to_string() })?;
         let room = limits::ATTESTATIONS_PER_SUBJECT;
-        let found = match upstream.discover(&place.pinned, room).await {
+        let found = match upstream.discover(pinned, room).await {
             Ok(found) => found,
             Err(UpstreamError::NotFound { .. }) => Found { bundles: Vec::new(), complete: true },
             Err(error) => return Err(error.into()),
@@ -115,12 +116,12 @@ impl Core {
             }
         }
         let examined = unknown.len();
-        let mut verified = self.verify_found(question, contracts, unknown).await?;
+        let mut verified = self.verify_found(question, pinned, contracts, unknown).await?;
         let ignored = examined.saturating_sub(verified.len());
         if ignored > 0 {
             self.parts.metrics.ignored(ignored);
             tracing::debug!(
-                organization = %place.organization, image = %place.pinned, ignored,
+                organization = %place.organization, image = %pinned, ignored,
                 "ignored attestations beside an image that do not verify"
             );
         }
@@ -159,6 +160,7 @@ impl Core {
     async fn verify_found(
         &self,
         question: &Question,
+        pinned: &PinnedRef,
         contracts: &[Arc<CurrentContract>],
         found: Vec<Bytes>,
     ) -> Result<Vec<Discovery>, GateError> {
@@ -166,7 +168,7 @@ impl Core {
             return Ok(Vec::new());
         }
         let (contracts, verifications) = (contracts.to_vec(), Arc::clone(&self.verifications));
-        let (pinned, now) = (question.place.pinned.clone(), question.now);
+        let (pinned, now) = (pinned.clone(), question.now);
         let work = move || {
             let source = Source::Discovered { repository: pinned.repository.clone() };
             let check = |bytes: &[u8]| genuine(bytes, &contracts, &verifications, pinned.digest, now);

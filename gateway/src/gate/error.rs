@@ -30,6 +30,12 @@ pub enum GateError {
         /// What is wrong with it.
         reason: Diagnostics,
     },
+    /// A contract that the question names is not there any more.
+    #[error("there is no contract `{contract}`")]
+    ContractGone {
+        /// Its name.
+        contract: String,
+    },
     /// The keys or roots that signatures are checked against cannot be used.
     #[error("signatures cannot be checked: {reason}")]
     Trust {

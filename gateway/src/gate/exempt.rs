@@ -1,5 +1,5 @@
 //! Where exemptions are applied: once, to what one workflow's run (or other tools' attestations together) has against
-//! an image under one contract.
+//! an image or another artifact under one contract.
 //!
 //! Pure: the findings and the exemptions in force go in, the answer and those that were used come out. What was used
 //! bounds how long the verdict holds ([`Used::until`]).
@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::memory::Place;
 use crate::rules::OrganizationRules;
 
-/// The exemptions that may say something about one image at one instant.
+/// The exemptions that may say something about one subject at one instant.
 #[derive(Debug, Default)]
 pub(super) struct Exemptions {
     /// Those that are in force, by digest.
@@ -37,9 +37,10 @@ impl Used {
 impl Exemptions {
     pub(super) fn about(rules: &OrganizationRules, place: &Place, now: Timestamp) -> Self {
         let mut exemptions = Self::default();
+        let repository = place.subject.image().map(|image| &image.repository);
         for approved in &rules.exemptions {
             let exemption = approved.exemption();
-            if now >= exemption.until || !exemption.concerns(&place.pinned.repository, &place.pinned.digest) {
+            if now >= exemption.until || !exemption.concerns(repository, place.subject.digest()) {
                 continue;
             }
             if exemption.in_force(now) {

@@ -1,16 +1,17 @@
-//! What is at hand about an image: the runs that were pushed for it, and what its registry has beside it.
+//! What is at hand about an image or another artifact: the runs that were pushed for it, and what its registry has beside
+//! it.
 
-use contracts::{Digest, Hasher, PinnedRef, api::Unmatched};
+use contracts::{Digest, Hasher, VerdictSubject, api::Unmatched};
 
-use super::{discovery::Look, exempt::Exemptions};
+use super::{decide::Question, discovery::Look, memory::Place};
 use crate::{
     names::{Name, WorkflowName},
-    rules::{CurrentContract, OrganizationRules},
+    rules::CurrentContract,
     store::{AttestationFacts, AttestationRecord, Source, Store, StoreError},
 };
 
 /// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
-const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v3";
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v4";
 
 /// An attestation that was pushed for a run. Its bytes are read when it is judged.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub(super) struct Pushed {
     pub(super) accepted: bool,
 }
 
-/// The evidence about one image, as of one moment.
+/// The evidence about one subject, as of one moment.
 #[derive(Debug)]
 pub(super) struct Gathered {
     /// The newest run that was pushed of each workflow under each contract.
@@ -46,7 +47,7 @@ impl Gathered {
     pub(super) async fn read(
         store: &dyn Store,
         organization: &Name,
-        subject: Digest,
+        subject: &VerdictSubject,
         look: Option<&Look>,
     ) -> Result<Self, StoreError> {
         let about = store.pushed_about(organization, subject).await?;
@@ -73,15 +74,10 @@ impl Gathered {
     }
 
     /// The key of the verdict: a digest over all that it is computed from but `now`.
-    pub(super) fn key(
-        &self,
-        organization: &Name,
-        pinned: &PinnedRef,
-        rules: &OrganizationRules,
-        contracts: &[std::sync::Arc<CurrentContract>],
-        exemptions: &Exemptions,
-    ) -> Digest {
-        let mut key = begun(organization, pinned);
+    pub(super) fn key(&self, question: &Question, contracts: &[std::sync::Arc<CurrentContract>]) -> Digest {
+        let Question { place, rules, exemptions, unmatched, .. } = question;
+        let mut key = begun(place);
+        key.update_framed(&[u8::from(*unmatched)]);
         key.update_framed(b"exemptions");
         for approved in exemptions.in_force.values() {
             key.update_framed(approved.digest().as_bytes());
@@ -121,8 +117,8 @@ impl Gathered {
 }
 
 /// The key where no contract answers.
-pub(super) fn unmatched_key(organization: &Name, pinned: &PinnedRef, unmatched: Unmatched) -> Digest {
-    let mut key = begun(organization, pinned);
+pub(super) fn unmatched_key(place: &Place, unmatched: Unmatched) -> Digest {
+    let mut key = begun(place);
     key.update_framed(match unmatched {
         Unmatched::Deny => b"unmatched: deny",
         Unmatched::Allow => b"unmatched: allow",
@@ -130,14 +126,24 @@ pub(super) fn unmatched_key(organization: &Name, pinned: &PinnedRef, unmatched: 
     key.finish()
 }
 
-fn begun(organization: &Name, pinned: &PinnedRef) -> Hasher {
+fn begun(Place { organization, subject, named }: &Place) -> Hasher {
     let mut key = Hasher::default();
     key.update_framed(GATE_VERSION);
     key.update_framed(policies::ENGINE_VERSION.as_bytes());
     key.update_framed(organization.as_str().as_bytes());
-    key.update_framed(pinned.repository.host().as_bytes());
-    key.update_framed(pinned.repository.path().as_bytes());
-    key.update_framed(pinned.digest.as_bytes());
+    match subject {
+        VerdictSubject::Image(pinned) => {
+            key.update_framed(b"image");
+            key.update_framed(pinned.repository.host().as_bytes());
+            key.update_framed(pinned.repository.path().as_bytes());
+        }
+        VerdictSubject::Artifact(_) => key.update_framed(b"artifact"),
+    }
+    key.update_framed(subject.digest().as_bytes());
+    key.update_framed(&named.len().to_be_bytes());
+    for name in named {
+        key.update_framed(name.as_str().as_bytes());
+    }
     key
 }
 

@@ -1,4 +1,4 @@
-//! One contract's answer about one image: which attestations count for it, and whether they satisfy it.
+//! One contract's answer about one image or another artifact: which attestations count for it, and whether they satisfy it.
 //!
 //! The newest run of each workflow decides for that workflow; one that satisfies is enough. Without any pushed run,
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
@@ -9,7 +9,7 @@ mod rejected;
 use std::{collections::BTreeSet, sync::Arc};
 
 use contracts::{
-    Code, Decision, Digest, Enforcement, EvidencePlace, Finding, PinnedRef, Severity, Verification, Verified,
+    Code, Decision, Digest, Enforcement, EvidencePlace, Finding, Severity, VerdictSubject, Verification, Verified,
     crafting::{self, CraftedRun},
     exemption::Matter,
 };
@@ -259,7 +259,7 @@ impl Judging<'_> {
     ) -> Result<Vec<Result<Read, Box<Finding>>>, GateError> {
         let records: Vec<_> = records.map(|record| (record.facts.id, record.bundle.clone())).collect();
         let (contract, verifications) = (Arc::clone(self.contract), Arc::clone(&self.core.verifications));
-        let (subject, now) = (self.question.place.pinned.digest, self.question.now);
+        let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let work = move || {
             let all = records.iter().map(|(id, bytes)| {
                 let place = EvidencePlace { attestation: Some(*id), material: None };
@@ -293,9 +293,10 @@ impl Judging<'_> {
     /// Applies the exemptions in force to what one workflow's run, or other tools' attestations, came out as.
     fn exempt(&mut self, answer: Answer, workflow: Option<&WorkflowName>) -> Answer {
         let workflow = workflow.map(ToString::to_string);
-        let PinnedRef { repository, digest } = &self.question.place.pinned;
+        let subject = &self.question.place.subject;
+        let repository = subject.image().map(|image| &image.repository);
         let contract = self.contract.name.as_str();
-        let matter = Matter { repository, digest, contract, workflow: workflow.as_deref() };
+        let matter = Matter { repository, digest: subject.digest(), contract, workflow: workflow.as_deref() };
         self.question.exemptions.apply(&matter, answer, &mut self.judgement.used)
     }
 
@@ -347,11 +348,11 @@ impl Judging<'_> {
             Source::Pushed { identity, .. } => identity.clone(),
             Source::Discovered { .. } => None,
         };
-        let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
+        let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let work = move || {
             let identity = pushed_by.as_deref();
             let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched, identity };
-            materials::evaluate(compiled.rules(), of, Some(&pinned), Phase::Admission, now)
+            materials::evaluate(compiled.rules(), of, Some(&subject), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;
         self.judgement.evaluated = true;
@@ -359,22 +360,31 @@ impl Judging<'_> {
     }
 
     /// That a run was made for another image than the one that is asked about, as the contract tells it. Until it
-    /// demands an output image, its rules say it as a warning.
+    /// demands an output image, its rules say it as a warning. The same for another artifact, of which no rule says
+    /// anything.
     fn made_for_another(
         &self,
         candidate: &Candidate<'_>,
         verified: &Verified<Verification>,
         run: &CraftedRun,
     ) -> Option<Finding> {
-        let (compiled, digest) = (&self.contract.compiled, self.question.place.pinned.digest);
-        let rule = compiled.rules().rules().iter().find(|rule| rule.code == Code::SubjectMismatch);
+        let compiled = &self.contract.compiled;
         let made_for = outputs::made_for(compiled.revision().contract(), run, &verified.statement);
+        let place = EvidencePlace { attestation: Some(candidate.facts.id), material: None };
+        let digest = match &self.question.place.subject {
+            VerdictSubject::Image(pinned) => pinned.digest,
+            VerdictSubject::Artifact(digest) if made_for.artifacts.contains(digest) => return None,
+            VerdictSubject::Artifact(_) => {
+                let message = "the attestation was made for another artifact: this one is none of its outputs";
+                return Some(Finding::error(Code::SubjectMismatch, message).in_evidence(place));
+            }
+        };
+        let rule = compiled.rules().rules().iter().find(|rule| rule.code == Code::SubjectMismatch);
         let later = rule.and_then(|rule| rule.effective_from).is_some_and(|from| self.question.now < from);
-        if later || made_for.contains(&digest) {
+        if later || made_for.images.contains(&digest) {
             return None;
         }
         let message = "the attestation was made for another image: this one is none of its output images";
-        let place = EvidencePlace { attestation: Some(candidate.facts.id), material: None };
         let finding = match rule {
             None => Finding::error(Code::SubjectMismatch, message),
             Some(rule) => Finding {
@@ -395,11 +405,11 @@ impl Judging<'_> {
         let attestations: Vec<_> =
             attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.facts.known_since())).collect();
         let compiled = Arc::clone(&self.contract.compiled);
-        let (pinned, now) = (self.question.place.pinned.clone(), self.question.now);
+        let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let work = move || {
             let attested = attestations.iter().map(|(verified, received_at)| Attested::new(verified, *received_at));
             let evidence = Evidence::of_foreign(attested.collect(), compiled.rules());
-            policies::evaluate(compiled.rules(), &evidence, Some(&pinned), Phase::Admission, now)
+            policies::evaluate(compiled.rules(), &evidence, Some(&subject), Phase::Admission, now)
         };
         let evaluation = self.core.parts.workers.run(work).await??;
         Ok(self.take(evaluation, None))
@@ -422,8 +432,8 @@ impl Judging<'_> {
 
     /// Why there is nothing to judge.
     fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Vec<Finding> {
-        let digest = self.question.place.pinned.digest;
-        let name = &self.contract.name;
+        let subject = &self.question.place.subject;
+        let (noun, digest, name) = (subject.noun(), subject.digest(), &self.contract.name);
         let strangers = beside.untrusted.saturating_add(gathered.ignored);
         if strangers > 0 {
             let message = format!(
@@ -433,11 +443,11 @@ impl Judging<'_> {
         }
         let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
         let message = if elsewhere.is_empty() {
-            format!("there is no attestation of the image {digest}")
+            format!("there is no attestation of the {noun} {digest}")
         } else {
             let elsewhere: Vec<&str> = elsewhere.into_iter().collect();
             format!(
-                "the image {digest} has attestations for other contracts only ({}), and none for `{name}`",
+                "the {noun} {digest} has attestations for other contracts only ({}), and none for `{name}`",
                 elsewhere.join(", ")
             )
         };
@@ -457,13 +467,13 @@ impl Judging<'_> {
                     findings.push(Finding::error(Code::RuleError, message));
                 }
                 if !gathered.complete {
-                    findings.push(mend::limit_reached(gathered.crowded));
+                    findings.push(mend::limit_reached(gathered.crowded, question.place.subject.noun()));
                 }
                 findings
             }
         };
         for finding in &mut judgement.findings {
-            mend::complete(finding, &question.rules, contract);
+            mend::complete(finding, &question.rules, contract, Some(&question.place.subject));
         }
         judgement
     }
@@ -474,13 +484,13 @@ fn read(
     compiled: &Compiled,
     verifications: &Verifications,
     (id, bytes): (Digest, &[u8]),
-    subject: &Digest,
+    subject: &VerdictSubject,
     now: Timestamp,
 ) -> Result<Read, Box<Finding>> {
     let trust = compiled.trust().ok_or_else(|| compiled.nobody_may_sign())?;
     let verified = verifications.of_bytes(trust, id, bytes, now).map_err(|untrusted| untrusted.finding())?;
-    if !verified.statement.names_sha256(subject) {
-        let message = format!("the attestation does not name the image {subject}");
+    if !verified.statement.names_sha256(subject.digest()) {
+        let message = format!("the attestation does not name the {} {}", subject.noun(), subject.digest());
         return Err(Box::new(Finding::error(Code::StatementMismatch, message)));
     }
     let run = crafting::read(&verified.statement).map_err(|e| Finding::error(e.code(), e.to_string()))?;

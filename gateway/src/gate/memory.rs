@@ -4,12 +4,12 @@
 //! until the first instant at which something that it was computed from may stop being true. Nothing here decides.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use contracts::{Digest, Finding, PinnedRef, Verdict, limits};
+use contracts::{Digest, Finding, PinnedRef, Verdict, VerdictSubject, limits};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -17,7 +17,7 @@ use futures::{
 use jiff::Timestamp;
 use moka::{Equivalent, sync::Cache};
 
-use super::{GateError, Outcome, Remembered};
+use super::{GateError, Remembered};
 use crate::{names::Name, store::Store};
 
 /// Memory for verdicts, in bytes as they are guessed.
@@ -41,7 +41,7 @@ impl Numbers {
 /// A verdict as it is remembered in memory.
 #[derive(Debug)]
 pub(super) struct Made {
-    pub(super) outcome: Outcome,
+    pub(super) verdict: Arc<Remembered>,
     /// As they were before anything that it was computed from was read.
     pub(super) numbers: Numbers,
     /// From then on it is computed again.
@@ -55,11 +55,11 @@ impl Made {
 
     /// Whether time alone leaves it standing.
     pub(super) fn lasts(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until) && not_from_the_future(&self.outcome.verdict().verdict, now)
+        self.until.is_none_or(|until| now < until) && not_from_the_future(&self.verdict.verdict, now)
     }
 
     pub(super) fn weight(&self) -> u32 {
-        weight(&self.outcome.verdict().verdict)
+        weight(&self.verdict.verdict)
     }
 }
 
@@ -77,23 +77,63 @@ fn weight(verdict: &Verdict) -> u32 {
     u32::try_from(bytes.saturating_mul(2)).unwrap_or(u32::MAX)
 }
 
-/// Which question a verdict answers.
+/// Which question a verdict answers: about what, and with which contracts beside those that answer for it. A pull names
+/// none, so that what was asked with any is never taken for the answer to a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) organization: Name,
-    pub(super) pinned: PinnedRef,
+    pub(super) subject: VerdictSubject,
+    pub(super) named: BTreeSet<Name>,
+}
+
+impl Place {
+    /// The question of a pull.
+    pub(super) fn of_pull(organization: &Name, pinned: &PinnedRef) -> Self {
+        let subject = VerdictSubject::Image(pinned.clone());
+        Self { organization: organization.clone(), subject, named: BTreeSet::new() }
+    }
+
+    pub(super) fn borrowed(&self) -> PlaceRef<'_> {
+        let subject = match &self.subject {
+            VerdictSubject::Image(pinned) => SubjectRef::Image(pinned),
+            VerdictSubject::Artifact(digest) => SubjectRef::Artifact(digest),
+        };
+        PlaceRef { organization: &self.organization, subject, named: &self.named }
+    }
 }
 
 /// The same, borrowed: hashes like a [`Place`].
 #[derive(Hash)]
-struct PlaceRef<'a> {
+pub(super) struct PlaceRef<'a> {
     organization: &'a Name,
-    pinned: &'a PinnedRef,
+    subject: SubjectRef<'a>,
+    named: &'a BTreeSet<Name>,
+}
+
+/// Hashes like a [`VerdictSubject`].
+#[derive(Hash)]
+enum SubjectRef<'a> {
+    Image(&'a PinnedRef),
+    Artifact(&'a Digest),
+}
+
+impl<'a> PlaceRef<'a> {
+    /// As [`Place::of_pull`].
+    pub(super) fn of_pull(organization: &'a Name, pinned: &'a PinnedRef) -> Self {
+        const NONE: &BTreeSet<Name> = &BTreeSet::new();
+        Self { organization, subject: SubjectRef::Image(pinned), named: NONE }
+    }
 }
 
 impl Equivalent<Place> for PlaceRef<'_> {
     fn equivalent(&self, place: &Place) -> bool {
-        *self.organization == place.organization && *self.pinned == place.pinned
+        let same = match (&self.subject, &place.subject) {
+            (SubjectRef::Image(one), VerdictSubject::Image(other)) => **one == *other,
+            (SubjectRef::Artifact(one), VerdictSubject::Artifact(other)) => **one == *other,
+            (SubjectRef::Image(_), VerdictSubject::Artifact(_))
+            | (SubjectRef::Artifact(_), VerdictSubject::Image(_)) => false,
+        };
+        same && *self.organization == place.organization && *self.named == place.named
     }
 }
 
@@ -115,8 +155,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    pub(super) fn get(&self, organization: &Name, pinned: &PinnedRef) -> Option<Arc<Made>> {
-        self.verdicts.get(&PlaceRef { organization, pinned })
+    pub(super) fn get(&self, place: &PlaceRef<'_>) -> Option<Arc<Made>> {
+        self.verdicts.get(place)
     }
 
     pub(super) fn named(&self, organization: &Name, key: Digest) -> Option<Arc<Remembered>> {
@@ -124,7 +164,7 @@ impl Memory {
     }
 
     pub(super) fn put(&self, place: Place, made: Arc<Made>) {
-        let verdict = made.outcome.shared_verdict();
+        let verdict = Arc::clone(&made.verdict);
         self.named.insert((place.organization.clone(), verdict.key), verdict);
         self.verdicts.insert(place, made);
     }

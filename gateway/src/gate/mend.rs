@@ -1,40 +1,50 @@
 //! What a person can do about a finding that says nothing about it itself.
 
-use contracts::{Code, Finding, limits};
+use contracts::{Code, Finding, VerdictSubject, limits};
 
 use crate::rules::{CurrentContract, OrganizationRules};
 
 /// That there was more evidence than is examined.
-pub(super) fn limit_reached(crowded: bool) -> Finding {
+pub(super) fn limit_reached(crowded: bool, noun: &str) -> Finding {
     if crowded {
         let most = limits::WORKFLOWS_PER_SUBJECT;
         let message =
-            format!("more than {most} workflows have pushed about the image, and those examined do not satisfy");
-        return Finding::error(Code::LimitReached, message).mend("let fewer workflows attest the same image");
+            format!("more than {most} workflows have pushed about the {noun}, and those examined do not satisfy");
+        return Finding::error(Code::LimitReached, message).mend(format!("let fewer workflows attest the same {noun}"));
     }
     let most = limits::ATTESTATIONS_PER_SUBJECT;
-    let message = format!("there are more than {most} attestations of the image, and those examined do not satisfy");
+    let message = format!("there are more than {most} attestations of the {noun}, and those examined do not satisfy");
     Finding::error(Code::LimitReached, message)
         .mend("push the attestation to the gateway, whose own are examined first, or remove others from the registry")
 }
 
-/// Gives a finding that blocks a mend, when it has none.
-pub(crate) fn complete(finding: &mut Finding, rules: &OrganizationRules, contract: &CurrentContract) {
+/// Gives a finding that blocks a mend, when it has none. `about` is what was asked about, where that is known.
+pub(crate) fn complete(
+    finding: &mut Finding,
+    rules: &OrganizationRules,
+    contract: &CurrentContract,
+    about: Option<&VerdictSubject>,
+) {
     if finding.blocks() && finding.mend.is_none() {
-        finding.mend = Some(mend(finding.code, rules, contract));
+        let artifact = about.is_some_and(|subject| subject.image().is_none());
+        finding.mend = Some(mend(finding.code, rules, contract, artifact));
     }
 }
 
-fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract) -> String {
+fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract, artifact: bool) -> String {
+    let noun = if artifact { "artifact" } else { "image" };
     let name = &contract.name;
     let bound = rules.workflows.iter().filter(|(_, contract)| *contract == name);
     let workflows: Vec<String> = bound.map(|(workflow, _)| format!("`{workflow}`")).take(3).collect();
     let push = if workflows.is_empty() {
-        format!("bind a workflow to the contract `{name}` and push an attestation of the image for it")
+        format!("bind a workflow to the contract `{name}` and push an attestation of the {noun} for it")
     } else {
-        format!("push an attestation of the image from the pipeline {}", workflows.join(" or "))
+        format!("push an attestation of the {noun} from the pipeline {}", workflows.join(" or "))
     };
     match code {
+        Code::NoEvidence if artifact => {
+            format!("{push}, to which the contract or the pipeline adds these very bytes as an output (`output: true`)")
+        }
         Code::NoEvidence => format!("{push}, or attach one that its signers signed to the image in the registry"),
         Code::SignerNotAllowed | Code::SignatureInvalid => {
             format!("sign with a key or identity that the contract `{name}` trusts, and then {push}")

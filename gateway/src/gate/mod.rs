@@ -1,6 +1,7 @@
-//! The gate: decides about a [`PinnedRef`] and hands out the [`Permit`] without which nothing is served.
+//! The gate: decides about a [`PinnedRef`] and hands out the [`Permit`] without which nothing is served. Asked about
+//! something else ([`Gate::check`]), it answers with a verdict alone.
 //!
-//! A decision is a pure function of the image, the rules, the verified evidence, who is trusted, and `now`. What
+//! A decision is a pure function of what is asked about, the rules, the verified evidence, who is trusted, and `now`. What
 //! is remembered of it is never used once one of these has changed.
 //!
 //! This module must not contain HTTP, or anything that reads a clock.
@@ -11,6 +12,7 @@ mod error;
 mod exempt;
 mod gathered;
 mod grants;
+mod inquiry;
 mod judge;
 mod memory;
 pub(crate) mod mend;
@@ -21,17 +23,18 @@ mod tests;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use contracts::{Code, Decision, Digest, Finding, PinnedRef};
+use contracts::{Code, Decision, Digest, Finding, PinnedRef, VerdictSubject};
 use futures::FutureExt;
 use jiff::Timestamp;
 
 pub use error::GateError;
+pub use inquiry::Inquiry;
 pub use permit::{Outcome, Permit, Remembered};
 
 use self::{
     decide::Core,
     grants::Grants,
-    memory::{Flights, Numbers, Place},
+    memory::{Flights, Made, Numbers, Place, PlaceRef},
 };
 use crate::{
     evidence::EvidenceFolder,
@@ -99,28 +102,51 @@ impl Gate {
         now: Timestamp,
         asked: For,
     ) -> Result<Outcome, GateError> {
+        // Before anything is copied: most are remembered.
+        let numbers = Numbers::now(self.core.store(), organization, &pinned.digest);
+        let known = self.core.memory.get(&PlaceRef::of_pull(organization, pinned));
+        let verdict = match known.filter(|made| made.holds(numbers, now)) {
+            Some(made) => told(&made, organization, true, asked),
+            None => self.verdict(Place::of_pull(organization, pinned), now, asked).await?,
+        };
+        Ok(Outcome::new(organization.clone(), pinned.clone(), verdict))
+    }
+
+    /// Answers a question that opens nothing, whatever the answer: about an artifact that is no image, or about an image
+    /// with contracts that were named beside those that answer for it. It is decided and remembered as by
+    /// [`Gate::decide`].
+    ///
+    /// # Errors
+    /// When it cannot be decided now. Nothing is remembered then.
+    pub async fn check(
+        &self,
+        organization: &Name,
+        inquiry: Inquiry,
+        now: Timestamp,
+    ) -> Result<Arc<Remembered>, GateError> {
+        let (subject, named) = inquiry.into_parts();
+        self.verdict(Place { organization: organization.clone(), subject, named }, now, For::Manifest).await
+    }
+
+    async fn verdict(&self, place: Place, now: Timestamp, asked: For) -> Result<Arc<Remembered>, GateError> {
+        let organization = &place.organization;
         for _ in 0..JOINS {
-            let numbers = Numbers::now(self.core.store(), organization, &pinned.digest);
-            if let Some(made) = self.core.memory.get(organization, pinned).filter(|made| made.holds(numbers, now)) {
-                tell(&made.outcome, organization, true, asked);
-                return Ok(made.outcome.clone());
+            let numbers = Numbers::now(self.core.store(), organization, place.subject.digest());
+            if let Some(made) = self.core.memory.get(&place.borrowed()).filter(|made| made.holds(numbers, now)) {
+                return Ok(told(&made, organization, true, asked));
             }
-            let place = Place { organization: organization.clone(), pinned: pinned.clone() };
             let waiting =
                 self.flights.join(&place, numbers, || Arc::clone(&self.core).answer(place.clone(), now).boxed());
             let made = waiting.answer.await.inspect_err(|error| {
-                tracing::warn!(%organization, image = %pinned, %error, "could not decide about an image");
+                tracing::warn!(%organization, subject = %place.subject, %error, "could not decide");
             })?;
             // Begun for another caller a moment ago, it may be over for this one.
             if waiting.own || made.lasts(now) {
-                tell(&made.outcome, organization, !waiting.own, asked);
-                return Ok(made.outcome.clone());
+                return Ok(told(&made, organization, !waiting.own, asked));
             }
         }
-        let place = Place { organization: organization.clone(), pinned: pinned.clone() };
-        let made = Arc::clone(&self.core).answer(place, now).await?;
-        tell(&made.outcome, organization, false, asked);
-        Ok(made.outcome.clone())
+        let made = Arc::clone(&self.core).answer(place.clone(), now).await?;
+        Ok(told(&made, organization, false, asked))
     }
 
     /// A verdict by its key, as it was decided for this organization. Whether it holds still is not told.
@@ -156,7 +182,7 @@ impl Gate {
         // One that was not examined can have been rejected.
         let limit = |finding: &Finding| finding.blocks() && finding.code == Code::LimitReached;
         if verdict.verdict.findings.iter().any(limit)
-            && !self.core.store().pushed_about(organization, pinned.digest).await?.complete
+            && !self.core.store().pushed_about(organization, &pinned.clone().into()).await?.complete
         {
             return Ok(Some(verdict));
         }
@@ -208,10 +234,22 @@ enum For {
     Blob,
 }
 
-/// The one event of a decision.
-fn tell(outcome: &Outcome, organization: &Name, remembered: bool, asked: For) {
-    let made = outcome.verdict();
+/// The verdict, after the one event of a decision.
+fn told(made: &Made, organization: &Name, remembered: bool, asked: For) -> Arc<Remembered> {
+    tell(&made.verdict, organization, remembered, asked);
+    Arc::clone(&made.verdict)
+}
+
+fn tell(made: &Remembered, organization: &Name, remembered: bool, asked: For) {
     let verdict = &made.verdict;
+    if let VerdictSubject::Artifact(digest) = &verdict.subject {
+        tracing::info!(
+            %organization, artifact = %digest, contracts = verdict.named.join(" "), verdict = %made.key, remembered,
+            decision = ?verdict.decision, enforced = verdict.enforced, exempted = verdict.exempted,
+            "decided about an artifact"
+        );
+        return;
+    }
     let codes = || {
         let codes: Vec<&str> = verdict.findings.iter().filter(|f| f.blocks()).map(|f| f.code.as_str()).collect();
         codes.join(" ")

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use contracts::{Decision, Digest, PinnedRef, Verdict};
+use contracts::{Decision, Digest, PinnedRef, Verdict, VerdictSubject};
 
 use crate::names::Name;
 
@@ -54,16 +54,21 @@ pub struct Permit(Arc<Inner>);
 struct Inner {
     organization: Name,
     pinned: PinnedRef,
+    root: Digest,
     verdict: Arc<Remembered>,
 }
 
 impl Permit {
     /// For what a verdict allows: `pinned` is the verdict's own subject, or reachable from it. `None` when the
-    /// verdict does not allow.
+    /// verdict does not allow, is about no image, or answers another question than a pull's.
     pub(in crate::gate) fn new(organization: Name, pinned: PinnedRef, verdict: Arc<Remembered>) -> Option<Self> {
-        match verdict.verdict.decision {
-            Decision::Allow => Some(Self(Arc::new(Inner { organization, pinned, verdict }))),
-            Decision::Deny => None,
+        let Verdict { decision, subject, named, .. } = &verdict.verdict;
+        match (decision, subject) {
+            (Decision::Allow, VerdictSubject::Image(image)) if named.is_empty() => {
+                let root = image.digest;
+                Some(Self(Arc::new(Inner { organization, pinned, root, verdict })))
+            }
+            _ => None,
         }
     }
 
@@ -82,7 +87,7 @@ impl Permit {
     /// The image whose verdict lets it through.
     #[must_use]
     pub fn root(&self) -> Digest {
-        self.0.verdict.verdict.subject.digest
+        self.0.root
     }
 
     /// That verdict.
@@ -106,9 +111,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The answer that a verdict stands for.
-    pub(in crate::gate) fn new(organization: Name, verdict: Arc<Remembered>) -> Self {
-        let pinned = verdict.verdict.subject.clone();
+    /// The answer to a pull of an image that a verdict stands for.
+    pub(in crate::gate) fn new(organization: Name, pinned: PinnedRef, verdict: Arc<Remembered>) -> Self {
         match Permit::new(organization, pinned, Arc::clone(&verdict)) {
             Some(permit) => Self::Permit(permit),
             None => Self::Deny(verdict),

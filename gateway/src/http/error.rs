@@ -241,7 +241,10 @@ impl From<GateError> for ApiError {
         let log = error.to_string();
         let message = match &error {
             // What lies outside the gateway, or in a contract, is told; what lies inside is for the log.
-            GateError::Upstream(_) | GateError::Contract { .. } | GateError::TooLong { .. } => {
+            GateError::Upstream(_)
+            | GateError::Contract { .. }
+            | GateError::ContractGone { .. }
+            | GateError::TooLong { .. } => {
                 format!("it could not be decided: {log}: try again")
             }
             GateError::Store(_)

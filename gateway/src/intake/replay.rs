@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use contracts::{
-    Code, Decision, Finding, PinnedRef,
+    Code, Decision, Finding, PinnedRef, VerdictSubject,
     api::{Flip, Replayed, Undecided},
 };
 use jiff::Timestamp;
@@ -104,10 +104,10 @@ impl Intake {
         named(push, contract, &run)?;
         let compiled = Arc::clone(&contract.compiled);
         let document = compiled.revision().contract();
-        let made_for = outputs::made_for(document, &run, &verified.statement);
+        let made_for = outputs::made_for(document, &run, &verified.statement).images;
         let pinned = run.materials.iter().find(|material| made_for.contains(&material.digest)).and_then(|material| {
             let repository = material.image.as_ref()?.repository.clone();
-            Some(PinnedRef { repository, digest: material.digest })
+            Some(VerdictSubject::Image(PinnedRef { repository, digest: material.digest }))
         });
         let place = self.workers.place().await?;
         let fetched = materials::fetch(&self.evidence, push.organization, &run, document).await;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use contracts::{
-    Digest, Repository, RunnerIdentity, Verdict,
+    Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
     api::{EndRun, OrganizationSettings, RevisionFiles, Role},
     identity::FederationRule,
 };
@@ -94,6 +94,10 @@ pub enum Source {
         accepted: bool,
         /// The images that it was made for, under which it is found. It can name others as its subjects.
         made_for: Vec<Digest>,
+        /// The artifacts that are no images and that it was made for. It is found under these when one of them is asked
+        /// about, and never when an image is.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<Digest>,
         /// Who was proven to have pushed it: part of the evidence, as what was signed cannot say it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         identity: Option<Box<RunnerIdentity>>,
@@ -159,7 +163,7 @@ pub struct Discovery {
     pub speaks_for: Digest,
 }
 
-/// The runs that were pushed for an image.
+/// The runs that were pushed for an image or another artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedAbout {
     /// Of each workflow under each contract the newest ([`AttestationFacts::at`]), by names. Several when they are of
@@ -365,10 +369,11 @@ pub trait Store: Send + Sync + 'static {
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
     /// The same without its bytes, which can be many.
     fn attestation_facts<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationFacts>>;
-    /// What was pushed for an image, as far as it may decide. What was found upstream is not among it, nor what only
-    /// names the image. So no amount of that, nor of other workflows' runs, hides a run.
-    fn pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, PushedAbout>;
-    /// Whether that is anything at all.
+    /// What was pushed for an image or another artifact, as far as it may decide. What was found upstream is not among
+    /// it, nor what only names the subject, nor what was made for one of the other kind with the same digest. So no
+    /// amount of that, nor of other workflows' runs, hides a run.
+    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: &'a VerdictSubject) -> Stored<'a, PushedAbout>;
+    /// Whether that is anything at all, of an image.
     fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool>;
 
     /// Stores an exemption, unless its bytes were withdrawn or replaced before.

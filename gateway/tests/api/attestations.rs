@@ -118,7 +118,7 @@ async fn json_that_says_two_things_or_none() {
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: unknown field `force`, expected `image` or `vsa` at line 1 column 30"
+        "message": "the body is not what this route reads: unknown field `force`, expected one of `image`, `artifact`, `contracts`, `vsa` at line 1 column 30"
       }
     }
     400 Bad Request

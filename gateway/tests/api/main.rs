@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod artifacts;
 mod attestations;
 mod contracts;
 mod crafting;

@@ -85,7 +85,7 @@ impl Scene {
         let answer = self.site.by(&self.site.admin, Method::POST, "/api/v1/check").json(body).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         let answer: CheckAnswer = answer.json().await.unwrap();
-        assert_eq!(answer.verdict.subject.digest, image);
+        assert_eq!(*answer.verdict.subject.digest(), image);
         answer
     }
 

@@ -23,7 +23,7 @@ async fn keys(site: &Site) -> GatewayKeys {
 }
 
 /// What a signed verdict says, by the keys that the gateway publishes.
-async fn believed(site: &Site, bundle: &[u8]) -> Verified<Verification> {
+pub async fn believed(site: &Site, bundle: &[u8]) -> Verified<Verification> {
     let published = keys(site).await.keys;
     let keys = published.iter().map(|key| PublicKey::from_pem(&key.pem).unwrap()).collect();
     let root = TrustRoot::new(keys, None).unwrap();
@@ -33,7 +33,7 @@ async fn believed(site: &Site, bundle: &[u8]) -> Verified<Verification> {
 async fn word(scene: &Scene, answer: &CheckAnswer) -> Value {
     let bundle = answer.vsa.as_ref().unwrap().to_string();
     let verified = believed(&scene.site, bundle.as_bytes()).await;
-    assert!(verified.statement.names_sha256(&answer.verdict.subject.digest));
+    assert!(verified.statement.names_sha256(answer.verdict.subject.digest()));
     verified.statement.predicate.clone()
 }
 

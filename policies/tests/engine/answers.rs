@@ -43,7 +43,7 @@ fn materials_must_be_there_of_their_type_and_with_their_bytes() {
 fn an_image_is_attested_by_what_was_made_for_it() {
     let other = contracts::PinnedRef { digest: contracts::Digest::of(b"other"), ..pinned() };
     let about = |rules: &policies::RuleSet, image: &contracts::PinnedRef, evidence: &Evidence| {
-        told(&evaluate(rules, evidence, Some(image), Phase::Admission, testdata::noon()).unwrap())
+        told(&evaluate(rules, evidence, Some(&image.clone().into()), Phase::Admission, testdata::noon()).unwrap())
     };
     let one = rules(SBOM, &[]);
     let made = evidence(&[sbom()]);

@@ -78,7 +78,7 @@ pub fn evidence_by(minter: &Minter, materials: &[Material]) -> Evidence {
 }
 
 pub fn ask_at(rules: &RuleSet, evidence: &Evidence, now: Timestamp) -> Evaluation {
-    evaluate(rules, evidence, Some(&pinned()), Phase::Admission, now).unwrap()
+    evaluate(rules, evidence, Some(&pinned().into()), Phase::Admission, now).unwrap()
 }
 
 pub fn ask(rules: &RuleSet, evidence: &Evidence) -> Evaluation {

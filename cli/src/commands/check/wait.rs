@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use contracts::{Decision, Finding, api::CheckAnswer};
+use contracts::{
+    Decision, Finding,
+    api::{CheckAnswer, CheckRequest},
+};
 
 use crate::{
     args,
@@ -16,9 +19,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Asks until the image is allowed or the time is over; the last answer counts. What no waiting mends is told at once.
 pub async fn until_allowed(client: &Client, args: &args::Check) -> Result<CheckAnswer, ClientError> {
     let end = args.wait.and_then(|wait| Instant::now().checked_add(wait));
+    let request = CheckRequest { image: Some(args.image.clone()), vsa: args.vsa.is_some(), ..Default::default() };
     let (mut pause, mut said) = (FIRST_PAUSE, None);
     loop {
-        let asked = client.check(&args.image, args.vsa.is_some()).await;
+        let asked = client.check(&request).await;
         let left = end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
         if left.is_zero() || !may_pass(&asked) {
             return asked;

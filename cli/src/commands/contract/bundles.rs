@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use contracts::{
-    Bundle, Code, Decision, Digest, Finding, MaterialType, PinnedRef, PublicKey, TrustRoot,
+    Bundle, Code, Decision, Digest, Finding, MaterialType, PinnedRef, PublicKey, TrustRoot, VerdictSubject,
     crafting::{self, DeclaredMaterial},
     limits,
 };
@@ -116,7 +116,13 @@ impl Kept {
             let message = format!("the attestation does not speak of {subject}");
             findings.push(Finding::error(Code::NoEvidence, message));
         }
-        let evaluation = evaluate(&opened.rules, &evidence, subject.as_ref(), Phase::Admission, asked.now)?;
+        let evaluation = evaluate(
+            &opened.rules,
+            &evidence,
+            subject.map(VerdictSubject::Image).as_ref(),
+            Phase::Admission,
+            asked.now,
+        )?;
         findings.extend(evaluation.findings);
         let denied = findings.iter().any(Finding::blocks);
         Ok(Judged { decision: if denied { Decision::Deny } else { Decision::Allow }, findings })

@@ -44,7 +44,7 @@ fn rules(exemptions: Vec<Arc<Approved>>) -> OrganizationRules {
 }
 
 fn place() -> Place {
-    Place { organization: acme(), pinned: image("app") }
+    Place::of_pull(&acme(), &image("app"))
 }
 
 fn ask(
@@ -52,8 +52,9 @@ fn ask(
     answer: Result<Vec<Finding>, Vec<Finding>>,
 ) -> (Result<Vec<Finding>, Vec<Finding>>, Used) {
     let (place, mut used) = (place(), Used::default());
-    let contracts::PinnedRef { repository, digest } = &place.pinned;
-    let matter = Matter { repository, digest, contract: "release", workflow: Some("skynet/build") };
+    let repository = place.subject.image().map(|image| &image.repository);
+    let matter =
+        Matter { repository, digest: place.subject.digest(), contract: "release", workflow: Some("skynet/build") };
     let answer = exemptions.apply(&matter, answer, &mut used);
     (answer, used)
 }

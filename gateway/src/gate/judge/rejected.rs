@@ -37,7 +37,8 @@ impl Judging<'_> {
     /// Why a run was rejected.
     async fn reasons(&self, pushed: &Pushed) -> Result<Vec<Finding>, GateError> {
         let Pushed { run: id, workflow, facts, .. } = pushed;
-        let message = format!("run `{id}` of `{workflow}`, the newest about this image, broke its contract");
+        let noun = self.question.place.subject.noun();
+        let message = format!("run `{id}` of `{workflow}`, the newest about this {noun}, broke its contract");
         let place = EvidencePlace { attestation: Some(facts.id), material: None };
         let mut findings = vec![Finding::error(Code::RunRejected, message).in_evidence(place)];
         let run = self.core.store().run(&self.question.place.organization, id).await?;

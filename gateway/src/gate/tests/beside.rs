@@ -40,7 +40,7 @@ async fn what_verifies_counts_and_is_kept_and_what_does_not_is_ignored() {
     assert_eq!((kept.bundle, kept.facts.received_at), (good, trial.now));
     assert!(matches!(kept.facts.source, Source::Discovered { .. }));
 
-    assert!(trial.store.pushed_about(&acme(), image("other").digest).await.unwrap().newest.is_empty());
+    assert!(trial.store.pushed_about(&acme(), &image("other").into()).await.unwrap().newest.is_empty());
 
     let (looks, made) = (trial.registry.looks(), trial.verdict(&app).await);
     trial.pass(INTERVAL - SignedDuration::from_secs(1));

@@ -245,8 +245,8 @@ async fn what_a_verdict_says_weighs_twice_what_it_is_long() {
         let mut verdict = verdict.clone();
         verdict.findings[0].message = "m".repeat(length);
         verdict.findings[0].mend = Some("m".repeat(length));
-        let outcome = Outcome::new(acme(), Arc::new(Remembered::new(Digest::of(b"key"), verdict)));
-        Made { outcome, numbers: Numbers { rules: 0, evidence: 0 }, until: None }.weight()
+        let verdict = Arc::new(Remembered::new(Digest::of(b"key"), verdict));
+        Made { verdict, numbers: Numbers { rules: 0, evidence: 0 }, until: None }.weight()
     };
     assert_eq!(weight(10_001) - weight(1), 4 * 10_000);
 }

@@ -1,5 +1,6 @@
 //! The gate over the real store, with a registry that does what the test says.
 
+mod artifacts;
 mod beside;
 mod exempted;
 mod identity;

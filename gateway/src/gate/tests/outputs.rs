@@ -138,7 +138,7 @@ async fn a_rejected_run_that_is_not_examined_closes_all_the_same() {
     let codes = trial.codes(&app).await.unwrap();
     assert!(codes.contains(&Code::LimitReached) && !codes.contains(&Code::RunRejected), "{codes:?}");
     assert!(closed(&trial, &app).await);
-    assert_eq!(trial.store.pushed_about(&acme(), app.digest).await.unwrap().newest.len(), 256);
+    assert_eq!(trial.store.pushed_about(&acme(), &app.clone().into()).await.unwrap().newest.len(), 256);
     assert!(trial.store.anything_pushed_about(&acme(), app.digest).await.unwrap());
     assert!(!trial.store.anything_pushed_about(&acme(), image("x").digest).await.unwrap());
     assert!(!trial.store.anything_pushed_about(&name("acme-2"), app.digest).await.unwrap());

@@ -1,6 +1,7 @@
-//! May this image be used? The same gate that pulls go through.
+//! May this image, or this artifact, be used? The same gate that pulls go through. What is asked with named contracts, and
+//! whatever is asked about an artifact, opens no pull.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     body::Body,
@@ -10,19 +11,24 @@ use axum::{
 };
 use bytes::Bytes;
 use contracts::{
-    PinnedRef, Reference, Target,
+    PinnedRef, Reference, Target, Verdict, VerdictSubject,
     api::{CheckAnswer, CheckRequest, Role},
+    limits,
     reference::ReferenceError,
 };
 
 use super::{NO_STORE, word};
 use crate::{
     app::App,
-    gate::Remembered,
+    gate::{Inquiry, Remembered},
     http::{auth::Caller, body, clock, error::ApiError},
     metrics::Way,
+    names::Name,
     upstream::{CanonicalError, UpstreamError},
 };
+
+/// Contracts that an error lists.
+const LISTED: usize = 12;
 
 pub(super) async fn check(
     State(app): State<App>,
@@ -31,9 +37,9 @@ pub(super) async fn check(
     body: Body,
 ) -> Result<Response, ApiError> {
     may_check(&caller)?;
-    let CheckRequest { image, vsa } = body::json(&headers, body).await?;
-    let image: Reference = image.parse().map_err(|e: ReferenceError| ApiError::invalid(e.to_string()))?;
-    let decided = decide(&app, &caller, image).await;
+    let request: CheckRequest = body::json(&headers, body).await?;
+    let vsa = request.vsa;
+    let decided = decide(&app, &caller, request).await;
     match &decided {
         Ok(made) => app.metrics.verdict(Way::Check, &made.verdict),
         Err(error) if error.status().is_server_error() => app.metrics.could_not_decide(Way::Check),
@@ -56,9 +62,77 @@ pub(super) fn may_check(caller: &Caller) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn decide(app: &App, caller: &Caller, image: Reference) -> Result<Arc<Remembered>, ApiError> {
-    let pinned = pin(app, caller, image).await?;
-    Ok(app.gate.decide(&caller.organization, &pinned, clock::now()).await?.shared_verdict())
+async fn decide(app: &App, caller: &Caller, request: CheckRequest) -> Result<Arc<Remembered>, ApiError> {
+    let CheckRequest { image, artifact, contracts, vsa: _ } = request;
+    let organization = &caller.organization;
+    let inquiry = match (image, artifact) {
+        (Some(image), None) => {
+            let image: Reference = image.parse().map_err(|e: ReferenceError| ApiError::invalid(e.to_string()))?;
+            if contracts.is_empty() {
+                let pinned = pin(app, caller, image).await?;
+                return Ok(app.gate.decide(organization, &pinned, clock::now()).await?.shared_verdict());
+            }
+            let named = named(&contracts, &nameable(app, caller).await?)?;
+            Inquiry::image(pin(app, caller, image).await?, named)
+        }
+        (None, Some(digest)) => {
+            let nameable = nameable(app, caller).await?;
+            Inquiry::artifact(digest, named(&contracts, &nameable)?).ok_or_else(|| {
+                let message =
+                    "no repository tells which contracts answer for an artifact: name those that must allow it";
+                ApiError::new(StatusCode::BAD_REQUEST, "contract-missing", format!("{message}: {}", listed(&nameable)))
+            })?
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("give either `image`, or `artifact` and `contracts`"));
+        }
+    };
+    Ok(app.gate.check(organization, inquiry, clock::now()).await?)
+}
+
+/// The question that a verdict answers.
+pub(super) fn same_question(verdict: &Verdict) -> Result<Inquiry, ApiError> {
+    let named = verdict.named.iter().map(|name| name.parse()).collect::<Result<BTreeSet<Name>, _>>()?;
+    let inquiry = match &verdict.subject {
+        VerdictSubject::Image(pinned) => Some(Inquiry::image(pinned.clone(), named)),
+        VerdictSubject::Artifact(digest) => Inquiry::artifact(*digest, named),
+    };
+    inquiry.ok_or_else(|| ApiError::internal("a verdict about an artifact names no contract"))
+}
+
+/// The contracts that a caller may name: the one of the workflow that the token is bound to, else all of the
+/// organization.
+pub(super) async fn nameable(app: &App, caller: &Caller) -> Result<BTreeSet<Name>, ApiError> {
+    let rules = app.rules.current(&caller.organization).await?;
+    Ok(match &caller.workflow {
+        Some(bound) => rules.workflows.get(bound).cloned().into_iter().collect(),
+        None => rules.contracts.keys().chain(rules.unusable.keys()).cloned().collect(),
+    })
+}
+
+/// One that is not there and one that the caller may not name are told in the same words.
+fn named(contracts: &[String], nameable: &BTreeSet<Name>) -> Result<BTreeSet<Name>, ApiError> {
+    if contracts.len() > limits::NAMED_CONTRACTS {
+        return Err(ApiError::invalid(format!("name at most {} contracts", limits::NAMED_CONTRACTS)));
+    }
+    let known = |text: &String| {
+        text.parse::<Name>().ok().filter(|name| nameable.contains(name)).ok_or_else(|| {
+            let text: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
+            let message = format!("there is no contract `{text}` that your token may name: {}", listed(nameable));
+            ApiError::new(StatusCode::NOT_FOUND, "contract-unknown", message)
+        })
+    };
+    contracts.iter().map(known).collect()
+}
+
+/// What the caller may name, in words.
+fn listed(nameable: &BTreeSet<Name>) -> String {
+    let shown: Vec<String> = nameable.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    match nameable.len().saturating_sub(LISTED) {
+        _ if shown.is_empty() => "there is none yet: make one with `sluice contract apply`".to_owned(),
+        0 => format!("it may name {}", shown.join(", ")),
+        more => format!("it may name {} and {more} more", shown.join(", ")),
+    }
 }
 
 /// The answer in JSON, written when it is asked for the first time.

@@ -160,7 +160,7 @@ pub(super) async fn emergency(
     keep(&app, &caller, record, now).await
 }
 
-/// The workflow and the images that an emergency is about.
+/// The workflow and the images and other artifacts that an emergency is about.
 async fn subject(
     app: &App,
     caller: &Caller,
@@ -176,17 +176,19 @@ async fn subject(
     let run = run.ok_or_else(none)?;
     let unpushed = || ApiError::invalid(format!("nothing was pushed for the run `{id}` yet"));
     let facts = app.store.attestation_facts(&caller.organization, run.attestation.ok_or_else(unpushed)?).await?;
-    let Some(Source::Pushed { made_for, .. }) = facts.map(|facts| facts.source) else { return Err(unpushed()) };
-    let made_for: BTreeSet<_> = made_for.into_iter().collect();
+    let Some(Source::Pushed { made_for, artifacts, .. }) = facts.map(|facts| facts.source) else {
+        return Err(unpushed());
+    };
+    let made_for: BTreeSet<_> = made_for.into_iter().chain(artifacts).collect();
     let digests = match asked.digest {
         None => made_for,
         Some(digest) if made_for.contains(&digest) => BTreeSet::from([digest]),
         Some(digest) => {
-            return Err(ApiError::invalid(format!("the run `{id}` was not made for the image `{digest}`")));
+            return Err(ApiError::invalid(format!("the run `{id}` was not made for `{digest}`")));
         }
     };
     if digests.is_empty() {
-        return Err(ApiError::invalid(format!("the run `{id}` was made for no image")));
+        return Err(ApiError::invalid(format!("the run `{id}` was made for no image or other artifact")));
     }
     Ok((run.workflow, digests))
 }

@@ -49,16 +49,15 @@ pub(super) async fn summary(
 ) -> Result<Response, ApiError> {
     check::may_check(&caller)?;
     let made = remembered(&app, &caller, &key).await?;
-    let current = app.gate.decide(&caller.organization, &made.verdict.subject, clock::now()).await?;
-    if current.verdict().key != made.key {
+    let current = app.gate.check(&caller.organization, check::same_question(&made.verdict)?, clock::now()).await?;
+    if current.key != made.key {
         let message = format!(
             "the verdict `{}` no longer holds: something that it was made from has changed, and now it is `{}`; ask for that one",
-            made.key,
-            current.verdict().key
+            made.key, current.key
         );
         return Err(ApiError::new(StatusCode::CONFLICT, "verdict-overtaken", message));
     }
-    let bundle = app.word.summary(&caller.organization, current.verdict()).map_err(unsigned)?;
+    let bundle = app.word.summary(&caller.organization, &current).map_err(unsigned)?;
     let headers = [(header::CONTENT_TYPE, BUNDLE), (header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::OK, headers, bundle.bytes().to_vec()).into_response())
 }
@@ -121,7 +120,14 @@ fn unsigned(error: contracts::SignError) -> ApiError {
 
 async fn remembered(app: &App, caller: &Caller, key: &str) -> Result<Arc<Remembered>, ApiError> {
     let key = digest(key)?;
-    let made = app.gate.remembered(&caller.organization, key).await?;
+    let mut made = app.gate.remembered(&caller.organization, key).await?;
+    // A question that the caller may not ask has no answer here either.
+    if let Some(named) = made.as_ref().map(|made| &made.verdict.named).filter(|named| !named.is_empty()) {
+        let nameable = check::nameable(app, caller).await?;
+        if !named.iter().all(|name| nameable.iter().any(|may| may.as_str() == name)) {
+            made = None;
+        }
+    }
     made.ok_or_else(|| {
         ApiError::not_found(format!(
             "there is no verdict `{key}`, or it was forgotten: ask again with `POST /api/v1/check`"

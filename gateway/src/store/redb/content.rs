@@ -12,7 +12,8 @@ use super::{
     memory::Effect,
     read::found,
     tables::{
-        ATTESTATIONS, FIRST_SEEN, HIGHEST, LOWEST, SUBJECTS, WRAPPINGS, digest, encode, instant, unread, unwritten,
+        ARTIFACTS, ATTESTATIONS, FIRST_SEEN, HIGHEST, LOWEST, SUBJECTS, WRAPPINGS, digest, encode, instant, unread,
+        unwritten,
     },
 };
 use crate::{
@@ -115,16 +116,20 @@ fn each_place(
     facts: &AttestationFacts,
     there: bool,
 ) -> Result<(), StoreError> {
-    let Source::Pushed { workflow, contract, accepted, made_for, .. } = &facts.source else { return Ok(()) };
-    let mut table = tx.open_table(SUBJECTS).map_err(unwritten)?;
+    let Source::Pushed { workflow, contract, accepted, made_for, artifacts, .. } = &facts.source else {
+        return Ok(());
+    };
     let (name, workflow, rejected) = (organization.as_str(), workflow.to_string(), u8::from(!accepted));
     let (at, id) = (instant(facts.at()), facts.id.as_bytes());
-    for image in made_for {
-        let key = (name, image.as_bytes(), contract.as_str(), workflow.as_str(), at, rejected, id);
-        if there {
-            table.insert(key, ()).map_err(unwritten)?;
-        } else {
-            table.remove(key).map_err(unwritten)?;
+    for (of_kind, subjects) in [(SUBJECTS, made_for), (ARTIFACTS, artifacts)] {
+        let mut table = tx.open_table(of_kind).map_err(unwritten)?;
+        for subject in subjects {
+            let key = (name, subject.as_bytes(), contract.as_str(), workflow.as_str(), at, rejected, id);
+            if there {
+                table.insert(key, ()).map_err(unwritten)?;
+            } else {
+                table.remove(key).map_err(unwritten)?;
+            }
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, future::ready, path::Path, sync::Arc};
 use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
 use contracts::{
-    Digest, Repository, Verdict,
+    Digest, Repository, Verdict, VerdictSubject,
     api::{EndRun, OrganizationSettings, RevisionFiles},
     identity::FederationRule,
 };
@@ -310,9 +310,9 @@ impl Store for RedbStore {
         self.read(|tx| read::attestation_facts(tx, organization, id))
     }
 
-    fn pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, PushedAbout> {
-        let organization = organization.clone();
-        self.read_many(move |tx| read::pushed_about(tx, &organization, image))
+    fn pushed_about<'a>(&'a self, organization: &'a Name, subject: &'a VerdictSubject) -> Stored<'a, PushedAbout> {
+        let (organization, subject) = (organization.clone(), subject.clone());
+        self.read_many(move |tx| read::pushed_about(tx, &organization, &subject))
     }
 
     fn anything_pushed_about<'a>(&'a self, organization: &'a Name, image: Digest) -> Stored<'a, bool> {

@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
-use contracts::{Digest, Repository, Verdict, api::OrganizationSettings, identity::FederationRule, limits};
+use contracts::{
+    Digest, Repository, Verdict, VerdictSubject, api::OrganizationSettings, identity::FederationRule, limits,
+};
 use redb::{ReadTransaction, ReadableTable};
 use serde::de::DeserializeOwned;
 
 use super::{
     audit,
     tables::{
-        ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
+        ARTIFACTS, ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
         RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS, decode, digest, unread,
     },
 };
@@ -229,10 +231,14 @@ pub(super) fn wrapping(
 pub(super) fn pushed_about(
     tx: &ReadTransaction,
     organization: &Name,
-    subject: Digest,
+    subject: &VerdictSubject,
 ) -> Result<PushedAbout, StoreError> {
-    let table = tx.open_table(SUBJECTS).map_err(unread)?;
-    let (name, subject) = (organization.as_str(), subject.as_bytes());
+    let of_kind = match subject {
+        VerdictSubject::Image(_) => SUBJECTS,
+        VerdictSubject::Artifact(_) => ARTIFACTS,
+    };
+    let table = tx.open_table(of_kind).map_err(unread)?;
+    let (name, subject) = (organization.as_str(), subject.digest().as_bytes());
     let mut about = PushedAbout { newest: Vec::new(), complete: true };
     let mut after: Option<(String, String)> = None;
     for examined in 0_usize.. {

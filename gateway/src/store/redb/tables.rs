@@ -46,6 +46,8 @@ pub(super) const WRAPPINGS: TableDefinition<'_, (&str, Key, Key), Key> = TableDe
 /// organization, image that it was made for, contract, `project/workflow`, place in the order of runs, whether it was rejected (0 or 1),
 /// pushed attestation
 pub(super) const SUBJECTS: TableDefinition<'_, SubjectKey<'_>, ()> = TableDefinition::new("subjects");
+/// The same for what it was made for that is no image.
+pub(super) const ARTIFACTS: TableDefinition<'_, SubjectKey<'_>, ()> = TableDefinition::new("artifacts");
 /// See [`SUBJECTS`].
 pub(super) type SubjectKey<'a> = (&'a str, &'a [u8; 32], &'a str, &'a str, u64, u8, &'a [u8; 32]);
 /// organization, number → audit entry
@@ -60,7 +62,7 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 9;
+pub(super) const FORMAT: u64 = 10;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
@@ -82,6 +84,7 @@ macro_rules! every_table {
             FIRST_SEEN,
             WRAPPINGS,
             SUBJECTS,
+            ARTIFACTS,
             AUDIT,
             EXEMPTIONS,
             WITHDRAWN,

@@ -59,6 +59,7 @@ fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -
             revision: 1,
             accepted: true,
             made_for: vec![subject],
+            artifacts: Vec::new(),
             identity: None,
         },
     };

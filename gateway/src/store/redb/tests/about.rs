@@ -1,5 +1,7 @@
 //! Which attestations there are about an image, whichever way and however often they came.
 
+use contracts::PinnedRef;
+
 use super::*;
 
 #[tokio::test]
@@ -12,12 +14,12 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
         let record = attestation(bundle, image, id, second);
         store.receive(&acme, record.clone(), attested(run(id, RunState::Accepted, second), &record)).await.unwrap();
     }
-    let about = store.pushed_about(&acme, image).await.unwrap();
+    let about = store.pushed_about(&acme, &an_image(image)).await.unwrap();
     assert_eq!(about.newest.iter().map(|a| a.id).collect::<Vec<_>>(), [Digest::of(b"new")]);
     assert!(about.complete);
-    assert!(store.pushed_about(&acme, Digest::of(b"x")).await.unwrap().newest.is_empty());
+    assert!(store.pushed_about(&acme, &an_image(Digest::of(b"x"))).await.unwrap().newest.is_empty());
 
-    assert!(store.pushed_about(&other, image).await.unwrap().newest.is_empty());
+    assert!(store.pushed_about(&other, &an_image(image)).await.unwrap().newest.is_empty());
     assert!(store.runs(&other, None, 9).await.unwrap().is_empty());
     assert_eq!(store.run(&other, "r1").await.unwrap(), None);
     assert_eq!(store.attestation(&other, Digest::of(b"old")).await.unwrap(), None);
@@ -27,6 +29,10 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
     assert_eq!(store.ways(&acme, &repository, layer).await.unwrap(), [via]);
     assert!(store.ways(&other, &repository, layer).await.unwrap().is_empty());
     assert!(store.ways(&acme, &"r.dev/b".parse().unwrap(), layer).await.unwrap().is_empty());
+}
+
+fn an_image(digest: Digest) -> VerdictSubject {
+    VerdictSubject::Image(PinnedRef { repository: "r.dev/a".parse().unwrap(), digest })
 }
 
 /// An attestation with content of its own, pushed by a workflow under a contract.
@@ -45,6 +51,7 @@ fn pushed(flow: &str, contract: &str, run: &str, at: Timestamp, accepted: bool) 
             revision: 1,
             accepted,
             made_for,
+            artifacts: Vec::new(),
             identity: None,
         },
         ..attestation(b"", Digest::of(b"image"), run, 0).facts
@@ -84,7 +91,7 @@ async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected()
         let run = RunRecord { workflow: workflow.clone(), ..attested(run(id, RunState::Accepted, 0), &record) };
         assert_eq!(store.receive(&name("acme"), record, run).await.unwrap(), Receipt::Stored);
     }
-    let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
+    let about = store.pushed_about(&name("acme"), &an_image(Digest::of(b"image"))).await.unwrap();
     let found: Vec<_> = about.newest.iter().map(|a| a.id).collect();
     let newest = ["p/a c r2", "p/a-2 c r6", "p/a-2 c r7", "p/b c r8", "p/a c-2 r3"];
     assert_eq!(found, newest.map(|bundle| Digest::of(bundle.as_bytes())));
@@ -100,7 +107,7 @@ async fn of_every_workflow_the_newest_is_found_and_of_one_instant_the_rejected()
             ..attested(run(&format!("q{number}"), RunState::Accepted, 0), &record)
         };
         store.receive(&name("acme"), record, run).await.unwrap();
-        let about = store.pushed_about(&name("acme"), Digest::of(b"image")).await.unwrap();
+        let about = store.pushed_about(&name("acme"), &an_image(Digest::of(b"image"))).await.unwrap();
         assert_eq!(about.complete, number < most, "{number}");
     }
 }
@@ -150,7 +157,7 @@ async fn an_earlier_time_that_another_wrapping_proves_counts_for_all_that_carry_
         let run = attested(run(id, RunState::Accepted, 1), record);
         assert_eq!(store.receive(&acme, record.clone(), run).await.unwrap(), Receipt::Stored);
     }
-    let newest = async || store.pushed_about(&acme, image).await.unwrap().newest;
+    let newest = async || store.pushed_about(&acme, &an_image(image)).await.unwrap().newest;
     assert_eq!(
         newest().await.iter().map(|facts| (facts.id, facts.at())).collect::<Vec<_>>(),
         [(Digest::of(b"two"), at(9))]
