@@ -43,12 +43,25 @@ const REGO: &str = "package gate\nimport rego.v1\ndefault allow := false\nallow 
 #[derive(Clone, Copy, Default)]
 struct Took {
     wall: Duration,
-    peak_kib: u64,
+    memory: Memory,
+}
+
+/// The most memory that a process took: all of it, and what is its own (not the pages of the program's file).
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    whole_kib: u64,
+    own_kib: u64,
+}
+
+impl Memory {
+    fn or(self, other: Self) -> Self {
+        Self { whole_kib: self.whole_kib.max(other.whole_kib), own_kib: self.own_kib.max(other.own_kib) }
+    }
 }
 
 impl Took {
     fn and(self, other: Self) -> Self {
-        Self { wall: self.wall + other.wall, peak_kib: self.peak_kib.max(other.peak_kib) }
+        Self { wall: self.wall + other.wall, memory: self.memory.or(other.memory) }
     }
 }
 
@@ -83,7 +96,7 @@ fn main() -> anyhow::Result<()> {
         row.0.push(ours.check()?);
         row.1.push(theirs.check()?);
     }
-    println!("| What | sluice ms | others ms | others / sluice | sluice MiB | others MiB |");
+    println!("| What | sluice ms | others ms | others / sluice | sluice MiB (its own) | others MiB (their own) |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     let both: Vec<_> = rows.values().collect();
     if let [attest, check] = both.as_slice() {
@@ -94,12 +107,14 @@ fn main() -> anyhow::Result<()> {
     for (name, (ours, theirs)) in &rows {
         let (ours, theirs) = (median(ours)?, median(theirs)?);
         println!(
-            "| {name} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} |",
+            "| {name} | {:.1} | {:.1} | {:.1} | {:.0} ({:.0}) | {:.0} ({:.0}) |",
             ours.wall.as_secs_f64() * 1e3,
             theirs.wall.as_secs_f64() * 1e3,
             theirs.wall.as_secs_f64() / ours.wall.as_secs_f64(),
-            mebibytes(ours.peak_kib),
-            mebibytes(theirs.peak_kib),
+            mebibytes(ours.memory.whole_kib),
+            mebibytes(ours.memory.own_kib),
+            mebibytes(theirs.memory.whole_kib),
+            mebibytes(theirs.memory.own_kib),
         );
     }
     runtime.block_on(site.stop())?;
@@ -115,7 +130,7 @@ fn median(of: &[Took]) -> anyhow::Result<Took> {
     let mut walls: Vec<Duration> = of.iter().map(|took| took.wall).collect();
     walls.sort_unstable();
     let wall = *walls.get(walls.len() / 2).context("nothing was measured")?;
-    Ok(Took { wall, peak_kib: of.iter().map(|took| took.peak_kib).max().unwrap_or(0) })
+    Ok(Took { wall, memory: of.iter().fold(Memory::default(), |most, took| most.or(took.memory)) })
 }
 
 fn prepare(folder: &TempDir, key: &SigningKey, cosign: &Path) -> anyhow::Result<()> {
@@ -152,14 +167,17 @@ fn run(mut command: Command, folder: &Path) -> anyhow::Result<(Took, Vec<u8>)> {
     let out = fs::File::create(folder.join("out"))?;
     let err = fs::File::create(folder.join("err"))?;
     let mut child = command.current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(err).spawn()?;
-    let (status, mut peak_kib) = (format!("/proc/{}/status", child.id()), 0);
+    let (status, mut memory) = (format!("/proc/{}/status", child.id()), Memory::default());
     let ended = loop {
         if let Some(ended) = child.try_wait()? {
             break ended;
         }
         let told = fs::read_to_string(&status).unwrap_or_default();
-        let line = told.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
-        peak_kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0).max(peak_kib);
+        let kib = |name: &str| {
+            let line = told.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+        };
+        memory = memory.or(Memory { whole_kib: kib("VmHWM:"), own_kib: kib("RssAnon:") });
         std::thread::sleep(Duration::from_micros(500));
     };
     let wall = begun.elapsed();
@@ -167,7 +185,7 @@ fn run(mut command: Command, folder: &Path) -> anyhow::Result<(Took, Vec<u8>)> {
         let said = fs::read_to_string(folder.join("err"))?;
         bail!("{:?} ended with {ended}: {said}", command.get_program());
     }
-    Ok((Took { wall, peak_kib }, fs::read(folder.join("out"))?))
+    Ok((Took { wall, memory }, fs::read(folder.join("out"))?))
 }
 
 struct Ours<'r> {

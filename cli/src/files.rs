@@ -62,14 +62,28 @@ pub enum Readers {
 
 /// Writes a file whole or not at all, replacing what is there.
 pub fn replace(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
+    let go = || -> io::Result<()> {
+        let file = prepare(path, bytes, readers)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map(drop).map_err(|e| e.error)
+    };
+    go().with_context(|| format!("`{}` cannot be written", path.display()))
+}
+
+/// Writes a file whole or not at all, as far as other programs see. A power cut may take it, so it is for what can be made
+/// again: waiting for the disk takes longer than all else that a short command does.
+pub fn replace_soon(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
     let go = || -> io::Result<()> { prepare(path, bytes, readers)?.persist(path).map(drop).map_err(|e| e.error) };
     go().with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
 /// Writes a file whole or not at all, and refuses when there is one.
 pub fn create(path: &Path, bytes: &[u8], readers: Readers) -> anyhow::Result<()> {
-    let go =
-        || -> io::Result<()> { prepare(path, bytes, readers)?.persist_noclobber(path).map(drop).map_err(|e| e.error) };
+    let go = || -> io::Result<()> {
+        let file = prepare(path, bytes, readers)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map(drop).map_err(|e| e.error)
+    };
     go().with_context(|| format!("`{}` cannot be written", path.display()))
 }
 
@@ -82,7 +96,6 @@ fn prepare(path: &Path, bytes: &[u8], readers: Readers) -> io::Result<NamedTempF
         file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
     }
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
     Ok(file)
 }
 

@@ -224,10 +224,12 @@ impl Workbench {
         self.load()?.context("no attestation is open in this folder (one that was accepted is closed): start with `sluice attestation init --project PROJECT --workflow WORKFLOW`")
     }
 
-    /// Keeps the session.
+    /// Keeps the session. What was signed also outlives a power cut: the gateway may have it already. What was only added
+    /// can be added again.
     pub fn save(&self, session: &Session) -> anyhow::Result<()> {
         self.prepare()?;
-        files::replace(&self.state, &serde_json::to_vec_pretty(session)?, Readers::Owner)
+        let keep = if session.signed.is_some() { files::replace } else { files::replace_soon };
+        keep(&self.state, &serde_json::to_vec_pretty(session)?, Readers::Owner)
     }
 
     /// Keeps a signed bundle beside the session.
