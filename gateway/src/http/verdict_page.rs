@@ -170,6 +170,7 @@ mod tests {
             enforced: true,
             exempted: false,
             subject: format!("registry.test/skynet/app@{}", Digest::of(b"x")).parse().unwrap(),
+            named: Vec::new(),
             contracts: Vec::new(),
             findings: vec![finding],
             depends_on: Vec::new(),
