@@ -27,8 +27,9 @@ use crate::{
     intake::Intake,
     metrics::Metrics,
     rules::Rules,
-    server::{Server, TlsError, acceptor},
+    server::Server,
     store::{By, RedbStore, Store, StoreError, TokenRecord},
+    tls::{Tls, TlsError},
     upstream::{UpstreamSettingsError, Upstreams},
     word::{Word, WordError},
     workers::Workers,
@@ -146,7 +147,7 @@ impl Gateway {
         if settings.exposes_secrets() && !settings.plain_http {
             return Err(StartError::PlainHttp { listen: settings.listen });
         }
-        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+        let tls = settings.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
         let app = assemble(settings)?;
         let unheard = |e: io::Error| StartError::Listen { listen: app.settings.listen, reason: e.to_string() };
         let listener = TcpListener::bind(app.settings.listen).await.map_err(unheard)?;

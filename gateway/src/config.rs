@@ -2,6 +2,7 @@
 
 // Over 500 lines: the settings, how they are read and their mistakes are told are one table; each is a few lines.
 
+mod hosts;
 mod signing;
 
 use std::{
@@ -19,8 +20,11 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use self::signing::RawSigning;
-pub use self::signing::{PreviousKey, SigningSettings};
+use self::{hosts::RawHost, signing::RawSigning};
+pub use self::{
+    hosts::{HostSettings, Network},
+    signing::{PreviousKey, SigningSettings},
+};
 use crate::{
     federation::{Federation, IssuerSettings},
     names::{Name, NameError},
@@ -46,6 +50,10 @@ pub struct Settings {
     pub plain_http: bool,
     /// The certificate and key to speak TLS with.
     pub tls: Option<TlsSettings>,
+    /// Names by which clients reach the gateway that mean more than itself.
+    pub hosts: Vec<HostSettings>,
+    /// Whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<Network>,
     /// A Sigstore `trusted_root.json`, for keyless signatures.
     pub trusted_root: Option<PathBuf>,
     /// What the gateway's own word is signed with.
@@ -73,6 +81,8 @@ pub struct TlsSettings {
     pub certificate: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,
+    /// Authorities in PEM: only clients with a certificate of one of them are spoken to, whatever token they have.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -151,6 +161,10 @@ struct RawSettings {
     #[serde(default)]
     plain_http: bool,
     tls: Option<RawTls>,
+    #[serde(default)]
+    hosts: Vec<RawHost>,
+    #[serde(default)]
+    trusted_proxies: Vec<Spanned<String>>,
     trusted_root: Option<Spanned<PathBuf>>,
     discovery_interval: Option<Spanned<String>>,
     #[serde(default)]
@@ -172,6 +186,7 @@ struct RawSettings {
 struct RawTls {
     certificate: Spanned<PathBuf>,
     key: Spanned<PathBuf>,
+    client_ca: Option<Spanned<PathBuf>>,
 }
 
 impl Settings {
@@ -246,6 +261,8 @@ impl RawSettings {
             external_url: None,
             plain_http: false,
             tls: None,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             trusted_root: None,
             discovery_interval: None,
             metrics_anonymous: false,
@@ -277,6 +294,8 @@ impl Reading<'_> {
             None => beside_state.join("admin-token"),
         };
         let organization = self.organization(raw.organization.as_ref());
+        let upstreams = raw.upstreams.iter().flat_map(|one| one.aliases.iter().chain([&one.host])).cloned();
+        let upstreams: Vec<String> = upstreams.collect();
         let settings = Settings {
             listen: self.address(raw.listen.as_ref()),
             evidence: self.path(raw.evidence, "state/evidence"),
@@ -288,7 +307,10 @@ impl Reading<'_> {
             tls: raw.tls.map(|tls| TlsSettings {
                 certificate: self.path(Some(tls.certificate), ""),
                 key: self.path(Some(tls.key), ""),
+                client_ca: tls.client_ca.map(|given| self.path(Some(given), "")),
             }),
+            hosts: self.hosts(raw.hosts, &upstreams),
+            trusted_proxies: self.proxies(raw.trusted_proxies),
             trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),
             signing: self.signing(raw.signing, &beside_state),
             discovery_interval: self.duration(raw.discovery_interval.as_ref(), Duration::from_secs(60)),
@@ -393,6 +415,8 @@ const TOP: &[&str] = &[
     "external_url",
     "plain_http",
     "tls",
+    "hosts",
+    "trusted_proxies",
     "trusted_root",
     "discovery_interval",
     "metrics_anonymous",
@@ -403,7 +427,7 @@ const TOP: &[&str] = &[
     "upstreams",
     "issuers",
 ];
-const TLS: &[&str] = &["certificate", "key"];
+const TLS: &[&str] = &["certificate", "key", "client_ca"];
 const LOG: &[&str] = &["format", "level"];
 const ISSUER: &[&str] = &["issuer", "provider", "jwks_uri", "jwks_hosts", "organizations", "ca_file", "plain_http"];
 const UPSTREAM: &[&str] = &[
@@ -416,10 +440,13 @@ const UPSTREAM: &[&str] = &[
     "username",
     "password_file",
     "token_file",
+    "credential_helper",
+    "docker_config",
     "ca_file",
     "plain_http",
     "realm_hosts",
     "redirect_hosts",
+    "redirects",
     "default",
     "connect_timeout",
     "answer_timeout",
@@ -436,8 +463,12 @@ fn unknown_keys(text: &str) -> Vec<Mistake> {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
-            (list @ ("upstreams" | "issuers"), DeValue::Array(sections)) => {
-                let known = if list == "issuers" { ISSUER } else { UPSTREAM };
+            (list @ ("upstreams" | "issuers" | "hosts"), DeValue::Array(sections)) => {
+                let known = match list {
+                    "issuers" => ISSUER,
+                    "hosts" => hosts::HOST,
+                    _ => UPSTREAM,
+                };
                 for section in sections.iter() {
                     if let DeValue::Table(section) = section.get_ref() {
                         unknown_in(text, section, known, &mut mistakes);
@@ -562,6 +593,25 @@ mod tests {
         line 10: `until` is 2026-01-01T00:00:00Z, which is not after `from`, 2027-01-01T00:00:00Z
         "#);
         insta::assert_snapshot!(mistakes("[[signing.previous]]\nkey = \"a\"\nto = \"b\"\n").join("\n"), @"line 3: `to` is not a setting here; there are `key`, `from`, `until`");
+    }
+
+    #[test]
+    fn hosts_name_upstreams_that_are_there_and_whose_images_are_open() {
+        let upstream = "[[upstreams]]\nhost = \"docker.io\"\naliases = [\"hub.acme.dev\"]\n";
+        let read = |text: &str| mistakes(&format!("{upstream}{text}")).join("\n");
+        let good = "[[hosts]]\nname = \"Docker.acme.dev\"\nupstream = \"hub.acme.dev\"\norganization = \"acme\"\nanonymous_pull = true\n";
+        assert_eq!(read(good), "");
+        let settings = Settings::parse("sluice.toml", &format!("{upstream}{good}"), Path::new("/")).unwrap();
+        assert_eq!(settings.hosts[0].name, "docker.acme.dev");
+        insta::assert_snapshot!(read("[[hosts]]\nname = \"https://a.dev\"\n[[hosts]]\nname = \"b.dev\"\nupstream = \"quay.io\"\nanonymous_pull = true\n[[hosts]]\nname = \"B.dev\"\norganization = \"A\"\nport = 1\n"), @"line 13: `port` is not a setting here; there are `name`, `upstream`, `organization`, `anonymous_pull`");
+        insta::assert_snapshot!(read("[[hosts]]\nname = \"https://a.dev\"\n[[hosts]]\nname = \"b.dev\"\nupstream = \"quay.io\"\nanonymous_pull = true\n[[hosts]]\nname = \"B.dev\"\norganization = \"A\"\n"), @r"
+        line 5: `https://a.dev` is not the name of a host: write it without scheme, port and path
+        line 7: `anonymous_pull` needs `organization`: whose images may be pulled without a token
+        line 8: there is no upstream `quay.io` under `[[upstreams]]`
+        line 11: there is `b.dev` already
+        line 12: `A` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends
+        ");
+        insta::assert_snapshot!(mistakes("trusted_proxies = [\"10.0.0.0/8\", \"proxy.acme.dev\"]").join("\n"), @"line 1: `proxy.acme.dev` is no network: write `10.0.0.0/8` or one address");
     }
 
     #[test]

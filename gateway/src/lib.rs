@@ -18,6 +18,7 @@ mod outputs;
 pub mod rules;
 mod server;
 pub mod store;
+mod tls;
 #[cfg(test)]
 mod trial;
 pub mod trust;

@@ -76,6 +76,10 @@ impl Upstream for Registry {
         Box::pin(async move { Err(UpstreamError::NotFound { what: tag.to_string() }) })
     }
 
+    fn has<'a>(&'a self, _: &'a PinnedRef) -> Asked<'a, bool> {
+        Box::pin(async { Ok(true) })
+    }
+
     fn manifest<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Manifest> {
         Box::pin(async move { Err(UpstreamError::NotFound { what: permit.pinned().to_string() }) })
     }

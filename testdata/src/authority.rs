@@ -73,6 +73,18 @@ impl Authority {
         TlsServer { certificate_pem: leaf.pem(), key_pem: key.serialize_pem() }
     }
 
+    /// A certificate for a TLS client of this name.
+    #[must_use]
+    pub fn tls_client(&self, name: &str, now: Timestamp) -> TlsServer {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        valid(&mut params, now, SignedDuration::from_hours(24));
+        let key = key();
+        let leaf = params.signed_by(&key, &self.root).expect("a client certificate");
+        TlsServer { certificate_pem: leaf.pem(), key_pem: key.serialize_pem() }
+    }
+
     /// A short-lived leaf that binds a key to a workflow's identity, as Fulcio issues them. It carries no proof of
     /// inclusion in a certificate log.
     #[must_use]

@@ -12,6 +12,7 @@ mod kill;
 mod materials;
 mod pipelines;
 mod real_clients;
+mod real_clients_serving;
 mod real_clients_sigstore;
 mod scene;
 mod tutorial;

@@ -165,7 +165,7 @@ fn cosign_believes_the_gateways_word_and_nothing_that_was_changed() {
 }
 
 /// What anyone is shown at an address.
-fn get(url: &str) -> Vec<u8> {
+pub fn get(url: &str) -> Vec<u8> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async { reqwest::get(url).await.unwrap().bytes().await.unwrap().to_vec() })
 }
@@ -209,12 +209,12 @@ impl World {
         self.registry
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    pub fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A gateway before the registry, with a contract for these repositories that asks for an image and an SBOM.
-    fn scene(&self, repositories: &str) -> Scene {
+    pub fn scene(&self, repositories: &str) -> Scene {
         Scene::new(&self.upstreams(), &testdata::contract(&format!("{HOST}/{repositories}")))
     }
 
@@ -237,7 +237,7 @@ impl World {
         self.push(folder.path(), name);
     }
 
-    fn push_index(&self, name: &str, index: &Index) {
+    pub fn push_index(&self, name: &str, index: &Index) {
         let folder = testdata::scratch();
         Layout::create(folder.path()).add_index("v1", index);
         self.push(folder.path(), name);
@@ -269,7 +269,7 @@ impl World {
     }
 
     /// Crafts and pushes with the command line what the contract asks for.
-    fn attest(&self, scene: &Scene, repository: &str, digest: Digest) {
+    pub fn attest(&self, scene: &Scene, repository: &str, digest: Digest) {
         scene.write("sbom.json", &testdata::cyclonedx(3));
         let image = format!("{HOST}/{repository}@{digest}");
         scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release"], 0);
@@ -278,14 +278,14 @@ impl World {
         scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
     }
 
-    fn cosign_keys(&self) {
+    pub fn cosign_keys(&self) {
         fs::write(self.folder("signing-config.json"), SIGNING_CONFIG).unwrap();
         fs::write(self.folder("trusted-root.json"), TRUSTED_ROOT).unwrap();
         fs::write(self.folder("bom.json"), testdata::cyclonedx(3)).unwrap();
         self.cosign(&["generate-key-pair"]);
     }
 
-    fn cosign_attest(&self, image: &str, way: &[&str]) {
+    pub fn cosign_attest(&self, image: &str, way: &[&str]) {
         let mut arguments = vec!["attest", "--yes", "--key", "cosign.key", "--type", "cyclonedx"];
         arguments.extend(["--predicate", "bom.json", "--allow-http-registry"]);
         arguments.extend(way);
@@ -307,7 +307,7 @@ impl World {
         ]
     }
 
-    fn run_cosign(&self, arguments: &[&str]) -> Output {
+    pub fn run_cosign(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("cosign");
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("COSIGN_PASSWORD", COSIGN_PASSWORD).env("HOME", self.folder.path());

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{Digest, RunnerIdentity, api::Role, limits, verify::token::Token};
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::clock;
 use crate::{
@@ -91,19 +92,71 @@ pub enum AuthError {
     Store(#[from] StoreError),
 }
 
-/// Tells who is asking, from `Authorization: Bearer SECRET`, or `Basic` with the secret as password and any
-/// user name, as registry clients send it.
+/// What somebody proves with who they are. A secret is not kept, only what it is known by.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// The digest of a token's secret.
+    Token(Digest),
+    /// An identity token of a provider's, and the organization that its bearer means.
+    Identity(Zeroizing<String>, Option<Name>),
+}
+
+impl Proof {
+    /// Reads `Authorization: Bearer SECRET`, or `Basic` with the secret as password and any user name, as registry
+    /// clients send it.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, AuthError> {
+        let secret = secret(headers)?;
+        if !Token::is_shaped(&secret) {
+            return Self::of_secret(&secret);
+        }
+        let mut named = headers.get_all(ORGANIZATION).iter();
+        let organization: Option<Name> = match (named.next(), named.next()) {
+            (None, _) => None,
+            (Some(name), None) => {
+                Some(name.to_str().ok().and_then(|name| name.parse().ok()).ok_or(AuthError::Malformed)?)
+            }
+            (Some(_), Some(_)) => return Err(AuthError::Malformed),
+        };
+        Ok(Self::Identity(secret.into(), organization))
+    }
+
+    /// A token or an identity token that came by itself.
+    pub(crate) fn of_secret(secret: &str) -> Result<Self, AuthError> {
+        let identity = Token::is_shaped(secret);
+        let most = if identity { limits::IDENTITY_TOKEN_BYTES } else { SECRET_BYTES };
+        match secret.len() {
+            0 => Err(AuthError::Malformed),
+            length if length > most => Err(AuthError::Malformed),
+            _ if identity => Ok(Self::Identity(secret.to_owned().into(), None)),
+            // Found by the digest of what was sent: the time this takes tells nothing about any stored secret.
+            _ => Ok(Self::Token(Digest::of(secret.as_bytes()))),
+        }
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Token(_) => 64,
+            Self::Identity(token, _) => 128 + token.len(),
+        }
+    }
+}
+
+/// Tells who is asking, from what [`Proof::of`] reads.
 ///
 /// # Errors
 /// When there is no such token. Whether a secret was never given out or was revoked is not told.
 pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
-    let secret = secret(headers)?;
-    if Token::is_shaped(&secret) {
-        return federated(app, headers, &secret).await;
-    }
-    // Found by the digest of what was sent: the time this takes tells nothing about any stored secret.
-    let found = app.store.token_by_secret(Digest::of(secret.as_bytes())).await?;
-    match found {
+    caller(app, &Proof::of(headers)?).await
+}
+
+/// Tells whose proof it is now.
+pub(crate) async fn caller(app: &App, proof: &Proof) -> Result<Caller, AuthError> {
+    let secret = match proof {
+        Proof::Identity(token, organization) => return federated(app, organization.as_ref(), token).await,
+        Proof::Token(secret) => *secret,
+    };
+    match app.store.token_by_secret(secret).await? {
         Some(TokenRecord { revoked_at: None, organization, role, workflow, id, name, operator, .. }) => {
             Ok(Caller { organization, role, workflow, token_id: id, token_name: name, operator, identity: None })
         }
@@ -111,14 +164,8 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, Auth
     }
 }
 
-async fn federated(app: &App, headers: &HeaderMap, token: &str) -> Result<Caller, AuthError> {
-    let mut named = headers.get_all(ORGANIZATION).iter();
-    let organization: Option<Name> = match (named.next(), named.next()) {
-        (None, _) => None,
-        (Some(name), None) => Some(name.to_str().ok().and_then(|name| name.parse().ok()).ok_or(AuthError::Malformed)?),
-        (Some(_), Some(_)) => return Err(AuthError::Malformed),
-    };
-    let identified = app.federation.identify(&*app.store, token, organization.as_ref(), clock::now()).await;
+async fn federated(app: &App, organization: Option<&Name>, token: &str) -> Result<Caller, AuthError> {
+    let identified = app.federation.identify(&*app.store, token, organization, clock::now()).await;
     let Admitted { organization, role, workflow, identity } = identified.inspect_err(|error| {
         // It may repeat what a stranger wrote.
         let reason: String = error.to_string().chars().filter(|c| !c.is_control()).collect();

@@ -2,6 +2,7 @@
 //! and errors into answers; it must not contain anything that decides.
 
 pub mod api;
+mod arrival;
 pub mod auth;
 pub mod body;
 pub mod clock;
@@ -20,6 +21,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::arrival::Arrival;
 use self::{auth::authenticate, error::ApiError};
 use crate::app::App;
 

@@ -215,7 +215,12 @@ async fn about<R: Reader>(
 fn passed_over<T>(answer: Result<T, UpstreamError>) -> Result<Option<T>, UpstreamError> {
     match answer {
         Ok(value) => Ok(Some(value)),
-        Err(error @ (UpstreamError::NotFound { .. } | UpstreamError::Lied { .. } | UpstreamError::Range { .. })) => {
+        Err(
+            error @ (UpstreamError::NotFound { .. }
+            | UpstreamError::Lied { .. }
+            | UpstreamError::Outdated { .. }
+            | UpstreamError::Range { .. }),
+        ) => {
             tracing::debug!(%error, "passed over what was found beside an image");
             Ok(None)
         }

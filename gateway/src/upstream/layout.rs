@@ -24,7 +24,7 @@ use super::{
     beside::{self, Read, Reader},
     manifest::{Descriptor, Document},
     memory::Memory,
-    settings::canonical_host,
+    settings::{Redirects, canonical_host},
     stream::{Expected, checked, collect},
 };
 use crate::gate::Permit;
@@ -76,10 +76,13 @@ impl Layout {
         let remote = settings.username.is_some()
             || settings.password_file.is_some()
             || settings.token_file.is_some()
+            || settings.credential_helper.is_some()
+            || settings.docker_config.is_some()
             || settings.ca_file.is_some()
             || settings.plain_http
             || !settings.realm_hosts.is_empty()
-            || !settings.redirect_hosts.is_empty();
+            || !settings.redirect_hosts.is_empty()
+            || settings.redirects != Redirects::Follow;
         if remote {
             return Err(settings.invalid("credentials, certificates and hosts go with `url`, not with `layout`"));
         }
@@ -320,6 +323,15 @@ impl Upstream for Layout {
             let listing = contents.repositories.get(repository.path());
             let digest = listing.and_then(|listing| listing.tags.get(tag.as_str())).copied();
             digest.ok_or_else(|| self.missing(repository.path(), tag.as_str()))
+        }
+        .boxed()
+    }
+
+    fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool> {
+        async move {
+            let contents = self.contents().await?;
+            let listing = contents.repositories.get(pinned.repository.path());
+            Ok(listing.is_some_and(|listing| listing.manifests.contains_key(&pinned.digest)))
         }
         .boxed()
     }

@@ -12,7 +12,7 @@ use super::Manifest;
 const MANIFESTS: u64 = 64 * 1024 * 1024;
 /// How long a manifest is served without asking its registry whether it still has it.
 const KEPT: Duration = Duration::from_secs(300);
-/// Manifests whose being evidence only is remembered.
+/// Manifests whose being evidence only is remembered; likewise that they are there.
 const JUDGED: u64 = 20_000;
 
 /// (upstream, repository path, digest): what one upstream has says nothing about another.
@@ -24,6 +24,7 @@ pub(super) struct Memory {
     upstream: usize,
     manifests: Cache<Key, Manifest>,
     evidence: Cache<Key, bool>,
+    there: Cache<Key, ()>,
 }
 
 impl Default for Memory {
@@ -36,6 +37,7 @@ impl Default for Memory {
             upstream: 0,
             manifests: Cache::builder().max_capacity(MANIFESTS).weigher(weight).time_to_live(KEPT).build(),
             evidence: Cache::new(JUDGED),
+            there: Cache::builder().max_capacity(JUDGED).time_to_live(KEPT).build(),
         }
     }
 }
@@ -52,6 +54,16 @@ impl Memory {
 
     pub(super) fn keep(&self, path: &str, manifest: &Manifest) {
         self.manifests.insert((self.upstream, path.to_owned(), manifest.digest), manifest.clone());
+    }
+
+    /// Whether a manifest was seen to be there lately.
+    pub(super) fn is_there(&self, path: &str, digest: Digest) -> bool {
+        let key = (self.upstream, path.to_owned(), digest);
+        self.there.contains_key(&key) || self.manifests.contains_key(&key)
+    }
+
+    pub(super) fn saw(&self, path: &str, digest: Digest) {
+        self.there.insert((self.upstream, path.to_owned(), digest), ());
     }
 
     /// Whether a manifest was found to carry evidence only.

@@ -18,10 +18,10 @@ use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, Tag};
 use futures::{future::BoxFuture, stream::BoxStream};
 
-pub use settings::{UpstreamSettings, UpstreamSettingsError};
+pub use settings::{Redirects, UpstreamSettings, UpstreamSettingsError};
 pub use table::{CanonicalError, Upstreams};
 
-pub(crate) use manifest::OCI_INDEX;
+pub(crate) use manifest::{OCI_INDEX, OCI_MANIFEST};
 pub(crate) use remote::{Resolver, is_forbidden_host};
 use settings::canonical_host;
 
@@ -94,10 +94,17 @@ pub struct Found {
 pub trait Upstream: Send + Sync + 'static {
     /// The digest that a tag points at now. Nothing else of the manifest leaves this call.
     fn resolve<'a>(&'a self, repository: &'a Repository, tag: &'a Tag) -> Asked<'a, Digest>;
+    /// Whether it has this manifest. Nothing of the manifest leaves this call.
+    fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool>;
     /// The manifest that the permit is for.
     fn manifest<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Manifest>;
     /// The blob that the permit is for.
     fn blob<'a>(&'a self, permit: &'a Permit, range: Option<ByteRange>) -> Asked<'a, Blob>;
+    /// Where the registry has the blob that the permit is for, when it sends elsewhere for it and the settings say that
+    /// clients follow. Other upstreams never send anywhere.
+    fn elsewhere<'a>(&'a self, _permit: &'a Permit) -> Asked<'a, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
     /// The length of the blob that the permit is for.
     fn blob_length<'a>(&'a self, permit: &'a Permit) -> Asked<'a, u64>;
     /// The attestations that the registry has beside an image: referrers API, the fallback tag
@@ -139,6 +146,14 @@ pub enum UpstreamError {
         host: String,
         /// What is wrong.
         reason: String,
+    },
+    /// It has only a form of the image that is not served.
+    #[error(
+        "`{what}` is in Docker's schema 1, which names no configuration and cannot be judged: build it again, or copy it with `skopeo copy --format v2s2`"
+    )]
+    Outdated {
+        /// What was asked for.
+        what: String,
     },
     /// The range lies outside the blob.
     #[error("the range lies outside the blob of {total} bytes")]

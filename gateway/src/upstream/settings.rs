@@ -10,6 +10,7 @@ use contracts::Repository;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::remote::is_helper;
 use crate::names::Name;
 
 /// One `[[upstreams]]` table of the settings file: a remote registry (`url`) or an OCI image layout folder
@@ -44,6 +45,12 @@ pub struct UpstreamSettings {
     /// A file with a bearer token that the registry takes as it is, instead of a user name and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The name of a credential helper: `ecr-login` is the program `docker-credential-ecr-login`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_helper: Option<String>,
+    /// A configuration of Docker's with the registry's login, or with the helper that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_config: Option<PathBuf>,
     /// A PEM file: the only authorities whose certificates are believed for this upstream. Without it: the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
@@ -56,6 +63,9 @@ pub struct UpstreamSettings {
     /// Hosts other than the registry's that it may redirect to (its storage). Credentials never go there.
     #[serde(default)]
     pub redirect_hosts: Vec<String>,
+    /// Who follows when it redirects for a blob.
+    #[serde(default)]
+    pub redirects: Redirects,
     /// Names without a host mean this upstream.
     #[serde(default)]
     pub default: bool,
@@ -70,15 +80,31 @@ pub struct UpstreamSettings {
     pub idle_timeout: SignedDuration,
 }
 
+/// What is done with a redirect for a blob. Where it leads must be among the allowed hosts either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirects {
+    /// The gateway follows it, and the blob passes through.
+    #[default]
+    Follow,
+    /// The client is told to follow it, and the blob does not pass through.
+    Pass,
+}
+
 fn seconds<const N: i64>() -> SignedDuration {
     SignedDuration::from_secs(N)
 }
 
 /// A secret as it is read from its file. Its `Debug` shows nothing.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Secret(String);
 
 impl Secret {
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
@@ -123,6 +149,10 @@ pub(super) enum Credentials {
     },
     /// By a token of the registry's.
     Token(Secret),
+    /// By what this credential helper says.
+    Helper(String),
+    /// By what this configuration of Docker's says.
+    Config(PathBuf),
 }
 
 impl UpstreamSettings {
@@ -139,10 +169,13 @@ impl UpstreamSettings {
             username: None,
             password_file: None,
             token_file: None,
+            credential_helper: None,
+            docker_config: None,
             ca_file: None,
             plain_http: false,
             realm_hosts: Vec::new(),
             redirect_hosts: Vec::new(),
+            redirects: Redirects::Follow,
             default: false,
             connect_timeout: seconds::<5>(),
             answer_timeout: seconds::<15>(),
@@ -153,22 +186,45 @@ impl UpstreamSettings {
     /// The same with relative paths counted from a folder (the settings file's).
     #[must_use]
     pub fn under(mut self, folder: &Path) -> Self {
-        for path in [&mut self.layout, &mut self.password_file, &mut self.token_file, &mut self.ca_file] {
+        let Self { layout, password_file, token_file, docker_config, ca_file, .. } = &mut self;
+        for path in [layout, password_file, token_file, docker_config, ca_file] {
             *path = path.take().map(|path| folder.join(path));
         }
         self
     }
 
     pub(super) fn credentials(&self) -> Result<Credentials, UpstreamSettingsError> {
-        match (&self.username, &self.password_file, &self.token_file) {
-            (None, None, None) => Ok(Credentials::Anonymous),
-            (Some(username), Some(file), None) if !username.contains(':') => Ok(Credentials::Password {
+        let Self { username, password_file, token_file, credential_helper, docker_config, .. } = self;
+        match (username, password_file, token_file, credential_helper, docker_config) {
+            (None, None, None, None, None) => Ok(Credentials::Anonymous),
+            (Some(username), Some(file), None, None, None) if !username.contains(':') => Ok(Credentials::Password {
                 username: username.clone(),
                 password: Secret::read(&self.host, "password_file", file)?,
             }),
-            (None, None, Some(file)) => Ok(Credentials::Token(Secret::read(&self.host, "token_file", file)?)),
-            _ => Err(self
-                .invalid("credentials are `username` (without a colon) with `password_file`, or `token_file` alone")),
+            (None, None, Some(file), None, None) => {
+                Ok(Credentials::Token(Secret::read(&self.host, "token_file", file)?))
+            }
+            (None, None, None, Some(name), None) if is_helper(name) => Ok(Credentials::Helper(name.clone())),
+            (None, None, None, Some(_), None) => Err(self.invalid(
+                "`credential_helper` is what follows `docker-credential-` in the program's name: `ecr-login`, `gcloud`",
+            )),
+            (None, None, None, None, Some(file)) => {
+                // Read again when it is needed; a wrong path is told at once.
+                let readable = std::fs::read(file).map_err(|error| error.to_string()).and_then(|bytes| {
+                    let read = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes);
+                    read.map_err(|_| "it is not a configuration of Docker".to_owned())
+                });
+                readable.map_err(|reason| UpstreamSettingsError::File {
+                    host: self.host.clone(),
+                    key: "docker_config",
+                    path: file.display().to_string(),
+                    reason,
+                })?;
+                Ok(Credentials::Config(file.clone()))
+            }
+            _ => Err(self.invalid(
+                "credentials are `username` (without a colon) with `password_file`, or one of `token_file`, `credential_helper` and `docker_config`",
+            )),
         }
     }
 

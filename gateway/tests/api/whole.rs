@@ -51,7 +51,8 @@ async fn starts_that_are_refused() {
     assert!(!folder.path().join("state/admin-token").exists());
     let exposed = Settings { listen: "0.0.0.0:0".parse().unwrap(), ..settings(&folder) };
     assert!(matches!(Gateway::start(exposed).await, Err(StartError::PlainHttp { .. })));
-    let keyless = TlsSettings { certificate: folder.path().join("no.pem"), key: folder.path().join("no.key") };
+    let keyless =
+        TlsSettings { certificate: folder.path().join("no.pem"), key: folder.path().join("no.key"), client_ca: None };
     let keyless = Settings { tls: Some(keyless), ..settings(&folder) };
     assert!(matches!(Gateway::start(keyless).await, Err(StartError::Tls(_))));
 }
@@ -127,7 +128,7 @@ async fn speaks_tls_and_http_2_with_its_certificate() {
     let (certificate, key) = (keys.path().join("c.pem"), keys.path().join("k.pem"));
     std::fs::write(&certificate, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let site = site_with(|s| s.tls = Some(TlsSettings { certificate, key })).await;
+    let site = site_with(|s| s.tls = Some(TlsSettings { certificate, key, client_ca: None })).await;
     let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
     let client = Client::builder().tls_certs_only([root]).build().unwrap();
     let url = format!("https://localhost:{}/healthz", site.running.address().port());

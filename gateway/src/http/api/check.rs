@@ -193,6 +193,7 @@ impl From<UpstreamError> for ApiError {
             UpstreamError::Unavailable { .. }
             | UpstreamError::Refused { .. }
             | UpstreamError::Lied { .. }
+            | UpstreamError::Outdated { .. }
             | UpstreamError::Range { .. } => {
                 Self::could_not_decide(format!("it could not be decided: {message}: try again")).logged(message)
             }

@@ -11,6 +11,8 @@ pub(super) struct Address {
     pub(super) asked: Asked,
     /// `?ns=`: the registry that the client means, when it treats us as a mirror.
     pub(super) namespace: Option<String>,
+    /// `?artifactType=`: the only kind of referrer that is wanted.
+    pub(super) artifact_type: Option<String>,
 }
 
 /// What is asked for.
@@ -35,11 +37,11 @@ pub(super) enum Part {
 
 impl Address {
     pub(super) fn read(uri: &Uri) -> Result<Self, OciError> {
-        let namespace = namespace(uri)?;
+        let [namespace, artifact_type] = parameters(uri, ["ns", "artifactType"])?;
         let rest = uri.path().strip_prefix("/v2").unwrap_or_default();
         let rest = rest.strip_prefix('/').unwrap_or(rest);
         if rest.is_empty() {
-            return Ok(Self { asked: Asked::Ping, namespace });
+            return Ok(Self { asked: Asked::Ping, namespace, artifact_type });
         }
         let mut parts = rest.rsplitn(3, '/');
         let (last, kind, name) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -51,8 +53,20 @@ impl Address {
             _ => return Err(OciError::not_an_address()),
         };
         match name {
-            Some(name) if !name.is_empty() => Ok(Self { asked: Asked::Of(name.to_owned(), part), namespace }),
+            Some(name) if !name.is_empty() => {
+                Ok(Self { asked: Asked::Of(name.to_owned(), part), namespace, artifact_type })
+            }
             _ => Err(OciError::invalid_name("the address names no repository")),
+        }
+    }
+}
+
+impl Address {
+    /// The name of the repository that is asked for, as it was sent.
+    pub(super) fn name(&self) -> Option<&str> {
+        match &self.asked {
+            Asked::Of(name, _) => Some(name),
+            Asked::Ping => None,
         }
     }
 }
@@ -66,14 +80,15 @@ fn digest(text: &str) -> Result<Digest, OciError> {
     text.replacen("%3A", ":", 1).parse().map_err(|error| OciError::invalid_digest(&error))
 }
 
-fn namespace(uri: &Uri) -> Result<Option<String>, OciError> {
+/// What the query says under these names; more than once is refused.
+fn parameters<const N: usize>(uri: &Uri, names: [&str; N]) -> Result<[Option<String>; N], OciError> {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|_| OciError::invalid_name("the address has a query that cannot be read"))?;
-    let mut namespaces = pairs.0.into_iter().filter(|(key, _)| key == "ns").map(|(_, value)| value);
-    match (namespaces.next(), namespaces.next()) {
-        (_, Some(_)) => Err(OciError::invalid_name("the address has `ns` twice")),
-        (one, None) => Ok(one),
+    let twice = |name: &&&str| pairs.0.iter().filter(|(key, _)| key == **name).count() > 1;
+    if let Some(name) = names.iter().find(twice) {
+        return Err(OciError::invalid_name(format!("the address has `{name}` twice")));
     }
+    Ok(names.map(|name| pairs.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())))
 }
 
 #[cfg(test)]
@@ -87,10 +102,11 @@ mod tests {
     #[test]
     fn addresses_are_what_the_specification_says() {
         let digest = Digest::of(b"x");
-        let of = |name: &str, part| Ok(Address { asked: Asked::Of(name.to_owned(), part), namespace: None });
+        let plain = |asked| Ok(Address { asked, namespace: None, artifact_type: None });
+        let of = |name: &str, part| plain(Asked::Of(name.to_owned(), part));
         let tag = |text: &str| Part::Manifest(Target::Tag(text.parse().unwrap()));
         for ping in ["/v2", "/v2/"] {
-            assert_eq!(read(ping), Ok(Address { asked: Asked::Ping, namespace: None }));
+            assert_eq!(read(ping), plain(Asked::Ping));
         }
         assert_eq!(read("/v2/r.dev/a/b/manifests/v1"), of("r.dev/a/b", tag("v1")));
         assert_eq!(read("/v2/a/manifests/b/manifests/v1"), of("a/manifests/b", tag("v1")));
@@ -99,12 +115,15 @@ mod tests {
         assert_eq!(read(&format!("/v2/a/referrers/{digest}")), of("a", Part::Referrers(digest)));
         let mirrored = read("/v2/a/manifests/v1?x=1&ns=r.dev%3A5000").unwrap();
         assert_eq!(mirrored.namespace.as_deref(), Some("r.dev:5000"));
+        let filtered = read(&format!("/v2/a/referrers/{digest}?artifactType=a%2Fb")).unwrap();
+        assert_eq!((filtered.artifact_type.as_deref(), filtered.namespace), (Some("a/b"), None));
     }
 
     #[test]
     fn other_addresses_are_refused() {
         for (text, status) in [
             ("/v2/a/manifests/v1?ns=r.dev&ns=r.dev", 400),
+            ("/v2/a/referrers/sha256:0?artifactType=a&artifactType=b", 400),
             ("/v2/a/manifests/..", 400),
             ("/v2/a/manifests/%2e%2e", 400),
             ("/v2/a/manifests/sha512:00", 400),

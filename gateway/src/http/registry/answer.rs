@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use contracts::{Digest, Finding, Repository, digest::DigestError, reference::ReferenceError};
+use contracts::{Digest, Finding, Repository, SignError, digest::DigestError, reference::ReferenceError};
 use serde_json::{Value, json};
 
 use crate::{
@@ -47,12 +47,53 @@ pub(super) struct OciError {
     detail: Option<Box<Value>>,
     /// The length of the blob, when a range lies outside it.
     total: Option<u64>,
+    /// How to prove who one is.
+    challenge: Option<String>,
 }
 
 impl OciError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message: String = message.into();
-        Self { status, code, message: message.chars().take(MESSAGE).collect(), detail: None, total: None }
+        Self {
+            status,
+            code,
+            message: message.chars().take(MESSAGE).collect(),
+            detail: None,
+            total: None,
+            challenge: None,
+        }
+    }
+
+    /// Says how to prove who one is, where that is missing.
+    pub(super) fn challenged(self, challenge: impl FnOnce() -> String) -> Self {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Self { challenge: Some(challenge()), ..self },
+            _ => self,
+        }
+    }
+
+    /// The token is good, but not for this repository.
+    pub(super) fn out_of_scope(name: &str) -> Self {
+        let name: String = name.chars().take(80).collect();
+        let message = format!("this token was asked for other repositories than `{name}`: ask for one again");
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    /// A request for a token that cannot be read.
+    pub(super) fn not_asked_right(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED", message)
+    }
+
+    /// The gateway cannot make a token now.
+    pub(super) fn no_token(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "no token could be made");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the gateway cannot make a token now")
+    }
+
+    /// Two registries are meant at once.
+    pub(super) fn two_registries(host: &str, namespace: &str) -> Self {
+        let namespace: String = namespace.chars().take(80).collect();
+        Self::invalid_name(format!("`{host}` stands for one registry and `ns` says another, `{namespace}`"))
     }
 
     #[cfg(test)]
@@ -117,6 +158,17 @@ impl OciError {
         Self { detail: Some(Box::new(json!({"verdict": key}))), ..Self::denied(message) }
     }
 
+    /// A registry sends to an address that cannot be told.
+    pub(super) fn unsendable() -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "UNAVAILABLE", "the registry redirects to what is no address")
+    }
+
+    /// The gateway's word could not be given.
+    pub(super) fn unsigned(error: &SignError) -> Self {
+        tracing::error!(%error, "a verdict could not be signed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the gateway's word could not be signed")
+    }
+
     /// Without what is beside the message.
     pub(super) fn brief(&self) -> Self {
         Self { detail: None, ..self.clone() }
@@ -138,6 +190,7 @@ impl OciError {
             UpstreamError::NotFound { .. } => new(StatusCode::NOT_FOUND, unknown),
             UpstreamError::Unavailable { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             UpstreamError::Refused { .. } | UpstreamError::Lied { .. } => new(StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
+            UpstreamError::Outdated { .. } => new(StatusCode::FORBIDDEN, "DENIED"),
             UpstreamError::Range { total } => {
                 Self { total: Some(*total), ..new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID") }
             }
@@ -146,7 +199,7 @@ impl OciError {
 }
 
 /// `rule: what is wrong, what to do: the mend`
-fn reason(finding: &Finding) -> String {
+pub(super) fn reason(finding: &Finding) -> String {
     let rule = finding.rule.as_deref().unwrap_or(finding.code.as_str());
     match &finding.mend {
         Some(mend) => format!("{rule}: {}, what to do: {mend}", finding.message),
@@ -163,12 +216,16 @@ impl IntoResponse for OciError {
         let mut response = (self.status, kind, self.body()).into_response();
         let headers = response.headers_mut();
         let more = match self.status {
-            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Basic realm=\"sluice\"")),
             StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, HEAD")),
             StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "5")),
             _ => None,
         };
         headers.extend(more.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        let challenge = self.challenge.unwrap_or_else(|| "Basic realm=\"sluice\"".to_owned());
+        if self.status == StatusCode::UNAUTHORIZED {
+            let value = HeaderValue::from_str(&challenge).ok();
+            headers.extend(value.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
+        }
         let range = self.total.and_then(|total| HeaderValue::from_str(&format!("bytes */{total}")).ok());
         headers.extend(range.map(|range| (header::CONTENT_RANGE, range)));
         response

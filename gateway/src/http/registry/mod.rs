@@ -5,49 +5,61 @@
 
 mod address;
 mod answer;
+mod conditions;
+mod door;
+mod exchange;
 mod pull;
 mod range;
+mod referrers;
 mod told;
+mod words;
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Router,
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri},
+    http::{HeaderValue, Method, StatusCode, request::Parts},
     response::{IntoResponse, Response},
-    routing::any,
+    routing::{any, get},
 };
-use contracts::api::Role;
 
 use self::{
     address::{Address, Asked, Part},
     answer::OciError,
+    door::Place,
+    exchange::Exchange,
     pull::Pull,
     told::Told,
+    words::Words,
 };
-use crate::{
-    app::App,
-    http::{auth::authenticate, clock},
-};
+use crate::{app::App, http::clock};
 
-/// The routes under `/v2/`.
+/// The routes under `/v2/`, and where clients get tokens for them.
 pub fn router() -> Router<App> {
     Router::new()
         .route("/v2", any(answer))
         .route("/v2/", any(answer))
         .route("/v2/{*rest}", any(answer))
-        .layer(Extension(Told::default()))
+        .route("/token", get(exchange::token).post(exchange::token))
+        .layer(Extension(Door::default()))
+        .layer(Extension(Exchange::default()))
+}
+
+/// What is remembered between requests.
+#[derive(Clone, Default)]
+struct Door {
+    told: Told,
+    words: Words,
 }
 
 async fn answer(
     State(app): State<App>,
-    Extension(told): Extension<Told>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    Extension(door): Extension<Door>,
+    Extension(exchange): Extension<Exchange>,
+    parts: Parts,
 ) -> Response {
-    let mut response = match serve(&app, told, &method, &uri, &headers).await {
+    let mut response = match serve(&app, door, &exchange, &parts).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
@@ -55,20 +67,20 @@ async fn answer(
     response
 }
 
-async fn serve(app: &App, told: Told, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<Response, OciError> {
+async fn serve(app: &App, door: Door, exchange: &Exchange, parts: &Parts) -> Result<Response, OciError> {
+    let Parts { method, uri, headers, .. } = parts;
     if method != Method::GET && method != Method::HEAD {
         return Err(OciError::read_only());
     }
-    let caller = authenticate(app, headers).await?;
-    if !caller.may(Role::Pull) {
-        return Err(OciError::denied("this token may not pull: use one with the role `pull`"));
-    }
-    let Address { asked, namespace } = Address::read(uri)?;
+    let (address, place) = (Address::read(uri), Place::of(app, &parts.extensions, uri, headers));
+    let name = address.as_ref().ok().and_then(Address::name);
+    let caller = door::caller(app, exchange, &place, headers, name).await?;
+    let Address { asked, namespace, artifact_type } = address?;
     let (name, part) = match asked {
         Asked::Ping => return Ok((StatusCode::OK, axum::Json(serde_json::json!({}))).into_response()),
         Asked::Of(name, part) => (name, part),
     };
-    let repository = app.upstreams.canonical(&name, namespace.as_deref())?;
+    let repository = place.repository(app, &name, namespace.as_deref())?;
     let Some(upstream) = app.upstreams.locate(&caller.organization, repository.host()) else {
         return Err(OciError::unknown_host(repository.host()));
     };
@@ -78,16 +90,19 @@ async fn serve(app: &App, told: Told, method: &Method, uri: &Uri, headers: &Head
         organization: caller.organization,
         repository,
         upstream,
-        told,
+        word: Arc::clone(&app.word),
+        words: door.words,
+        told: door.told,
         external_url: app.settings.external_url.clone(),
         head: method == Method::HEAD,
         now: clock::now(),
     };
     let mut response = match part {
         Part::Manifest(target) => pull.manifest(target).await?,
-        Part::Blob(digest) => pull.blob(digest, range::asked(headers, digest)).await?,
-        Part::Referrers(digest) => pull.referrers(digest).await?,
+        Part::Blob(digest) => pull.blob(digest, headers).await?,
+        Part::Referrers(digest) => pull.referrers(digest, artifact_type.as_deref()).await?,
     };
+    response = conditions::unless_known(headers, response);
     if let Some(namespace) = namespace.and_then(|text| HeaderValue::from_str(&text).ok()) {
         response.headers_mut().insert(answer::NAMESPACE, namespace);
     }

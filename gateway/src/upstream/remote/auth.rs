@@ -10,7 +10,8 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use crate::upstream::settings::Credentials;
+use super::keychain::{Keychain, Login};
+use crate::upstream::settings::{Credentials, Secret};
 
 /// A token realm's answer.
 pub(super) const TOKEN_BYTES: usize = 256 * 1024;
@@ -77,7 +78,9 @@ struct Remembered {
 
 /// What the gateway presents, and what it was given for it.
 pub(super) struct Identity {
-    credentials: Credentials,
+    /// Sent as it is, whatever the registry asks for.
+    fixed: Option<Secret>,
+    keychain: Keychain,
     /// By repository path; the empty path holds what is presented for all of them.
     tokens: Cache<String, Remembered>,
 }
@@ -90,28 +93,29 @@ struct TokenBody {
 }
 
 impl Identity {
-    pub(super) fn new(credentials: Credentials) -> Self {
-        Self { credentials, tokens: Cache::new(4096) }
+    /// `host` is the registry that the credentials are for.
+    pub(super) fn new(credentials: &Credentials, host: &str) -> Self {
+        let fixed = if let Credentials::Token(token) = credentials { Some(token.clone()) } else { None };
+        Self { fixed, keychain: Keychain::new(credentials, host), tokens: Cache::new(4096) }
     }
 
     /// What to send at once, without waiting for a challenge.
     pub(super) fn present(&self, path: &str) -> Option<HeaderValue> {
-        if let Credentials::Token(token) = &self.credentials {
+        if let Some(token) = &self.fixed {
             return sensitive(&format!("Bearer {}", token.expose()));
         }
         let used = |key: &str| self.tokens.get(key).filter(|token| Instant::now() < token.until);
         used(path).or_else(|| used("")).map(|token| token.header)
     }
 
-    /// The user name and password as a header.
-    pub(super) fn basic(&self) -> Option<HeaderValue> {
-        let Credentials::Password { username, password } = &self.credentials else { return None };
-        sensitive(&format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.expose()))))
+    /// Who we are. The reason why that cannot be had now is a sentence.
+    pub(super) async fn login(&self) -> Result<Option<Login>, String> {
+        self.keychain.login().await
     }
 
     /// Whether a 401 is the last word.
     pub(super) fn is_fixed(&self) -> bool {
-        matches!(self.credentials, Credentials::Token(_))
+        self.fixed.is_some()
     }
 
     /// From now on Basic goes with every request.
@@ -138,6 +142,17 @@ impl Identity {
         self.tokens.invalidate(path);
         self.tokens.invalidate("");
     }
+
+    /// Forgets who we are. Whether it makes sense to ask again.
+    pub(super) async fn forget_login(&self) -> bool {
+        self.keychain.forget().await
+    }
+}
+
+/// A user name and password as a header; an identity token is none.
+pub(super) fn basic(login: &Login) -> Option<HeaderValue> {
+    let Login::Password(username, password) = login else { return None };
+    sensitive(&format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.expose()))))
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

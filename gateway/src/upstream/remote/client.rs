@@ -4,16 +4,19 @@ use std::{error::Error as _, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Client, Method, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, LOCATION, RANGE},
+    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE},
     redirect::Policy,
 };
 
 use super::{
-    auth::{Challenge, Identity, TOKEN_BYTES, challenge},
+    auth::{Challenge, Identity, TOKEN_BYTES, basic, challenge},
     hosts::{Hosts, Resolver, is_forbidden_host},
+    keychain::Login,
 };
-use crate::upstream::{UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts};
+use crate::upstream::{
+    Redirects, UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts,
+};
 
 /// Redirects followed for one request.
 const REDIRECTS: usize = 5;
@@ -26,7 +29,15 @@ pub(super) struct Wire {
     base: Url,
     hosts: Hosts,
     identity: Identity,
+    redirects: Redirects,
     pub(super) timeouts: Timeouts,
+}
+
+/// What becomes of a redirect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Redirected {
+    Follow,
+    Stop,
 }
 
 /// What is asked.
@@ -70,27 +81,66 @@ impl Wire {
             client = client.tls_certs_only(certificates);
         }
         let client = client.build().map_err(|error| settings.invalid(&reason(&error)))?;
-        Ok(Self { client, host, base, hosts, identity: Identity::new(settings.credentials()?), timeouts })
+        let identity = Identity::new(&settings.credentials()?, &host);
+        Ok(Self { client, host, base, hosts, identity, redirects: settings.redirects, timeouts })
     }
 
     /// Asks, with credentials where the registry wants them, through the redirects that are allowed. The answer is
     /// one of success, or one of the errors that every call has.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<Response, UpstreamError> {
+        let response = self.answered(ask, Redirected::Follow).await?;
+        self.judge(ask, response)
+    }
+
+    /// Where the registry sends for what is asked, when clients are to follow: to an allowed host that is not the
+    /// registry itself, which would want our credentials.
+    pub(super) async fn sent_to(&self, ask: &Ask<'_>) -> Result<Option<String>, UpstreamError> {
+        if self.redirects == Redirects::Follow {
+            return Ok(None);
+        }
+        let response = self.answered(ask, Redirected::Stop).await?;
+        if !is_redirect(response.status()) {
+            return self.judge(ask, response).map(|_| None);
+        }
+        let target = self.target(&response)?;
+        Ok((!self.hosts.is_registry(&target)).then(|| target.to_string()))
+    }
+
+    async fn answered(&self, ask: &Ask<'_>, redirected: Redirected) -> Result<Response, UpstreamError> {
         let presented = self.identity.present(ask.repository);
-        let response = self.follow(ask, presented.clone()).await?;
+        let response = self.follow(ask, presented.clone(), redirected).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            return self.judge(ask, response);
+            return Ok(response);
         }
         if !self.hosts.is_registry(response.url()) || self.identity.is_fixed() {
             return Err(self.refused());
         }
         self.identity.forget(ask.repository);
-        let renewed = match challenge(response.headers()) {
-            Some(Challenge::Bearer { realm, service }) => self.token(realm, service.as_deref(), ask.repository).await?,
-            Some(Challenge::Basic) => self.identity.basic().ok_or_else(|| self.refused())?,
-            None => return Err(self.refused()),
+        let challenge = challenge(response.headers()).ok_or_else(|| self.refused())?;
+        match self.proven(ask, &challenge, redirected).await {
+            // What was asked for a while ago may hold no more.
+            Err(UpstreamError::Refused { .. }) if self.identity.forget_login().await => {
+                self.proven(ask, &challenge, redirected).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Asks again, with what the challenge asks for.
+    async fn proven(
+        &self,
+        ask: &Ask<'_>,
+        challenge: &Challenge,
+        redirected: Redirected,
+    ) -> Result<Response, UpstreamError> {
+        let login = self.identity.login().await.map_err(|reason| self.unavailable(reason))?;
+        let renewed = match challenge {
+            Challenge::Bearer { realm, service } => {
+                self.token(realm.clone(), service.as_deref(), ask.repository, login.as_ref()).await?
+            }
+            Challenge::Basic => login.as_ref().and_then(basic).ok_or_else(|| self.refused())?,
         };
-        let response = self.follow(ask, Some(renewed.clone())).await?;
+        let response = self.follow(ask, Some(renewed.clone()), redirected).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.identity.forget(ask.repository);
             return Err(self.refused());
@@ -98,7 +148,7 @@ impl Wire {
         if renewed.as_bytes().starts_with(b"Basic ") {
             self.identity.use_basic(&renewed);
         }
-        self.judge(ask, response)
+        Ok(response)
     }
 
     fn judge(&self, ask: &Ask<'_>, response: Response) -> Result<Response, UpstreamError> {
@@ -132,26 +182,37 @@ impl Wire {
         }
     }
 
-    async fn follow(&self, ask: &Ask<'_>, authorization: Option<HeaderValue>) -> Result<Response, UpstreamError> {
+    async fn follow(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<HeaderValue>,
+        redirected: Redirected,
+    ) -> Result<Response, UpstreamError> {
         let path = format!("/v2/{}/{}", ask.repository, ask.rest);
         let mut url = self.base.join(&path).map_err(|error| self.lied(&error.to_string()))?;
         for _ in 0..=REDIRECTS {
             // Credentials are for the registry itself and nobody else.
             let authorization = authorization.clone().filter(|_| self.hosts.is_registry(&url));
             let response = self.send(ask.method.clone(), url.clone(), ask.headers(authorization)).await?;
-            if !is_redirect(response.status()) {
+            if !is_redirect(response.status()) || redirected == Redirected::Stop {
                 return Ok(response);
             }
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let target = location.and_then(|location| url.join(location).ok());
-            let Some(target) = target else { return Err(self.lied("it redirects to nowhere")) };
-            self.hosts.allows_redirect(&target).map_err(|reason| self.lied(&reason))?;
-            if url.scheme() == "https" && target.scheme() != "https" {
-                return Err(self.lied("it redirects from https to http"));
-            }
-            url = target;
+            url = self.target(&response)?;
         }
         Err(self.lied(&format!("it redirects more than {REDIRECTS} times")))
+    }
+
+    /// Where a redirect leads, which is allowed.
+    fn target(&self, response: &Response) -> Result<Url, UpstreamError> {
+        let (url, location) = (response.url(), response.headers().get(LOCATION));
+        let location = location.and_then(|value| value.to_str().ok());
+        let target = location.and_then(|location| url.join(location).ok());
+        let Some(target) = target else { return Err(self.lied("it redirects to nowhere")) };
+        self.hosts.allows_redirect(&target).map_err(|reason| self.lied(&reason))?;
+        if url.scheme() == "https" && target.scheme() != "https" {
+            return Err(self.lied("it redirects from https to http"));
+        }
+        Ok(target)
     }
 
     async fn token(
@@ -159,17 +220,33 @@ impl Wire {
         mut realm: Url,
         service: Option<&str>,
         repository: &str,
+        login: Option<&Login>,
     ) -> Result<HeaderValue, UpstreamError> {
         self.hosts.allows_realm(&realm).map_err(|reason| self.lied(&reason))?;
-        if let Some(service) = service {
-            realm.query_pairs_mut().append_pair("service", service);
-        }
-        realm.query_pairs_mut().append_pair("scope", &format!("repository:{repository}:pull"));
-        let mut headers = HeaderMap::new();
-        if let Some(basic) = self.identity.basic() {
-            headers.insert(AUTHORIZATION, basic);
-        }
-        let response = self.send(Method::GET, realm, headers).await?;
+        let scope = format!("repository:{repository}:pull");
+        let response = if let Some(Login::Identity(token)) = login {
+            // Never sent: it only puts the form together.
+            let mut form = self.base.clone();
+            form.query_pairs_mut().extend_pairs([
+                ("grant_type", "refresh_token"),
+                ("client_id", "sluice"),
+                ("service", service.unwrap_or_default()),
+                ("scope", scope.as_str()),
+                ("refresh_token", token.expose()),
+            ]);
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            let form = form.query().unwrap_or_default().to_owned();
+            let request = self.client.request(Method::POST, realm).header(CONTENT_TYPE, kind).body(form);
+            self.sent(request).await?
+        } else {
+            if let Some(service) = service {
+                realm.query_pairs_mut().append_pair("service", service);
+            }
+            realm.query_pairs_mut().append_pair("scope", &scope);
+            let mut headers = HeaderMap::new();
+            headers.extend(login.and_then(basic).map(|basic| (AUTHORIZATION, basic)));
+            self.send(Method::GET, realm, headers).await?
+        };
         match response.status() {
             StatusCode::OK => {}
             status if is_redirect(status) => return Err(self.lied("its token realm redirects")),
@@ -181,8 +258,11 @@ impl Wire {
     }
 
     async fn send(&self, method: Method, url: Url, headers: HeaderMap) -> Result<Response, UpstreamError> {
-        let request = self.client.request(method, url).headers(headers).send();
-        match tokio::time::timeout(self.timeouts.answer, request).await {
+        self.sent(self.client.request(method, url).headers(headers)).await
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
+        match tokio::time::timeout(self.timeouts.answer, request.send()).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unavailable(reason(&error))),
             Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.timeouts.answer))),

@@ -6,6 +6,7 @@
 mod auth;
 mod client;
 mod hosts;
+mod keychain;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use reqwest::{
 
 use self::client::{Ask, Wire};
 pub(crate) use self::hosts::{Resolver, is_forbidden_host};
+pub(super) use self::keychain::is_helper;
 use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
     UpstreamSettingsError,
@@ -29,6 +31,8 @@ use super::{
 };
 use crate::gate::Permit;
 
+/// What Docker's schema 1 is called, signed or not.
+const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1";
 /// Pages of a list of referrers.
 const PAGES: usize = 8;
 
@@ -55,6 +59,10 @@ impl Remote {
         let response = self.wire.ask(&manifest(Method::GET, path, target)).await?;
         let said = digest_of(response.headers());
         let media_type = text(response.headers(), CONTENT_TYPE);
+        if media_type.as_deref().is_some_and(|kind| kind.starts_with(DOCKER_SCHEMA_1)) {
+            let mark = if matches!(target, Target::Digest(_)) { '@' } else { ':' };
+            return Err(UpstreamError::Outdated { what: format!("{}/{path}{mark}{target}", self.wire.host) });
+        }
         let bytes = self.wire.body(response, most).await?;
         let digest = Digest::of(&bytes);
         if let Some(said) = said.filter(|said| *said != digest.to_string()) {
@@ -79,6 +87,20 @@ impl Remote {
         match digest_of(response.headers()).and_then(|text| text.parse().ok()) {
             Some(digest) => Ok(digest),
             None => Ok(self.get_manifest(path, &target, MANIFEST_BYTES).await?.1),
+        }
+    }
+
+    async fn is_there(&self, path: &str, digest: Digest) -> Result<bool, UpstreamError> {
+        if self.memory.is_there(path, digest) {
+            return Ok(true);
+        }
+        match self.wire.ask(&manifest(Method::HEAD, path, &Target::Digest(digest))).await {
+            Ok(_) => {
+                self.memory.saw(path, digest);
+                Ok(true)
+            }
+            Err(UpstreamError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -225,12 +247,22 @@ impl Upstream for Remote {
         self.resolved(repository.path(), tag).boxed()
     }
 
+    fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool> {
+        self.is_there(pinned.repository.path(), pinned.digest).boxed()
+    }
+
     fn manifest<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Manifest> {
         self.checked_manifest(permit.pinned().repository.path(), permit.pinned().digest).boxed()
     }
 
     fn blob<'a>(&'a self, permit: &'a Permit, range: Option<ByteRange>) -> Asked<'a, Blob> {
         self.checked_blob(permit.pinned().repository.path(), permit.pinned().digest, range).boxed()
+    }
+
+    fn elsewhere<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Option<String>> {
+        let pinned = permit.pinned();
+        async move { self.wire.sent_to(&blob(Method::GET, pinned.repository.path(), pinned.digest, None)).await }
+            .boxed()
     }
 
     fn blob_length<'a>(&'a self, permit: &'a Permit) -> Asked<'a, u64> {

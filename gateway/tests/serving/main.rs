@@ -1,0 +1,13 @@
+//! What a gateway serves beside images, under which names, and to whom: through the real server, over a registry that
+//! can be made to lie.
+
+#![cfg(test)]
+
+#[path = "../fake/mod.rs"]
+mod fake;
+mod names;
+mod referrers;
+mod site;
+mod tls;
+mod tokens;
+mod upstreams;
