@@ -42,10 +42,19 @@ impl Program {
 
     /// Peak resident memory so far, in KiB, as the kernel counts it.
     pub fn peak_resident_kib(&self) -> anyhow::Result<u64> {
+        self.of_status("VmHWM:")
+    }
+
+    fn of_status(&self, name: &str) -> anyhow::Result<u64> {
         let pid = self.child.id().context("the program has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|l| l.starts_with("VmHWM:")).context("no VmHWM")?;
+        let line = status.lines().find(|l| l.starts_with(name)).with_context(|| format!("no {name}"))?;
         Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?)
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.of_status("VmRSS:")
     }
 
     /// Stops it and waits.

@@ -1,6 +1,6 @@
 //! The registry that the gateway stands before: Debian's `docker-registry`, filled over the distribution API.
 
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, net::SocketAddr, path::Path};
 
 use anyhow::{Context, bail};
 use contracts::Digest;
@@ -23,10 +23,19 @@ pub struct Registry {
 impl Registry {
     /// Starts an empty registry.
     pub async fn start(program: &Path) -> anyhow::Result<Self> {
+        Self::configured(program, "").await
+    }
+
+    /// Starts a registry that passes on what another one has, and keeps it.
+    pub async fn before(program: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        Self::configured(program, &format!("proxy: {{remoteurl: 'http://{upstream}'}}\n")).await
+    }
+
+    async fn configured(program: &Path, more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = free_address()?;
         let settings = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n{more}",
             folder.path().join("data").display()
         );
         let file = folder.path().join("registry.yml");

@@ -28,11 +28,20 @@ pub struct Site {
 impl Site {
     /// Starts `sluice serve` in front of the registry at `upstream` (plain HTTP on loopback).
     pub async fn start(sluice: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        Self::configured(sluice, upstream, "").await
+    }
+
+    /// The same, with a cache of 8 GiB.
+    pub async fn caching(sluice: &Path, upstream: SocketAddr) -> anyhow::Result<Self> {
+        Self::configured(sluice, upstream, "[cache]\nfolder = \"cache\"\nsize = \"8GiB\"\n\n").await
+    }
+
+    async fn configured(sluice: &Path, upstream: SocketAddr, more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = free_address()?;
         let settings = format!(
             "listen = \"{address}\"\nstate = \"sluice.redb\"\nevidence = \"evidence\"\nadmin_token_file = \"admin.token\"\n\n\
-             [log]\nlevel = \"warn\"\n\n\
+             max_connections = 4096\n\n{more}[log]\nlevel = \"error\"\n\n\
              [[upstreams]]\nhost = \"{REGISTRY}\"\nurl = \"http://{upstream}\"\nplain_http = true\n"
         );
         let file = folder.path().join("sluice.toml");

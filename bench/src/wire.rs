@@ -111,6 +111,35 @@ impl Connection {
         Ok(Answer { status: head.status, body: self.read.split_to(head.body).freeze() })
     }
 
+    /// Sends a request, reads the answer and lets its body go. Answers with the status and the body's length.
+    ///
+    /// # Errors
+    /// Those of `ask`.
+    pub async fn drain(&mut self, request: &Request) -> anyhow::Result<(u16, usize)> {
+        const PIECE: usize = 256 * 1024;
+        self.stream.write_all(&request.0).await?;
+        let head = loop {
+            if let Some(head) = head(&self.read)? {
+                break head;
+            }
+            self.more().await?;
+        };
+        self.read.advance(head.bytes);
+        let mut left = head.body;
+        loop {
+            let here = self.read.len().min(left);
+            self.read.advance(here);
+            left -= here;
+            if left == 0 {
+                return Ok((head.status, head.body));
+            }
+            self.read.reserve(PIECE);
+            if self.stream.read_buf(&mut self.read).await? == 0 {
+                bail!("the answer broke off {left} bytes before its end");
+            }
+        }
+    }
+
     async fn more(&mut self) -> io::Result<()> {
         self.read.reserve(16 * 1024);
         match self.stream.read_buf(&mut self.read).await? {

@@ -1,6 +1,7 @@
 //! The command line as it is typed. Nothing here is resolved yet: see [`crate::settings`].
 
 mod attestation;
+mod cache;
 mod check;
 mod contract;
 mod doctor;
@@ -13,6 +14,7 @@ pub use attestation::{
     Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationReset, AttestationStatus,
     AttestationVerify, CraftFormat, Crafting, Registry, Signing, Trigger,
 };
+pub use cache::Cache;
 pub use check::{Check, CheckFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
@@ -140,6 +142,8 @@ pub enum Command {
     /// Make signing keys
     #[command(subcommand)]
     Key(Key),
+    /// Look into the gateway's content cache, and make it smaller
+    Cache(Printing<Cache>),
     /// Copy the gateway's state to a file
     Backup(Backup),
     /// Print the JSON Schema of a kind of document, for editors
@@ -385,6 +389,8 @@ mod tests {
             "doctor --gateway sluice.acme.dev --root r --registry docker.io --registry quay.io --fix -o json",
             "doctor --gateway sluice.acme.dev --canary registry.acme.dev/canary:v1 --client skopeo",
             "schema policy-test",
+            "cache stats -o json",
+            "cache prune --keep 10GiB --unused 7d",
             "completions zsh",
             "man pages",
             "workflow create --project p --name w --team t --contract c",

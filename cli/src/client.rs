@@ -10,9 +10,9 @@ use std::{
 use contracts::{
     Digest, Envelope, Finding,
     api::{
-        AppliedContract, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, EndRun, ErrorBody,
-        ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, OrganizationSettings, ReceivedAttestation,
-        Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+        AppliedContract, CacheStats, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, EndRun,
+        ErrorBody, ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, OrganizationSettings, PruneCache,
+        PrunedCache, ReceivedAttestation, Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
 };
@@ -212,6 +212,14 @@ impl Client {
     /// Lets a run's images through for a while, where the contract says that the caller may.
     pub async fn declare_emergency(&self, emergency: &NewEmergency) -> Answer<ExemptionInfo> {
         self.send_json(Method::POST, &["exemptions", "emergency"], &[], emergency).await
+    }
+
+    pub async fn cache(&self) -> Answer<CacheStats> {
+        self.get(&["cache"], &[]).await
+    }
+
+    pub async fn prune_cache(&self, prune: &PruneCache) -> Answer<PrunedCache> {
+        self.send_json(Method::POST, &["cache", "prune"], &[], prune).await
     }
 
     pub async fn create_token(&self, token: &NewToken) -> Answer<CreatedToken> {

@@ -31,8 +31,8 @@ use clap::Parser;
 use crate::{
     args::{Arguments, Command, LintFormat},
     commands::{
-        attestation, backup, check, contract, doctor, exemption, key, organization, policy, quickstart, run, schema,
-        serve, shell, token, workflow,
+        attestation, backup, cache, check, contract, doctor, exemption, key, organization, policy, quickstart, run,
+        schema, serve, shell, token, workflow,
     },
     exit::Exit,
     report::Report,
@@ -79,6 +79,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Exemption(args) => (exemption::run(connection, &args.command, args.output).await?, args.output),
         Command::Doctor(args) => (doctor::run(connection, args).await?, args.output.into()),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
+        Command::Cache(args) => (cache::run(connection, &args.command).await?, args.output.into()),
         Command::Key(args) => (key::run(args)?, LintFormat::Human),
         Command::Schema { kind } => (schema::run(*kind)?, LintFormat::Human),
         Command::Completions { shell } => (shell::completions(*shell)?, LintFormat::Human),

@@ -1,6 +1,7 @@
 //! The bodies of the gateway's HTTP API: what the command line and the gateway agree on. All are JSON but for
 //! bundles and evidence, which travel as their own bytes. Instants are RFC 3339, digests `sha256:…`.
 
+mod cache;
 mod replay;
 mod runs;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 
+pub use self::cache::{CacheStats, PruneCache, PrunedCache};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
 

@@ -28,6 +28,7 @@ pub mod revision;
 pub mod runners;
 pub mod schema;
 pub mod signing;
+pub mod size;
 pub mod statement;
 pub mod verdict;
 pub mod verify;

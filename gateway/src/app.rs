@@ -30,7 +30,7 @@ use crate::{
     server::Server,
     store::{By, RedbStore, Store, StoreError, TokenRecord},
     tls::{Tls, TlsError},
-    upstream::{UpstreamSettingsError, Upstreams},
+    upstream::{Cache, CacheError, UpstreamSettingsError, Upstreams},
     word::{Word, WordError},
     workers::Workers,
 };
@@ -50,6 +50,8 @@ pub struct App {
     pub rules: Arc<Rules>,
     /// Where images come from.
     pub upstreams: Arc<Upstreams>,
+    /// What was served of them, if it is kept.
+    pub cache: Option<Arc<Cache>>,
     /// What the gateway signs with.
     pub word: Arc<Word>,
     /// Whose identity tokens are taken.
@@ -98,6 +100,9 @@ pub enum StartError {
     /// An upstream.
     #[error(transparent)]
     Upstreams(#[from] UpstreamSettingsError),
+    /// The content cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// An issuer of identity tokens.
     #[error(transparent)]
     Issuers(#[from] IssuerSettingsError),
@@ -216,10 +221,11 @@ pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()>) -> Re
 fn assemble(settings: Settings) -> Result<App, StartError> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
-    let upstreams = Arc::new(Upstreams::new(&settings.upstreams)?);
     let word = Arc::new(Word::open(&settings.signing, settings.external_url.as_deref())?);
     let federation = Arc::new(Federation::new(&settings.issuers)?);
     let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
+    let cache = settings.cache.as_ref().map(|cache| Cache::open(cache, &metrics)).transpose()?;
+    let upstreams = Arc::new(Upstreams::with_cache(&settings.upstreams, cache.as_ref())?);
     let rules = Arc::new(rules(&settings, &store, &workers)?);
     let intake = Intake::new(Arc::clone(&store), Arc::clone(&evidence), Arc::clone(&rules), workers.clone());
     let table = Arc::clone(&upstreams);
@@ -239,6 +245,7 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         intake: Arc::new(intake),
         rules,
         upstreams,
+        cache,
         word,
         federation,
         workers,

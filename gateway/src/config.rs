@@ -2,6 +2,7 @@
 
 // Over 500 lines: the settings, how they are read and their mistakes are told are one table; each is a few lines.
 
+mod cache;
 mod hosts;
 mod signing;
 
@@ -20,7 +21,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use self::{hosts::RawHost, signing::RawSigning};
+use self::{cache::RawCache, hosts::RawHost, signing::RawSigning};
 pub use self::{
     hosts::{HostSettings, Network},
     signing::{PreviousKey, SigningSettings},
@@ -28,7 +29,7 @@ pub use self::{
 use crate::{
     federation::{Federation, IssuerSettings},
     names::{Name, NameError},
-    upstream::{UpstreamSettings, UpstreamSettingsError, Upstreams},
+    upstream::{CacheSettings, UpstreamSettings, UpstreamSettingsError, Upstreams},
 };
 
 /// A configuration, complete and checked.
@@ -58,6 +59,8 @@ pub struct Settings {
     pub trusted_root: Option<PathBuf>,
     /// What the gateway's own word is signed with.
     pub signing: SigningSettings,
+    /// Where content that was served is kept, if it is.
+    pub cache: Option<CacheSettings>,
     /// Where images come from.
     pub upstreams: Vec<UpstreamSettings>,
     /// Who makes the identity tokens that callers may come with.
@@ -175,6 +178,7 @@ struct RawSettings {
     log: LogSettings,
     #[serde(default)]
     signing: RawSigning,
+    cache: Option<RawCache>,
     #[serde(default)]
     upstreams: Vec<UpstreamSettings>,
     #[serde(default)]
@@ -270,6 +274,7 @@ impl RawSettings {
             drain: None,
             log: LogSettings::default(),
             signing: RawSigning::default(),
+            cache: None,
             upstreams: Vec::new(),
             issuers: Vec::new(),
         }
@@ -313,6 +318,7 @@ impl Reading<'_> {
             trusted_proxies: self.proxies(raw.trusted_proxies),
             trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),
             signing: self.signing(raw.signing, &beside_state),
+            cache: raw.cache.map(|cache| self.cache(cache, &beside_state)),
             discovery_interval: self.duration(raw.discovery_interval.as_ref(), Duration::from_secs(60)),
             metrics_anonymous: raw.metrics_anonymous,
             max_connections: self.connections(raw.max_connections.as_ref()),
@@ -424,6 +430,7 @@ const TOP: &[&str] = &[
     "drain",
     "log",
     "signing",
+    "cache",
     "upstreams",
     "issuers",
 ];
@@ -462,6 +469,7 @@ fn unknown_keys(text: &str) -> Vec<Mistake> {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
+            ("cache", DeValue::Table(section)) => unknown_in(text, section, cache::CACHE, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
             (list @ ("upstreams" | "issuers" | "hosts"), DeValue::Array(sections)) => {
                 let known = match list {
@@ -612,6 +620,20 @@ mod tests {
         line 12: `A` is not a name: use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends
         ");
         insta::assert_snapshot!(mistakes("trusted_proxies = [\"10.0.0.0/8\", \"proxy.acme.dev\"]").join("\n"), @"line 1: `proxy.acme.dev` is no network: write `10.0.0.0/8` or one address");
+    }
+
+    #[test]
+    fn a_cache_lies_beside_the_state_and_is_told_its_size() {
+        let folder = Path::new("/etc/sluice");
+        let read = |text: &str| Settings::parse("sluice.toml", text, folder).unwrap().cache;
+        assert_eq!(read(""), None);
+        let cache = read("state = \"/var/lib/sluice/s.redb\"\n[cache]\nsize = \"50GiB\"").unwrap();
+        assert_eq!((cache.folder.as_path(), cache.size), (Path::new("/var/lib/sluice/cache"), 50 << 30));
+        let named = read("[cache]\nfolder = \"c\"\nsize = \"1TB\"").unwrap();
+        assert_eq!(named.folder, Path::new("/etc/sluice/c"));
+        insta::assert_snapshot!(mistakes("[cache]\nsize = \"50\"\n").join("\n"), @"line 2: `50` is not a size: write a whole number and a unit, such as `50GiB` or `500MB`");
+        insta::assert_snapshot!(mistakes("[cache]\nsize = \"1MiB\"\n").join("\n"), @"line 2: `1MiB` is too little: give the cache at least `64MiB`");
+        insta::assert_snapshot!(mistakes("[cache]\npath = \"c\"\n").join("\n"), @"line 2: `path` is not a setting here; there are `folder`, `size`");
     }
 
     #[test]

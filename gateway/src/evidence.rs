@@ -288,7 +288,7 @@ fn settle(place: &Path, rename: impl FnOnce() -> io::Result<()>) -> io::Result<P
 }
 
 /// The digest of a file of any length.
-fn hash_file(mut file: &fs::File) -> io::Result<Digest> {
+pub(crate) fn hash_file(mut file: &fs::File) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 256 * 1024];
     loop {

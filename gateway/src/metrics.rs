@@ -34,6 +34,43 @@ struct RequestLabels {
     status: u16,
 }
 
+/// Where content came from, when there is a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheAnswer {
+    /// From the disk.
+    Hit,
+    /// From its upstream, together with others who asked at the same time.
+    Joined,
+    /// From its upstream.
+    Miss,
+    /// A part of something that is not there: from its upstream, and not kept.
+    Part,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    answer: &'static str,
+}
+
+/// What was counted of the cache since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheCounts {
+    /// Answered from the disk.
+    pub hits: u64,
+    /// Answered together with others.
+    pub joined: u64,
+    /// Asked of an upstream.
+    pub misses: u64,
+    /// Parts that were asked of an upstream.
+    pub parts: u64,
+    /// Passed on without being kept.
+    pub not_kept: u64,
+    /// Taken away to make room, or because it was asked for.
+    pub evictions: u64,
+    /// Failures of the disk.
+    pub disk_failures: u64,
+}
+
 /// All that is counted. Cheap to call; clones count into the same numbers.
 pub struct Metrics {
     registry: Registry,
@@ -43,6 +80,11 @@ pub struct Metrics {
     connections: Gauge,
     ignored: Counter,
     emergencies: Counter,
+    cache_requests: Family<CacheLabels, Counter>,
+    cache_bytes: Gauge,
+    cache_not_kept: Counter,
+    cache_evictions: Counter,
+    cache_disk_failures: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -66,7 +108,34 @@ impl Default for Metrics {
         registry.register("evidence_ignored", "Attestations found upstream that do not verify", ignored.clone());
         let emergencies = Counter::default();
         registry.register("emergencies", "Exemptions made without approvers", emergencies.clone());
-        Self { registry, decisions, requests, seconds, connections, ignored, emergencies }
+        let cache_requests = Family::default();
+        registry.register(
+            "cache_requests",
+            "Content asked of the cache, by where it came from",
+            cache_requests.clone(),
+        );
+        let cache_bytes = Gauge::default();
+        registry.register("cache_bytes", "Bytes of the disk that cached content takes", cache_bytes.clone());
+        let cache_not_kept = Counter::default();
+        registry.register("cache_not_kept", "Content that passed without being cached", cache_not_kept.clone());
+        let cache_evictions = Counter::default();
+        registry.register("cache_evictions", "Content that was taken out of the cache", cache_evictions.clone());
+        let cache_disk_failures = Counter::default();
+        registry.register("cache_disk_failures", "Failures of the cache's disk", cache_disk_failures.clone());
+        Self {
+            registry,
+            decisions,
+            requests,
+            seconds,
+            connections,
+            ignored,
+            emergencies,
+            cache_requests,
+            cache_bytes,
+            cache_not_kept,
+            cache_evictions,
+            cache_disk_failures,
+        }
     }
 }
 
@@ -105,6 +174,55 @@ impl Metrics {
     /// Counts an exemption that was made in an emergency.
     pub fn emergency(&self) {
         self.emergencies.inc();
+    }
+
+    /// Counts content by where it came from.
+    pub fn cache_asked(&self, answer: CacheAnswer) {
+        self.cache_counter(answer).inc();
+    }
+
+    /// Shows how many bytes are in the cache.
+    pub fn cache_holds(&self, bytes: u64) {
+        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Counts what passed without being kept.
+    pub fn cache_not_kept(&self) {
+        self.cache_not_kept.inc();
+    }
+
+    /// Counts what was taken away.
+    pub fn cache_evicted(&self, entries: usize) {
+        self.cache_evictions.inc_by(entries as u64);
+    }
+
+    /// Counts a failure of the cache's disk.
+    pub fn cache_failed(&self) {
+        self.cache_disk_failures.inc();
+    }
+
+    /// What was counted of the cache since the start.
+    #[must_use]
+    pub fn cache_counts(&self) -> CacheCounts {
+        CacheCounts {
+            hits: self.cache_counter(CacheAnswer::Hit).get(),
+            joined: self.cache_counter(CacheAnswer::Joined).get(),
+            misses: self.cache_counter(CacheAnswer::Miss).get(),
+            parts: self.cache_counter(CacheAnswer::Part).get(),
+            not_kept: self.cache_not_kept.get(),
+            evictions: self.cache_evictions.get(),
+            disk_failures: self.cache_disk_failures.get(),
+        }
+    }
+
+    fn cache_counter(&self, answer: CacheAnswer) -> Counter {
+        let answer = match answer {
+            CacheAnswer::Hit => "hit",
+            CacheAnswer::Joined => "joined",
+            CacheAnswer::Miss => "miss",
+            CacheAnswer::Part => "part",
+        };
+        self.cache_requests.get_or_create_owned(&CacheLabels { answer })
     }
 
     /// Counts an answered request. `route` is the route's pattern, never the path.

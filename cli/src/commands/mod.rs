@@ -2,6 +2,7 @@
 
 pub mod attestation;
 pub mod backup;
+pub mod cache;
 pub mod check;
 pub mod contract;
 pub mod doctor;

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod adding;
+mod cached;
 mod callers;
 mod canary;
 mod exemptions;

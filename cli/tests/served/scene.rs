@@ -73,13 +73,22 @@ impl Scene {
 
     /// Starts `sluice serve` and waits until it answers.
     pub fn serve(&self) -> Serving {
+        self.serve_by(&[])
+    }
+
+    /// The same, run by a command that is given the program and its arguments.
+    pub fn serve_by(&self, by: &[&str]) -> Serving {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("serve.log")).unwrap();
-        let mut child = self
-            .command(&["serve", "--config", "sluice.toml"])
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let serve = ["serve", "--config", "sluice.toml"];
+        let mut command = match by.split_first() {
+            None => self.command(&serve),
+            Some((program, arguments)) => {
+                let mut command = self.as_here(Command::new(program));
+                command.args(arguments).arg(env!("CARGO_BIN_EXE_sluice")).args(serve);
+                command
+            }
+        };
+        let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let begun = Instant::now();
         // The port is taken before the first token is written.
         while TcpStream::connect(self.address).is_err() || self.first_token().is_empty() {
@@ -155,8 +164,14 @@ impl Scene {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        let mut command = self.as_here(Command::new(env!("CARGO_BIN_EXE_sluice")));
+        command.args(arguments);
+        command
+    }
+
+    /// In the folder, without what this test's own environment says.
+    fn as_here(&self, mut command: Command) -> Command {
+        command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.folder.path());
         command
     }

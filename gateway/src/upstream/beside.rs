@@ -224,7 +224,11 @@ fn passed_over<T>(answer: Result<T, UpstreamError>) -> Result<Option<T>, Upstrea
             tracing::debug!(%error, "passed over what was found beside an image");
             Ok(None)
         }
-        Err(error @ (UpstreamError::Unavailable { .. } | UpstreamError::Refused { .. })) => Err(error),
+        Err(
+            error @ (UpstreamError::Unavailable { .. }
+            | UpstreamError::Throttled { .. }
+            | UpstreamError::Refused { .. }),
+        ) => Err(error),
     }
 }
 

@@ -19,8 +19,8 @@ use super::Manifest;
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// An OCI image manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(super) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// All that is asked for and served, as one header: some registries answer 404 to several.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -82,7 +82,11 @@ impl Document {
     /// Reads a manifest. `said` is the media type that came with it. The reason for a refusal is a sentence.
     pub(super) fn parse(bytes: &[u8], said: Option<&str>) -> Result<Self, String> {
         let value = json::parse_strict(bytes, MANIFEST_BYTES).map_err(|error| format!("its manifest is {error}"))?;
-        let object = plain_object(&value, "the manifest")?;
+        Self::of(&value, said)
+    }
+
+    fn of(value: &Value, said: Option<&str>) -> Result<Self, String> {
+        let object = plain_object(value, "the manifest")?;
         let said = said.map(|text| text.split(';').next().unwrap_or_default().trim()).filter(|text| !text.is_empty());
         let own = text(object, "mediaType")?;
         let media_type = match (said, own) {
@@ -186,10 +190,17 @@ pub(super) async fn parsed<T: Send + 'static>(
     reading.await.map_err(|stopped| stopped.to_string())?
 }
 
-/// The descriptors of an index, and of nothing else.
-pub(super) fn listed(bytes: &[u8], said: Option<&str>) -> Result<Vec<Descriptor>, String> {
-    let document = Document::parse(bytes, said)?;
-    if document.is_index() { Ok(document.manifests) } else { Err("it is not an index".to_owned()) }
+/// The descriptors of a list of referrers, and whether that is all of them: of a long one, the first.
+pub(super) fn listed(bytes: &[u8], said: Option<&str>) -> Result<(Vec<Descriptor>, bool), String> {
+    let mut value = json::parse_strict(bytes, MANIFEST_BYTES).map_err(|error| format!("its list is {error}"))?;
+    let all = value.get_mut("manifests").and_then(Value::as_array_mut);
+    let complete = all.is_none_or(|all| {
+        let complete = all.len() <= DESCRIPTORS;
+        all.truncate(DESCRIPTORS);
+        complete
+    });
+    let document = Document::of(&value, said)?;
+    if document.is_index() { Ok((document.manifests, complete)) } else { Err("it is not an index".to_owned()) }
 }
 
 fn plain_object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, String> {

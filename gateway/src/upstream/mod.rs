@@ -4,6 +4,7 @@
 //! not its digest ends its stream with an error, never with a clean end.
 
 mod beside;
+mod cache;
 mod layout;
 mod manifest;
 mod memory;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, Tag};
 use futures::{future::BoxFuture, stream::BoxStream};
 
+pub use cache::{Cache, CacheError, CacheSettings};
 pub use settings::{Redirects, UpstreamSettings, UpstreamSettingsError};
 pub use table::{CanonicalError, Upstreams};
 
@@ -132,6 +134,14 @@ pub enum UpstreamError {
         host: String,
         /// What happened.
         reason: String,
+    },
+    /// It asks to be left alone for a while. Nothing is remembered.
+    #[error("the registry `{host}` takes no more requests for now: try again in {seconds} s")]
+    Throttled {
+        /// Which.
+        host: String,
+        /// For how long.
+        seconds: u64,
     },
     /// It refused our credentials.
     #[error("the registry `{host}` refused the gateway's credentials")]

@@ -1,6 +1,6 @@
 //! Bytes on their way, counted and hashed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use contracts::{Digest, Hasher};
@@ -23,8 +23,12 @@ pub(super) struct Expected {
     pub(super) idle: Duration,
 }
 
+/// Slower than that, for as long as a stream may stand still, is as good as standing still. Bytes per second.
+const CRAWL: u64 = 1024;
+
 struct Passing<S> {
     source: S,
+    pace: Pace,
     expected: Expected,
     hasher: Hasher,
     left: u64,
@@ -39,7 +43,7 @@ where
     E: std::error::Error,
 {
     let left = expected.length;
-    let passing = Passing { source, expected, hasher: Hasher::default(), left, done: false };
+    let passing = Passing { source, pace: Pace::default(), expected, hasher: Hasher::default(), left, done: false };
     stream::try_unfold(passing, |mut passing| async move {
         let piece = passing.next().await?;
         Ok(piece.map(|piece| (piece, passing)))
@@ -60,6 +64,7 @@ where
             return self.finish(None);
         }
         loop {
+            let begun = Instant::now();
             let read = tokio::time::timeout(self.expected.idle, self.source.next()).await;
             let piece = match read {
                 Err(_) => return Err(self.unavailable("its stream stands still".to_owned())),
@@ -71,6 +76,9 @@ where
                 return Err(self.lied("it sent more bytes than it announced"));
             };
             self.left = left;
+            if left > 0 && self.pace.crawls(begun.elapsed(), piece.len() as u64, self.expected.idle) {
+                return Err(self.unavailable(format!("its stream crawls: less than {CRAWL} bytes a second")));
+            }
             self.hasher.update(&piece);
             if left == 0 {
                 return self.finish(Some(piece));
@@ -98,6 +106,27 @@ where
 
     fn lied(&self, reason: &str) -> UpstreamError {
         UpstreamError::Lied { host: self.expected.host.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// How fast a source is, the time not counted in which nobody asks it for more.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Whether too little came over the time that a stream may stand still.
+    fn crawls(&mut self, waited: Duration, bytes: u64, idle: Duration) -> bool {
+        self.waited = self.waited.saturating_add(waited);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.waited < idle {
+            return false;
+        }
+        let Self { waited, bytes } = std::mem::take(self);
+        let least = u128::from(CRAWL).saturating_mul(waited.as_millis()) / 1000;
+        u128::from(bytes) < least
     }
 }
 
@@ -131,6 +160,19 @@ mod tests {
             }
         }
         (all, None)
+    }
+
+    #[test]
+    fn only_a_source_that_is_waited_for_crawls() {
+        let (second, idle) = (Duration::from_secs(1), Duration::from_secs(10));
+        let mut pace = Pace::default();
+        assert!((0..100).all(|_| !pace.crawls(second, 2 * CRAWL, idle)));
+        let mut pace = Pace::default();
+        let crawls: Vec<bool> = (0..10).map(|_| pace.crawls(second, CRAWL / 2, idle)).collect();
+        assert_eq!(crawls.iter().position(|crawls| *crawls), Some(9));
+        // A client that takes one byte a second from a source that has more at once.
+        let mut pace = Pace::default();
+        assert!((0..1000).all(|_| !pace.crawls(Duration::from_micros(1), 1, idle)));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use contracts::{Repository, reference::ReferenceError};
 
 use super::{
     Upstream,
+    cache::{Cache, Cached},
     layout::Layout,
     memory::Memory,
     remote::Remote,
@@ -36,10 +37,21 @@ impl Upstreams {
     /// When a setting is malformed, or two of them contradict each other: one alias for two hosts, two defaults,
     /// the same host twice for one organization.
     pub fn new(settings: &[UpstreamSettings]) -> Result<Self, UpstreamSettingsError> {
+        Self::with_cache(settings, None)
+    }
+
+    /// The same, with a cache before what is not on this machine's disk already.
+    ///
+    /// # Errors
+    /// Those of `new`.
+    pub fn with_cache(
+        settings: &[UpstreamSettings],
+        cache: Option<&Arc<Cache>>,
+    ) -> Result<Self, UpstreamSettingsError> {
         let memory = Memory::default();
         let mut table = Self { entries: Vec::new(), hosts: BTreeMap::new(), default: None };
         for (number, one) in settings.iter().enumerate() {
-            table.add(one, memory.scoped(number))?;
+            table.add(one, memory.scoped(number), cache)?;
         }
         Ok(table)
     }
@@ -55,12 +67,17 @@ impl Upstreams {
                 .as_deref()
                 .filter(|_| one.url.is_none())
                 .map_or(Ok(()), |folder| layout_is_there(one, folder));
-            there.and_then(|()| table.add(one, memory.scoped(number))).err().map(|error| (number, error))
+            there.and_then(|()| table.add(one, memory.scoped(number), None)).err().map(|error| (number, error))
         })
         .collect()
     }
 
-    fn add(&mut self, one: &UpstreamSettings, memory: Memory) -> Result<(), UpstreamSettingsError> {
+    fn add(
+        &mut self,
+        one: &UpstreamSettings,
+        memory: Memory,
+        cache: Option<&Arc<Cache>>,
+    ) -> Result<(), UpstreamSettingsError> {
         let not_host = |text: &str| {
             one.invalid(&format!("`{text}` is not a registry host: write it with a dot or a port, as in image names"))
         };
@@ -93,7 +110,13 @@ impl Upstreams {
         let upstream: Arc<dyn Upstream> = match (&one.url, &one.layout) {
             (Some(_), Some(_)) => return Err(one.invalid("name `url` or `layout`, not both")),
             (None, Some(folder)) => Arc::new(Layout::new(one, folder, memory)?),
-            (_, None) => Arc::new(Remote::new(one, memory)?),
+            (_, None) => {
+                let remote = Arc::new(Remote::new(one, memory.clone())?);
+                match cache {
+                    Some(cache) => Arc::new(Cached::new(remote, memory, cache, one)),
+                    None => remote,
+                }
+            }
         };
         self.entries.push(Entry { host, organizations: one.organizations.clone(), upstream });
         Ok(())

@@ -191,6 +191,7 @@ impl From<UpstreamError> for ApiError {
         match error {
             UpstreamError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "image-not-found", message),
             UpstreamError::Unavailable { .. }
+            | UpstreamError::Throttled { .. }
             | UpstreamError::Refused { .. }
             | UpstreamError::Lied { .. }
             | UpstreamError::Outdated { .. }

@@ -2,6 +2,7 @@
 //! its answer.
 
 mod attestations;
+mod cache;
 mod check;
 mod contracts;
 mod evidence;
@@ -69,6 +70,8 @@ pub fn router() -> Router<App> {
         .route("/api/v1/verdicts/{key}", get(word::verdict))
         .route("/api/v1/verdicts/{key}/vsa", get(word::summary))
         .route("/api/v1/keys", get(word::keys))
+        .route("/api/v1/cache", get(cache::stats))
+        .route("/api/v1/cache/prune", post(cache::prune))
         .route("/api/v1/audit", get(state::audit))
         .route("/api/v1/backup", get(state::backup))
 }

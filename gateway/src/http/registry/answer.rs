@@ -32,6 +32,8 @@ const NAMED: usize = 5;
 const MESSAGE: usize = 4 * 1024;
 /// Characters of a message that the reasons of a denial may take; the rest is for where to read on.
 const REASONS: usize = MESSAGE - 512;
+/// Seconds after which to try again what could not be told, when nothing better is known.
+const RETRY_AFTER: u64 = 5;
 
 /// A digest as an entity tag.
 pub(super) fn etag(digest: Digest) -> String {
@@ -49,6 +51,8 @@ pub(super) struct OciError {
     total: Option<u64>,
     /// How to prove who one is.
     challenge: Option<String>,
+    /// After how many seconds to try again, when that is known.
+    retry_after: Option<u64>,
 }
 
 impl OciError {
@@ -61,6 +65,7 @@ impl OciError {
             detail: None,
             total: None,
             challenge: None,
+            retry_after: None,
         }
     }
 
@@ -189,6 +194,10 @@ impl OciError {
         match error {
             UpstreamError::NotFound { .. } => new(StatusCode::NOT_FOUND, unknown),
             UpstreamError::Unavailable { .. } => new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            // Not 429: containerd would repeat the request at once, several times, which can only fail.
+            UpstreamError::Throttled { seconds, .. } => {
+                Self { retry_after: Some(*seconds), ..new(StatusCode::SERVICE_UNAVAILABLE, "TOOMANYREQUESTS") }
+            }
             UpstreamError::Refused { .. } | UpstreamError::Lied { .. } => new(StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
             UpstreamError::Outdated { .. } => new(StatusCode::FORBIDDEN, "DENIED"),
             UpstreamError::Range { total } => {
@@ -217,9 +226,11 @@ impl IntoResponse for OciError {
         let headers = response.headers_mut();
         let more = match self.status {
             StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "GET, HEAD")),
-            StatusCode::SERVICE_UNAVAILABLE => Some((header::RETRY_AFTER, "5")),
             _ => None,
         };
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, self.retry_after.unwrap_or(RETRY_AFTER).into());
+        }
         headers.extend(more.map(|(name, value)| (name, HeaderValue::from_static(value))));
         let challenge = self.challenge.unwrap_or_else(|| "Basic realm=\"sluice\"".to_owned());
         if self.status == StatusCode::UNAUTHORIZED {
@@ -279,7 +290,13 @@ impl From<ReferenceError> for OciError {
 impl From<GateError> for OciError {
     fn from(error: GateError) -> Self {
         let message = format!("it could not be decided whether this may be pulled, try again: {error}");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+        let new = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
+        match error {
+            GateError::Upstream(UpstreamError::Throttled { seconds, .. }) => {
+                Self { code: "TOOMANYREQUESTS", retry_after: Some(seconds), ..new }
+            }
+            _ => new,
+        }
     }
 }
 

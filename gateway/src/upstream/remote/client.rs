@@ -13,6 +13,7 @@ use super::{
     auth::{Challenge, Identity, TOKEN_BYTES, basic, challenge},
     hosts::{Hosts, Resolver, is_forbidden_host},
     keychain::Login,
+    patience::Patience,
 };
 use crate::upstream::{
     Redirects, UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts,
@@ -30,6 +31,7 @@ pub(super) struct Wire {
     hosts: Hosts,
     identity: Identity,
     redirects: Redirects,
+    patience: Patience,
     pub(super) timeouts: Timeouts,
 }
 
@@ -81,8 +83,8 @@ impl Wire {
             client = client.tls_certs_only(certificates);
         }
         let client = client.build().map_err(|error| settings.invalid(&reason(&error)))?;
-        let identity = Identity::new(&settings.credentials()?, &host);
-        Ok(Self { client, host, base, hosts, identity, redirects: settings.redirects, timeouts })
+        let (identity, patience) = (Identity::new(&settings.credentials()?, &host), Patience::default());
+        Ok(Self { client, host, base, hosts, identity, redirects: settings.redirects, patience, timeouts })
     }
 
     /// Asks, with credentials where the registry wants them, through the redirects that are allowed. The answer is
@@ -107,6 +109,9 @@ impl Wire {
     }
 
     async fn answered(&self, ask: &Ask<'_>, redirected: Redirected) -> Result<Response, UpstreamError> {
+        if let Some(left) = self.patience.left() {
+            return Err(self.throttled(left));
+        }
         let presented = self.identity.present(ask.repository);
         let response = self.follow(ask, presented.clone(), redirected).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
@@ -155,6 +160,10 @@ impl Wire {
         let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
         if encoded {
             return Err(self.lied("it encoded what has to come as it is"));
+        }
+        // What it redirects to speaks for itself alone.
+        if self.hosts.is_registry(response.url()) {
+            self.heed(&response)?;
         }
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(response),
@@ -250,6 +259,7 @@ impl Wire {
         match response.status() {
             StatusCode::OK => {}
             status if is_redirect(status) => return Err(self.lied("its token realm redirects")),
+            StatusCode::TOO_MANY_REQUESTS => self.heed(&response)?,
             StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => return Err(self.refused()),
             status => return Err(self.failed(status)),
         }
@@ -289,6 +299,26 @@ impl Wire {
 
     pub(super) fn unavailable(&self, reason: String) -> UpstreamError {
         UpstreamError::Unavailable { host: self.host.clone(), reason }
+    }
+
+    /// An error when the answer asks for patience.
+    fn heed(&self, response: &Response) -> Result<(), UpstreamError> {
+        match self.patience.heed(response.status(), response.headers()) {
+            Some(wait) => {
+                tracing::warn!(
+                    host = self.host,
+                    seconds = wait.as_secs(),
+                    "a registry asks not to be asked for a while"
+                );
+                Err(self.throttled(wait))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn throttled(&self, left: Duration) -> UpstreamError {
+        let seconds = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
+        UpstreamError::Throttled { host: self.host.clone(), seconds }
     }
 
     pub(super) fn lied(&self, reason: &str) -> UpstreamError {

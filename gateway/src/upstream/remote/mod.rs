@@ -7,6 +7,7 @@ mod auth;
 mod client;
 mod hosts;
 mod keychain;
+mod patience;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,14 @@ use crate::gate::Permit;
 const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1";
 /// Pages of a list of referrers.
 const PAGES: usize = 8;
+
+/// A part of a list of referrers.
+struct Page {
+    listed: Vec<Descriptor>,
+    next: Option<String>,
+    /// Whether it is all that this part holds.
+    complete: bool,
+}
 
 /// One registry, with one set of credentials.
 pub(super) struct Remote {
@@ -168,7 +177,7 @@ impl Remote {
     }
 
     /// One page of the referrers API; `None` when the registry has none.
-    async fn page(&self, path: &str, rest: String) -> Result<Option<(Vec<Descriptor>, Option<String>)>, UpstreamError> {
+    async fn page(&self, path: &str, rest: String) -> Result<Option<Page>, UpstreamError> {
         let ask = Ask { method: Method::GET, repository: path, rest, accept: Some(OCI_INDEX), range: None };
         let response = match self.wire.ask(&ask).await {
             Ok(response) => response,
@@ -180,9 +189,16 @@ impl Remote {
             return Ok(None);
         }
         let next = text(response.headers(), LINK).and_then(|link| next_page(&link, path));
-        let bytes = self.wire.body(response, MANIFEST_BYTES).await?;
+        let bytes = match self.wire.body(response, MANIFEST_BYTES).await {
+            Ok(bytes) => bytes,
+            // More than is read: there is something, and it is not known what.
+            Err(UpstreamError::Lied { .. }) => {
+                return Ok(Some(Page { listed: Vec::new(), next: None, complete: false }));
+            }
+            Err(error) => return Err(error),
+        };
         let read = parsed(bytes, move |bytes| listed(bytes, Some(&media_type)));
-        Ok(read.await.ok().map(|one| (one, next)))
+        Ok(read.await.ok().map(|(listed, complete)| Page { listed, next, complete }))
     }
 }
 
@@ -197,9 +213,12 @@ impl Reader for Remote {
         for number in 0..PAGES {
             let Some(rest) = next.take() else { break };
             match self.page(path, rest).await? {
-                Some((page, following)) => {
-                    all.extend(page);
-                    next = following;
+                Some(page) => {
+                    all.extend(page.listed);
+                    if !page.complete {
+                        return Ok((all, false));
+                    }
+                    next = page.next;
                 }
                 None if number == 0 => {
                     let Ok(tag) = beside::tag_of(subject).parse() else { break };

@@ -206,11 +206,14 @@ async fn nothing_waits_for_longer_than_its_bound() {
     assert!(matches!(answer, Err(UpstreamError::Unavailable { .. })), "{answer:?}");
     assert!(start.elapsed() < Duration::from_secs(5));
 
-    for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_GATEWAY] {
+    for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::BAD_GATEWAY] {
         fake.hook(move |_| Some(status.into_response()));
         let answer = slow.discover(&pinned(layer.digest), 8).await;
         assert!(matches!(answer, Err(UpstreamError::Unavailable { .. })), "{status}: {answer:?}");
     }
+    fake.hook(|_| Some(StatusCode::TOO_MANY_REQUESTS.into_response()));
+    let answer = slow.discover(&pinned(layer.digest), 8).await;
+    assert!(matches!(answer, Err(UpstreamError::Throttled { seconds: 1, .. })), "{answer:?}");
 }
 
 /// A registry that wants a token from this realm.

@@ -1,0 +1,10 @@
+//! Pulling through a gateway that keeps content, and from registries that mean it harm: a real server, a real client,
+//! and registries that can be made to lie.
+#![cfg(test)]
+
+mod cache;
+#[path = "../fake/mod.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod fake;
+mod hostile;
+mod site;
