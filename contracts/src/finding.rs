@@ -67,7 +67,7 @@ codes! {
     EvidenceTooOld = "evidence-too-old",
     /// A policy found a violation.
     PolicyViolation = "policy-violation",
-    /// A policy said that it does not apply, and was skipped.
+    /// A policy did not judge: it said that it does not apply, or what it judges is not there.
     PolicySkipped = "policy-skipped",
     /// An admission rule of the contract is not satisfied.
     RuleFailed = "rule-failed",
@@ -283,6 +283,15 @@ impl Finding {
     #[must_use]
     pub fn exempted(self, by: Exempted) -> Self {
         Self { severity: Severity::Warning, exempted: Some(Box::new(by)), ..self }
+    }
+
+    /// Whether it is told beneath another: that a policy could not judge a material, beneath why.
+    #[must_use]
+    pub fn is_beneath(&self, other: &Self) -> bool {
+        self.code == Code::PolicySkipped
+            && matches!(other.code, Code::MaterialMissing | Code::MaterialType)
+            && self.evidence.as_ref().is_some_and(|place| place.material.is_some())
+            && self.evidence == other.evidence
     }
 
     /// Whether it stands in the way.

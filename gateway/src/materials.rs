@@ -154,7 +154,7 @@ pub(crate) fn evaluate(
         let about = |finding: &Finding| finding.evidence.as_ref().and_then(|place| place.material.clone());
         let told: Vec<_> = unreadable.iter().filter_map(about).collect();
         evaluation.findings.retain(|finding| {
-            !matches!(finding.code, Code::MaterialMissing | Code::MaterialBytesAbsent)
+            !matches!(finding.code, Code::MaterialMissing | Code::MaterialBytesAbsent | Code::PolicySkipped)
                 || about(finding).is_none_or(|name| !told.contains(&name))
         });
         evaluation.findings.extend(unreadable);

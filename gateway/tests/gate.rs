@@ -165,7 +165,7 @@ async fn every_change_is_in_the_next_answer() {
     assert_eq!(site.check().await, "allow");
 
     site.release(false).await;
-    assert_eq!(site.check().await, "run-rejected material-missing");
+    assert_eq!(site.check().await, "run-rejected material-missing policy-skipped");
     site.release(true).await;
     assert_eq!(site.check().await, "allow");
 
@@ -214,11 +214,11 @@ async fn a_proposed_contract_is_told_with_what_it_would_decide_otherwise() {
     let image = "    - {name: image, type: CONTAINER_IMAGE, output: true}\n";
     let laxer = Site::files(image, "", "GPL-0.0").to_string().replace("gate: true", "gate: false");
     let laxer = replay(&serde_json::from_str(&laxer).unwrap()).await;
-    let allowed = (rejected.id(), Decision::Deny, Decision::Allow, vec![Code::MaterialMissing]);
+    let allowed = (rejected.id(), Decision::Deny, Decision::Allow, vec![Code::MaterialMissing, Code::PolicySkipped]);
     assert_eq!(told(&laxer), (2, vec![allowed], 0));
 
     // Nothing of it counts.
-    assert_eq!(site.check().await, "run-rejected material-missing");
+    assert_eq!(site.check().await, "run-rejected material-missing policy-skipped");
     let mistake = json!({"contract": "contract.yaml", "files": {"contract.yaml": "kind: Nothing"}});
     let answer = site.send(Method::POST, "/api/v1/contracts/release/replay", &mistake).await;
     assert!(answer.status().is_client_error());
@@ -305,7 +305,7 @@ async fn what_is_attached_to_the_image_in_its_registry_counts() {
     // What the gateway itself was given about the image speaks before that.
     site.apply(MATERIALS, "", "GPL-0.0").await;
     site.release(false).await;
-    assert_eq!(site.check().await, "run-rejected material-missing");
+    assert_eq!(site.check().await, "run-rejected material-missing policy-skipped");
 }
 
 #[tokio::test]
@@ -361,16 +361,20 @@ async fn a_pull_is_open_for_as_long_as_its_exemption() {
         "default_signers": [site.build.public_pem()], "exemptions": {"approvers": [ann.public().to_pem()]},
     });
     assert!(site.send(Method::PUT, "/api/v1/organization", &settings).await.status().is_success());
-    let document = json!({
-        "apiVersion": "sluice.dev/v1", "kind": "Exemption", "metadata": {"name": "sbom", "organization": "default"},
-        "spec": {
-            "scope": {"rule": "material-sbom", "digest": site.image.digest()}, "reason": "it comes on Monday",
-            "from": now(), "until": now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
-        },
-    });
-    let envelope = ann.approve(document.to_string().as_bytes()).unwrap().to_value();
-    let applied = site.send(Method::PUT, "/api/v1/exemptions/sbom", &envelope).await;
-    assert_eq!(applied.status(), StatusCode::CREATED, "{}", applied.text().await.unwrap());
+    // From the material, and from the policy that would have judged it.
+    for (name, rule) in [("sbom", "material-sbom"), ("licences", "policy-banned-licence-sbom")] {
+        assert_eq!(ask("manifests/v1").await, StatusCode::FORBIDDEN);
+        let document = json!({
+            "apiVersion": "sluice.dev/v1", "kind": "Exemption", "metadata": {"name": name, "organization": "default"},
+            "spec": {
+                "scope": {"rule": rule, "digest": site.image.digest()}, "reason": "it comes on Monday",
+                "from": now(), "until": now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+            },
+        });
+        let envelope = ann.approve(document.to_string().as_bytes()).unwrap().to_value();
+        let applied = site.send(Method::PUT, &format!("/api/v1/exemptions/{name}"), &envelope).await;
+        assert_eq!(applied.status(), StatusCode::CREATED, "{}", applied.text().await.unwrap());
+    }
     assert_eq!((ask("manifests/v1").await, ask(&blob).await), (StatusCode::OK, StatusCode::OK));
     assert!(site.send(Method::DELETE, "/api/v1/exemptions/sbom", &json!(null)).await.status().is_success());
     assert_eq!((ask("manifests/v1").await, ask(&blob).await), (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN));

@@ -79,7 +79,13 @@ pub fn compile(revision: &Revision) -> Result<RuleSet, Diagnostics> {
         return Err(Diagnostics(compiler.mistakes));
     }
     let enforcement = contract.admission.as_ref().map_or(Enforcement::Enforce, |admission| admission.enforcement);
-    let slots = contract.materials.iter().map(|clause| Slot { name: clause.name.clone(), kind: clause.kind }).collect();
+    let slot = |clause: &MaterialClause| Slot {
+        name: clause.name.clone(),
+        kind: clause.kind,
+        optional: clause.optional,
+        group: clause.group.as_ref().map(|group| group.value.clone()),
+    };
+    let slots = contract.materials.iter().map(slot).collect();
     Ok(RuleSet::new(contract.name.clone(), enforcement, compiler.rules, slots))
 }
 

@@ -194,12 +194,12 @@ impl<'e> Run<'e> {
                 }
             }
             RuleInput::Material { name } => {
-                // That it is missing, absent or of another type is for the rules of its clause to say.
                 let piece = evidence.materials.get(name);
-                if let Some(piece) =
-                    piece.filter(|piece| piece.material.present && rule.kind == Some(piece.material.kind))
-                {
-                    self.material(rule, policy, name, piece)?;
+                match piece.filter(|piece| rule.kind == Some(piece.material.kind)) {
+                    Some(piece) if piece.material.present => self.material(rule, policy, name, piece)?,
+                    // That its bytes are absent is for the rule of its clause to say, and is never exempted.
+                    Some(_) => {}
+                    None => self.unasked(rule, policy, name, piece),
                 }
             }
             RuleInput::OtherMaterials { selector } => {
@@ -221,6 +221,21 @@ impl<'e> Run<'e> {
             }
         }
         Ok(())
+    }
+
+    /// That a material which must be there is missing, or is of another type, is for the rules of its clause to say, and
+    /// can be exempted. The policy has not judged all the same, so that it has a finding of its own: whoever exempts from
+    /// the material has not exempted from what would have been held against it.
+    fn unasked(&mut self, rule: &Rule, policy: &Policy, name: &str, piece: Option<&Piece>) {
+        let there = |name: &str| self.evidence.materials.contains_key(name);
+        if !self.blocks(rule) || (piece.is_none() && !self.rules.demands(name, there)) {
+            return;
+        }
+        let about = About { attested: None, material: Some(name) };
+        let why = piece.map_or("it is missing".to_owned(), |piece| format!("it is of type {}", piece.material.kind));
+        let message = format!("policy `{}` could not judge material `{name}`: {why}", policy.name);
+        let finding = self.finding(rule, about, Code::PolicySkipped, message, self.severity(rule));
+        self.told.take(finding.mend("add the material; an exemption from it does not cover the policy"));
     }
 
     fn material(&mut self, rule: &Rule, policy: &Policy, name: &str, piece: &Piece) -> Result<(), EvaluateError> {

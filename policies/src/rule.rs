@@ -13,7 +13,7 @@ use crate::{cel, policy, schema::Schema};
 
 /// Bumped when the engines or their inputs change such that the same rule may answer otherwise. Part of every
 /// rule set's digest.
-pub const ENGINE_VERSION: &str = "3;regorus=0.14;cel=0.15";
+pub const ENGINE_VERSION: &str = "4;regorus=0.14;cel=0.15";
 
 /// The language of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -167,6 +167,9 @@ struct Inner {
 pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) kind: MaterialType,
+    pub(crate) optional: bool,
+    /// Those of which one must be there, whatever `optional` says.
+    pub(crate) group: Option<String>,
 }
 
 impl RuleSet {
@@ -202,6 +205,15 @@ impl RuleSet {
 
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.0.slots
+    }
+
+    /// Whether a material that is missing must be there; `there` tells which others are.
+    pub(crate) fn demands(&self, name: &str, there: impl Fn(&str) -> bool) -> bool {
+        let slots = self.slots();
+        slots.iter().find(|slot| slot.name == name).is_some_and(|slot| match &slot.group {
+            None => !slot.optional,
+            Some(group) => !slots.iter().any(|other| other.group.as_ref() == Some(group) && there(&other.name)),
+        })
     }
 }
 

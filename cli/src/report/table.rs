@@ -49,11 +49,18 @@ pub fn card<const N: usize>(rows: [(&str, String); N]) -> String {
 
 /// What was found and what to do about it, what blocks first.
 pub fn findings(findings: &[Finding]) -> String {
-    let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by_key(|finding| !finding.blocks());
+    // A consequence stands beneath its cause, and where that stands.
+    let cause = |finding: &Finding| findings.iter().position(|other| finding.is_beneath(other));
+    let mut sorted: Vec<(bool, usize, Option<usize>, &Finding)> = Vec::with_capacity(findings.len());
+    for (at, finding) in findings.iter().enumerate() {
+        let cause = cause(finding);
+        let leads = cause.and_then(|cause| findings.get(cause)).unwrap_or(finding);
+        sorted.push((!leads.blocks() && !finding.blocks(), cause.unwrap_or(at), cause.map(|_| at), finding));
+    }
+    sorted.sort_by_key(|(last, cause, at, _)| (*last, *cause, *at));
     table(
         ["", "what is wrong", "what to do", "code", "asked for by"],
-        sorted.into_iter().map(|finding| {
+        sorted.into_iter().map(|(_, _, beneath, finding)| {
             let severity = match finding.severity {
                 Severity::Error => "blocks",
                 Severity::Warning if finding.exempted.is_some() => "exempted",
@@ -62,7 +69,7 @@ pub fn findings(findings: &[Finding]) -> String {
             let asked = [finding.rule.clone(), finding.origin.as_ref().map(ToString::to_string)];
             [
                 severity.to_owned(),
-                finding.message.clone(),
+                if beneath.is_some() { format!("└ so {}", finding.message) } else { finding.message.clone() },
                 finding.exempted.as_ref().map_or_else(
                     || finding.mend.clone().unwrap_or_default(),
                     |by| format!("nothing until {}: exemption {}", moment(by.until), by.name),
@@ -77,4 +84,40 @@ pub fn findings(findings: &[Finding]) -> String {
 /// A moment, to the second.
 pub fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Code, EvidencePlace};
+
+    use super::*;
+
+    #[test]
+    fn what_blocks_is_first_and_consequences_are_beneath_their_cause() {
+        let of = |code, text: &str, material: &str| {
+            let place = EvidencePlace { attestation: None, material: Some(material.to_owned()) };
+            Finding::error(code, text).in_evidence(place)
+        };
+        let told = findings(&[
+            Finding::warning(Code::PolicyAdvisory, "a warning"),
+            of(Code::MaterialMissing, "no SBOM", "sbom"),
+            of(Code::MaterialMissing, "no note", "note"),
+            of(Code::PolicySkipped, "licenses could not judge", "sbom"),
+            of(Code::PolicySkipped, "spelling could not judge", "note"),
+            of(Code::PolicySkipped, "another policy did not judge", "scan"),
+        ]);
+        let cells: Vec<&str> = told.lines().filter_map(|line| line.split('┆').nth(1)).map(str::trim).collect();
+        assert_eq!(
+            cells,
+            [
+                "what is wrong",
+                "no SBOM",
+                "└ so licenses could not judge",
+                "no note",
+                "└ so spelling could not judge",
+                "another policy did not judge",
+                "a warning"
+            ]
+        );
+    }
 }

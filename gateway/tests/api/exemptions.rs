@@ -83,6 +83,19 @@ impl Exempting {
         assert!(put.starts_with("201"), "{put}");
     }
 
+    /// Applies a contract with a policy on the note that blocks; `more` are other attachments.
+    async fn gated(&self, more: &str) {
+        let contract = format!(
+            "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: release}}\nspec:\n  materials:\n    - {{name: image, type: CONTAINER_IMAGE, output: true}}\n    - {{name: note, type: STRING}}\n  policies:\n    materials: [{{ref: \"file://no-malware.yaml\", gate: true}}{more}]\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n"
+        );
+        let policy = "apiVersion: sluice.dev/v1\nkind: Policy\nmetadata: {name: no-malware}\nspec:\n  policies:\n    - kind: STRING\n      embedded: |\n        package p\n        import rego.v1\n        result := {\"violations\": [], \"skipped\": false}\n";
+        let files =
+            json!({"contract": "contract.yaml", "files": {"contract.yaml": contract, "no-malware.yaml": policy}});
+        let site = &self.scene.site;
+        let applied = site.send(&site.admin, Method::PUT, "/api/v1/contracts/release", &files).await;
+        assert!(applied.starts_with("20"), "{applied}");
+    }
+
     async fn verdict(&self) -> String {
         self.scene.verdict(self.image).await
     }
@@ -162,6 +175,24 @@ async fn every_reason_must_be_covered() {
     assert!(answer.verdict.exempted);
     let earliest = exempting.list().await.iter().map(|info| info.until).min();
     assert_eq!(answer.verdict.valid_until, earliest);
+}
+
+#[tokio::test]
+async fn an_exemption_from_a_material_is_none_from_the_policies_that_would_have_judged_it() {
+    let exempting = exempting().await;
+    exempting.gated("").await;
+    // Also of a run that was rejected when there was no such policy.
+    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
+    exempting.applied("note", everywhere()).await;
+    assert_eq!(exempting.verdict().await, "run-rejected policy-skipped");
+    exempting.scene.release(exempting.image, false).await;
+    assert_eq!(exempting.verdict().await, "run-rejected policy-skipped");
+    let rule = "policy-no-malware-note";
+    let policy = exempting.approved(&document("policy", rule, everywhere(), hours(-1), hours(1)));
+    assert!(exempting.put("policy", &policy).await.starts_with("201"));
+    assert_eq!(exempting.verdict().await, "allow");
+    exempting.settings(json!({"never": [rule]})).await;
+    assert_eq!(exempting.verdict().await, "run-rejected policy-skipped");
 }
 
 #[tokio::test]

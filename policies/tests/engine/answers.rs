@@ -40,6 +40,43 @@ fn materials_must_be_there_of_their_type_and_with_their_bytes() {
 }
 
 #[test]
+fn a_policy_whose_material_is_missing_or_mistyped_says_so_itself() {
+    let pol = policy("licenses", "SBOM_CYCLONEDX_JSON", "result := {\"violations\": [], \"skipped\": false}");
+    let files = [("p.yaml", pol.as_str())];
+    let attached = |spec: &str, gate: bool| {
+        rules(&format!("{spec}\npolicies:\n  materials:\n  - {{ref: \"file://p.yaml\", gate: {gate}}}"), &files)
+    };
+    let both = |first: Code| (Decision::Deny, vec![first.to_string(), Code::PolicySkipped.to_string()]);
+    let gate = attached(SBOM, true);
+    assert_eq!(told(&ask(&gate, &evidence(&[sbom()]))), allowed());
+    let missing = ask(&gate, &evidence(&[]));
+    assert_eq!(told(&missing), both(Code::MaterialMissing));
+    let (material, skipped) = (&missing.findings[0], &missing.findings[1]);
+    assert_eq!(skipped.rule.as_deref(), Some("policy-licenses-sbom"));
+    assert!(skipped.is_beneath(material), "{skipped:?}");
+    assert_eq!(skipped.message, "policy `licenses` could not judge material `sbom`: it is missing");
+    let other = Material::file("sbom", MaterialType::SbomSpdxJson, "x.json", &testdata::spdx(1));
+    let mistyped = ask(&gate, &evidence(&[other]));
+    assert_eq!(told(&mistyped), both(Code::MaterialType));
+    let message = "policy `licenses` could not judge material `sbom`: it is of type SBOM_SPDX_JSON";
+    assert_eq!(mistyped.findings[1].message, message);
+    // Nobody relies on a policy that only warns, or on one for what need not be there.
+    assert_eq!(told(&ask(&attached(SBOM, false), &evidence(&[]))), denied(Code::MaterialMissing));
+    let optional = SBOM.replace("name: sbom,", "name: sbom, optional: true,");
+    assert_eq!(told(&ask(&attached(&optional, true), &evidence(&[]))), allowed());
+    let later = SBOM.replace("name: sbom,", "name: sbom, effectiveFrom: 2027-01-01,");
+    assert_eq!(told(&ask(&attached(&later, true), &evidence(&[]))), warned(Code::MaterialMissing));
+    // Of a group one is enough; without any, all policies of the group were not asked.
+    let group = SBOM.replace("name: sbom,", "name: sbom, group: boms,")
+        + "\n- {name: other, type: SBOM_CYCLONEDX_JSON, group: boms}";
+    let group = attached(&group, true);
+    assert_eq!(told(&ask(&group, &evidence(&[sbom()]))), allowed());
+    let none = ask(&group, &evidence(&[]));
+    let skipped = Code::PolicySkipped.to_string();
+    assert_eq!(told(&none), (Decision::Deny, vec![Code::MaterialMissing.to_string(), skipped.clone(), skipped]));
+}
+
+#[test]
 fn an_image_is_attested_by_what_was_made_for_it() {
     let other = contracts::PinnedRef { digest: contracts::Digest::of(b"other"), ..pinned() };
     let about = |rules: &policies::RuleSet, image: &contracts::PinnedRef, evidence: &Evidence| {
