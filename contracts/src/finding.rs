@@ -85,6 +85,8 @@ codes! {
     SubjectMismatch = "subject-mismatch",
     /// The attestation names another commit than the one that was proven to be built.
     CommitMismatch = "commit-mismatch",
+    /// The certificate that signed and the identity token that it was pushed with are not of one build.
+    IdentityMismatch = "identity-mismatch",
     /// The run was already attested.
     RunAlreadyUsed = "run-already-used",
     /// A document is not well-formed YAML or JSON.

@@ -3,12 +3,14 @@
 //!
 //! This module must not contain trust: what it reads was verified before.
 
+mod builder;
 mod rules;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use builder::{Builder, Voucher, contradiction};
 pub use rules::{ClaimValue, ClaimValues, FederationRule, FederationRuleError};
 
 use crate::{Runner, SignerIdentity, Verification, Verified, verify::token::Claims};
@@ -67,8 +69,16 @@ impl Provider {
             Self::Github => Some(Runner::GithubAction),
             Self::Gitlab => Some(Runner::GitlabPipeline),
             Self::Circleci => Some(Runner::CircleciBuild),
-            Self::Buildkite | Self::Google | Self::Other => None,
+            Self::Buildkite => Some(Runner::BuildkitePipeline),
+            Self::Google | Self::Other => None,
         }
+    }
+
+    /// Whether there is a provider that proves this kind of runner, so that nobody else's word for it need be taken.
+    #[must_use]
+    pub fn is_proven(runner: &str) -> bool {
+        let all = [Self::Github, Self::Gitlab, Self::Circleci, Self::Buildkite];
+        all.into_iter().filter_map(Self::runner).any(|known| known.as_str() == runner)
     }
 }
 

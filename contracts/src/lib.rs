@@ -39,7 +39,7 @@ pub use bundle::{Bundle, BundleError};
 pub use digest::{Digest, Hasher};
 pub use dsse::{Envelope, EnvelopeError};
 pub use finding::{Code, Diagnostics, EvidencePlace, Exempted, Finding, FindingDetails, FindingType, Origin, Severity};
-pub use identity::{Provider, RunnerIdentity};
+pub use identity::{Builder, Provider, RunnerIdentity, Voucher};
 pub use keys::{KeyError, PublicKey, SignError, SigningKey};
 pub use materials::MaterialType;
 pub use reference::{PinnedRef, Reference, Repository, Tag, Target};

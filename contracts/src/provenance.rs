@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Digest, RunnerIdentity, Statement, Subject,
+    Builder, Digest, Provider, RunnerIdentity, Statement, Subject, Voucher,
     api::IsolatedBuilder,
     crafting::{CraftedRun, DeclaredMaterial},
     vsa::Verifier,
@@ -73,21 +73,43 @@ pub struct BuiltRun<'r> {
     pub started_on: Timestamp,
     /// When the gateway had its attestation.
     pub finished_on: Timestamp,
-    /// Who built, where that was verified. `None`: a key signed, which says nothing of the machine that it was used on.
-    pub builder: Option<RunnerIdentity>,
+    /// Who is believed to have built. `None`: a key signed, which says nothing of the machine that it was used on.
+    pub builder: Option<Builder>,
 }
 
-/// The level of a build, and why it is no higher. Hosted is what the provider says is: its own machines.
+impl BuiltRun<'_> {
+    fn identity(&self) -> Option<&RunnerIdentity> {
+        self.builder.as_ref().map(Builder::identity)
+    }
+}
+
+/// The machines that are known to be a provider's own, as it names them.
+const HOSTED: [(Provider, &str); 3] = [
+    (Provider::Github, "github-hosted"),
+    (Provider::Gitlab, "gitlab-hosted"),
+    (Provider::Buildkite, "buildkite-hosted"),
+];
+
+/// The level of a build, and why it is no higher. Above the first the certificate of what signed must speak of the
+/// build: a token proves who pushed, and a key that a job holds signs whatever that job, or whoever else has it, wants.
+/// Hosted is what the provider is known to say of its own machines.
 #[must_use]
-pub fn level(builder: Option<&RunnerIdentity>, isolated: &[IsolatedBuilder]) -> (Level, String) {
+pub fn level(builder: Option<&Builder>, isolated: &[IsolatedBuilder]) -> (Level, String) {
     let Some(builder) = builder else {
         let why = "a key signed the attestation, which says nothing of the machine that built: sign keyless in a hosted pipeline for level 2";
         return (Level::L1, why.to_owned());
     };
+    if builder.by() == Voucher::Token {
+        let why = "a key signed the attestation; the identity token that it was pushed with proves who pushed it, not who signed it: sign keyless in a hosted pipeline for level 2";
+        return (Level::L1, why.to_owned());
+    }
+    let builder = builder.identity();
     match builder.runner_environment.as_deref() {
-        Some(environment) if environment.ends_with("-hosted") && environment != "self-hosted" => {}
+        Some(environment) if HOSTED.contains(&(builder.provider, environment)) => {}
         Some(environment) => {
-            let why = format!("the provider says that the pipeline ran on `{environment}` machines, not on its own");
+            let why = format!(
+                "the provider says that the pipeline ran on `{environment}` machines, which are not known to be its own"
+            );
             return (Level::L1, why);
         }
         None => return (Level::L1, "the provider does not say whose machines the pipeline ran on".to_owned()),
@@ -160,7 +182,7 @@ fn external(built: &BuiltRun<'_>) -> Value {
         "workflow": format!("{}/{}", built.run.project, built.run.workflow),
         "contract": {"name": built.contract, "revision": built.revision, "digest": built.revision_digest},
     });
-    if let (Some(builder), Some(fields)) = (&built.builder, parameters.as_object_mut()) {
+    if let (Some(builder), Some(fields)) = (built.identity(), parameters.as_object_mut()) {
         let verified = [
             ("repository", &builder.repository),
             ("ref", &builder.git_ref),
@@ -176,14 +198,14 @@ fn external(built: &BuiltRun<'_>) -> Value {
 }
 
 fn internal(built: &BuiltRun<'_>) -> Value {
-    let Some(builder) = &built.builder else { return json!({}) };
+    let Some(builder) = built.identity() else { return json!({}) };
     json!({"issuer": builder.issuer, "subject": builder.subject, "runnerEnvironment": builder.runner_environment})
 }
 
 /// The commit, when the provider names it, and the materials that are no outputs, by the job's word.
 fn dependencies(built: &BuiltRun<'_>) -> Vec<Value> {
     let mut dependencies = Vec::new();
-    if let Some(RunnerIdentity { repository, commit: Some(commit), .. }) = &built.builder {
+    if let Some(RunnerIdentity { repository, commit: Some(commit), .. }) = built.identity() {
         let mut source = json!({"digest": {"gitCommit": commit}});
         if let (Some(repository), Some(fields)) = (repository, source.as_object_mut()) {
             fields.insert("uri".to_owned(), json!(format!("git+{repository}")));
@@ -200,10 +222,10 @@ fn dependencies(built: &BuiltRun<'_>) -> Vec<Value> {
     dependencies
 }
 
-/// The platform that is trusted to have told the truth about the build: at level 3 the isolated builder itself, at
-/// level 2 the provider, else nobody that is known.
+/// The platform that is trusted to have told the truth about the build: at level 3 the isolated builder itself, else
+/// the provider that its certificate speaks of, else nobody that is known.
 fn builder_id(built: &BuiltRun<'_>, level: Level, verifier: &Verifier) -> String {
-    match &built.builder {
+    match built.builder.as_ref().filter(|builder| builder.by() == Voucher::Certificate).map(Builder::identity) {
         Some(RunnerIdentity { workflow: Some(workflow), .. }) if level == Level::L3 => workflow.clone(),
         Some(builder) => builder.issuer.clone(),
         None => format!("{}/builders/unverified", verifier.id()),
@@ -211,7 +233,7 @@ fn builder_id(built: &BuiltRun<'_>, level: Level, verifier: &Verifier) -> String
 }
 
 fn invocation(built: &BuiltRun<'_>, verifier: &Verifier) -> String {
-    let run_url = built.builder.as_ref().and_then(|builder| builder.run_url.clone());
+    let run_url = built.identity().and_then(|builder| builder.run_url.clone());
     run_url.unwrap_or_else(|| format!("{}/runs/{}", verifier.id(), built.run.run_id))
 }
 
@@ -220,6 +242,9 @@ fn asserted(built: &BuiltRun<'_>) -> Vec<&'static str> {
     let mut asserted = vec!["subject"];
     if built.run.materials.iter().any(|material| !material.output) {
         asserted.push("predicate.buildDefinition.resolvedDependencies (those with the annotation)");
+    }
+    if built.builder.as_ref().is_some_and(|builder| builder.by() == Voucher::Token) {
+        asserted.push("that the job which pushed is the one that built (source, commit, invocation)");
     }
     asserted
 }
@@ -232,9 +257,13 @@ mod tests {
     const ISSUER: &str = "https://token.actions.githubusercontent.com";
     const IDENTITY: &str = "https://github.com/acme/builders/.github/workflows/build.yml@refs/tags/v1";
 
-    fn pipeline(environment: Option<&str>) -> Option<RunnerIdentity> {
-        Some(RunnerIdentity {
-            provider: crate::Provider::Github,
+    fn pipeline(environment: Option<&str>) -> Option<Builder> {
+        Some(Builder::vouched(runner(Provider::Github, environment), Voucher::Certificate))
+    }
+
+    fn runner(provider: Provider, environment: Option<&str>) -> RunnerIdentity {
+        RunnerIdentity {
+            provider,
             issuer: ISSUER.into(),
             subject: IDENTITY.into(),
             repository: Some("https://github.com/acme/skynet".into()),
@@ -246,7 +275,7 @@ mod tests {
             run_id: None,
             run_url: Some("https://github.com/acme/skynet/actions/runs/1/attempts/1".into()),
             runner_environment: environment.map(str::to_owned),
-        })
+        }
     }
 
     fn isolated(identity: &str) -> Vec<IsolatedBuilder> {
@@ -284,7 +313,7 @@ mod tests {
 
     fn told(
         materials: Vec<DeclaredMaterial>,
-        builder: Option<RunnerIdentity>,
+        builder: Option<Builder>,
         isolated: &[IsolatedBuilder],
     ) -> Option<Statement> {
         let run = run(materials);
@@ -312,16 +341,25 @@ mod tests {
             isolated("https://github.com/acme/builders/.github/workflows/build.yml@refs/heads/main"),
             isolated(IDENTITY),
         );
-        let nameless = pipeline(Some("github-hosted")).map(|builder| RunnerIdentity { workflow: None, ..builder });
+        let by = |runner, voucher| Some(Builder::vouched(runner, voucher));
+        let of = |provider, environment| by(runner(provider, Some(environment)), Voucher::Certificate);
+        let nameless = RunnerIdentity { workflow: None, ..runner(Provider::Github, Some("github-hosted")) };
+        let pushed = by(runner(Provider::Github, Some("github-hosted")), Voucher::Token);
         for (builder, isolated, expected) in [
             (None, &this, Level::L1),
             (pipeline(None), &this, Level::L1),
             (pipeline(Some("self-hosted")), &this, Level::L1),
             (pipeline(Some("")), &this, Level::L1),
             (pipeline(Some("github-hosted")), &nobody, Level::L2),
-            (pipeline(Some("gitlab-hosted")), &nobody, Level::L2),
+            (of(Provider::Gitlab, "gitlab-hosted"), &nobody, Level::L2),
+            (of(Provider::Buildkite, "buildkite-hosted"), &nobody, Level::L2),
             (pipeline(Some("github-hosted")), &this, Level::L3),
-            (nameless, &this, Level::L2),
+            (by(nameless, Voucher::Certificate), &this, Level::L2),
+            // A token tells who pushed, and a name that merely sounds like it is none.
+            (pushed, &this, Level::L1),
+            (pipeline(Some("acme-hosted")), &this, Level::L1),
+            (pipeline(Some("gitlab-hosted")), &this, Level::L1),
+            (of(Provider::Other, "github-hosted"), &this, Level::L1),
         ] {
             assert_eq!(level(builder.as_ref(), isolated).0, expected, "{builder:?}");
         }

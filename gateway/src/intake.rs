@@ -265,8 +265,8 @@ impl Intake {
         let fetched = materials::fetch(&self.evidence, push.organization, &run, document).await;
         let fetched = fetched.map_err(GateError::from)?;
         let work = move || {
-            let identity = pushed_by.as_ref();
-            let of = RunEvidence { verified: &verified, received_at: now, run: &run, materials: fetched, identity };
+            let pushed_by = pushed_by.as_ref();
+            let of = RunEvidence { verified: &verified, received_at: now, run: &run, materials: fetched, pushed_by };
             materials::evaluate(compiled.rules(), of, None, Phase::Intake, now)
         };
         Ok(place.run(work).await?.map_err(GateError::from)?)

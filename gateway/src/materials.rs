@@ -5,10 +5,11 @@
 
 use bytes::Bytes;
 use contracts::{
-    Code, Decision, Digest, EvidencePlace, Finding, MaterialType, RunnerIdentity, VerdictSubject, Verification,
-    Verified,
+    Builder, Code, Decision, Digest, EvidencePlace, Finding, MaterialType, RunnerIdentity, VerdictSubject,
+    Verification, Verified,
     contract::Contract,
     crafting::{CraftedRun, DeclaredMaterial, GIT_HEAD},
+    identity::contradiction,
     limits,
 };
 use jiff::Timestamp;
@@ -126,7 +127,7 @@ pub(crate) struct RunEvidence<'r> {
     /// What was fetched for it.
     pub(crate) materials: Materials,
     /// Who was proven to have pushed it.
-    pub(crate) identity: Option<&'r RunnerIdentity>,
+    pub(crate) pushed_by: Option<&'r RunnerIdentity>,
 }
 
 /// Evaluates the rules over one run. A material that cannot be read denies, whatever the rules say.
@@ -141,10 +142,12 @@ pub(crate) fn evaluate(
     now: Timestamp,
 ) -> Result<Evaluation, EvaluateError> {
     let (materials, mut unreadable) = of.materials.parse(of.run);
-    // Without a token that tells, a certificate may: its authority was shown one.
-    let told = RunnerIdentity::of_certificate(of.verified);
-    let identity = of.identity.or(told.as_ref());
-    unreadable.extend(identity.and_then(|identity| another_commit(identity, of.verified)));
+    let builder = Builder::of(of.verified, of.pushed_by);
+    unreadable.extend(contradiction(of.verified, of.pushed_by));
+    // Each of them proves a commit, whichever is believed.
+    let proven = builder.as_ref().map(Builder::identity).into_iter().chain(of.pushed_by);
+    unreadable.extend(proven.filter_map(|identity| another_commit(identity, of.verified)).next());
+    let identity = builder.as_ref().map(Builder::identity);
     let attested = Attested::of_run(of.verified, of.received_at, of.run).built_by(identity);
     let evidence = Evidence::of_run(attested, materials);
     let mut evaluation = policies::evaluate(rules, &evidence, subject, phase, now)?;

@@ -6,7 +6,7 @@ mod material;
 use std::collections::{BTreeMap, VecDeque};
 
 use contracts::{
-    Digest, Runner, RunnerIdentity, SignerIdentity, Statement, Verification, Verified,
+    Digest, Provider, Runner, RunnerIdentity, SignerIdentity, Statement, Verification, Verified,
     crafting::{self, CraftedRun, DeclaredMaterial, SelfClaims},
 };
 use jiff::Timestamp;
@@ -60,8 +60,21 @@ impl Attested {
         let mut run = fields_of(&self.run);
         run.insert(Value::from("authenticated"), Value::Bool(true));
         run.insert(Value::from("identity"), identity_facts(Some(identity)));
-        if let Some(runner) = identity.provider.runner() {
-            run.insert(Value::from("runner"), text(runner.as_str()));
+        let named = Value::from("runner");
+        match identity.provider.runner() {
+            Some(runner) => {
+                run.insert(named, text(runner.as_str()));
+            }
+            // What the job says of its runner stands where its provider does not say it; but not that it is of another
+            // provider, which would have proven it.
+            None if run
+                .get(&named)
+                .and_then(|told| told.as_string().ok())
+                .is_some_and(|told| Provider::is_proven(told)) =>
+            {
+                run.remove(&named);
+            }
+            None => {}
         }
         self.run = Value::from(run);
         self

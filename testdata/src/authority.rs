@@ -6,9 +6,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 
-/// Fulcio's extension that names the issuer of the identity, in the second, DER-encoded form
-/// (sigstore/fulcio, docs/oid-info.md).
-const ISSUER_V2: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1, 8];
+/// Where Fulcio's extensions are (sigstore/fulcio, docs/oid-info.md).
+const FULCIO: &[u64] = &[1, 3, 6, 1, 4, 1, 57264, 1];
+/// The one that names the issuer of the identity, in the second, DER-encoded form.
+const ISSUER_V2: u64 = 8;
 
 /// A root that signs leaves.
 pub struct Authority {
@@ -89,11 +90,22 @@ impl Authority {
     /// inclusion in a certificate log.
     #[must_use]
     pub fn code_signing(&self, identity: &str, issuer: &str, now: Timestamp) -> CodeSigning {
+        self.code_signing_of(identity, issuer, &[], now)
+    }
+
+    /// The same for a build of which the authority was told this: what each extension says, by the last number of its
+    /// object identifier.
+    #[must_use]
+    pub fn code_signing_of(&self, identity: &str, issuer: &str, build: &[(u64, &str)], now: Timestamp) -> CodeSigning {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(identity.try_into().expect("an ASCII identity"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        params.custom_extensions = vec![CustomExtension::from_oid_content(ISSUER_V2, utf8_string(issuer))];
+        let vouched = (ISSUER_V2, issuer);
+        let told = std::iter::once(&vouched)
+            .chain(build)
+            .map(|(number, text)| CustomExtension::from_oid_content(&[FULCIO, &[*number]].concat(), utf8_string(text)));
+        params.custom_extensions = told.collect();
         valid(&mut params, now, SignedDuration::from_mins(10));
         let key = key();
         let leaf = params.signed_by(&key, &self.root).expect("a code-signing certificate");

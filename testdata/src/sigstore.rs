@@ -59,7 +59,21 @@ impl Sigstore {
     /// certificate is valid for ten minutes around it.
     #[must_use]
     pub fn attest(&self, statement: &Statement, identity: &str, issuer: &str, at: Timestamp) -> Bundle {
-        let leaf = self.authority.code_signing(identity, issuer, at);
+        self.attest_build(statement, identity, issuer, &[], at)
+    }
+
+    /// The same with what the issuer told the authority about the build, by the numbers of
+    /// [`Authority::code_signing_of`].
+    #[must_use]
+    pub fn attest_build(
+        &self,
+        statement: &Statement,
+        identity: &str,
+        issuer: &str,
+        build: &[(u64, &str)],
+        at: Timestamp,
+    ) -> Bundle {
+        let leaf = self.authority.code_signing_of(identity, issuer, build, at);
         let key = SigningKey::from_pem(&leaf.key_pem, None).expect("the leaf's key");
         let signed = key.sign(statement).expect("a signature");
         let envelope = signed.envelope();

@@ -350,8 +350,8 @@ impl Judging<'_> {
         };
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let work = move || {
-            let identity = pushed_by.as_deref();
-            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched, identity };
+            let pushed_by = pushed_by.as_deref();
+            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched, pushed_by };
             materials::evaluate(compiled.rules(), of, Some(&subject), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;

@@ -119,7 +119,7 @@ impl Intake {
                 received_at,
                 run: &run,
                 materials: fetched,
-                identity: identity.as_ref(),
+                pushed_by: identity.as_ref(),
             };
             let phase = if pinned.is_some() { Phase::Admission } else { Phase::Intake };
             materials::evaluate(compiled.rules(), of, pinned.as_ref(), phase, now)

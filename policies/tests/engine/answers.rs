@@ -141,6 +141,33 @@ fn bytes_are_held_against_the_digest_and_the_type() {
 }
 
 #[test]
+fn a_job_of_one_provider_is_no_runner_of_another() {
+    let minter = Minter::fresh();
+    let image = [Material::image("image", "registry.acme.dev/skynet/app", image())];
+    let told_by = |named: &str, provider: Option<&str>, asked: &str| {
+        let mut raw = testdata::statement(&testdata::run("run-1"), &image).raw;
+        raw["predicate"]["runnerType"] = json!(named);
+        let statement = contracts::Statement::parse(raw.to_string().as_bytes()).unwrap();
+        let verified = verified(&minter, &minter.sign(&statement));
+        let run = crafting::read(&verified.statement).unwrap().unwrap();
+        let identity = |provider| json!({"provider": provider, "issuer": "https://ci.acme.dev", "subject": "x"});
+        let identity = provider.map(|provider| serde_json::from_value(identity(provider)).unwrap());
+        let attested = Attested::of_run(&verified, testdata::noon(), &run).built_by(identity.as_ref());
+        let evidence = Evidence::of_run(attested, run.materials.iter().map(MaterialEvidence::reference).collect());
+        let spec = format!("materials: [{{name: image, type: CONTAINER_IMAGE}}]\nrunner: {{type: {asked}}}");
+        told(&ask(&rules(&spec, &[]), &evidence))
+    };
+    assert_eq!(told_by("JENKINS_JOB", None, "JENKINS_JOB"), allowed());
+    assert_eq!(told_by("JENKINS_JOB", Some("other"), "JENKINS_JOB"), allowed(), "nobody could prove it");
+    assert_eq!(told_by("GITHUB_ACTION", None, "GITHUB_ACTION"), allowed());
+    for provider in ["other", "google"] {
+        assert_eq!(told_by("GITHUB_ACTION", Some(provider), "GITHUB_ACTION"), denied(Code::RunnerMismatch));
+    }
+    assert_eq!(told_by("GITHUB_ACTION", Some("buildkite"), "BUILDKITE_PIPELINE"), allowed());
+    assert_eq!(told_by("GITHUB_ACTION", Some("gitlab"), "GITHUB_ACTION"), denied(Code::RunnerMismatch));
+}
+
+#[test]
 fn without_evidence_nothing_passes() {
     let rules = rules(SBOM, &[]);
     assert_eq!(told(&ask(&rules, &Evidence::of_foreign(Vec::new(), &rules))), denied(Code::NoEvidence));

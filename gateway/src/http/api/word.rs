@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{
-    RunnerIdentity,
+    Builder,
     api::{CheckAnswer, Role, RunState},
     crafting,
     provenance::BuiltRun,
@@ -98,8 +98,7 @@ pub(super) async fn provenance(
         attestation: id,
         started_on: run.started_at,
         finished_on: run.received_at.unwrap_or(record.facts.received_at),
-        // The certificate of who signed, else the identity token that it was pushed with.
-        builder: RunnerIdentity::of_certificate(&verified).or_else(|| identity.as_deref().cloned()),
+        builder: Builder::of(&verified, identity.as_deref()),
     };
     let settings = app.store.settings(organization).await?;
     let signed = app.word.provenance(organization, &built, &settings.isolated_builders).map_err(unsigned)?;
