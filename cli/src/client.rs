@@ -10,9 +10,10 @@ use std::{
 use contracts::{
     Digest, Envelope, Finding,
     api::{
-        AppliedContract, CacheStats, CheckAnswer, CheckRequest, ContractBody, ContractInfo, CreatedToken, EndRun,
-        ErrorBody, ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow, OrganizationSettings, PruneCache,
-        PrunedCache, ReceivedAttestation, Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+        AppliedContract, CacheStats, ChangedOrganization, CheckAnswer, CheckRequest, ContractBody, ContractInfo,
+        CreatedToken, EndRun, ErrorBody, ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow,
+        OrganizationSettings, PruneCache, PrunedCache, ReceivedAttestation, Replayed, RevisionFiles, RunInfo,
+        StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
 };
@@ -190,7 +191,7 @@ impl Client {
         self.get(&["organization"], &[]).await
     }
 
-    pub async fn change_organization(&self, settings: &OrganizationSettings) -> Answer<OrganizationSettings> {
+    pub async fn change_organization(&self, settings: &OrganizationSettings) -> Answer<ChangedOrganization> {
         self.send_json(Method::PUT, &["organization"], &[], settings).await
     }
 

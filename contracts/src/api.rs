@@ -123,6 +123,17 @@ pub struct OrganizationSettings {
     pub exemptions: ExemptionSettings,
 }
 
+/// The answer of `PUT /api/v1/organization`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedOrganization {
+    /// The settings as they are now.
+    #[serde(flatten)]
+    pub settings: OrganizationSettings,
+    /// What in them does nothing, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
 /// A pipeline as a certificate names it. Both are compared letter by letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,6 +9,7 @@
 //! This module must not contain a clock or a store: whether an exemption was withdrawn is not known here.
 
 mod approval;
+mod never;
 mod read;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::approval::{ApprovalError, ApprovalRules, Approved};
+pub use self::{
+    approval::{ApprovalError, ApprovalRules, Approved},
+    never::RuleNames,
+};
 use crate::{Code, Diagnostics, Digest, Finding, Repository, pattern::RepositoryPattern};
 
 /// The type of what approvers sign: the document's own bytes.

@@ -76,8 +76,14 @@ pub const DOCUMENT_FINDINGS: usize = 100;
 pub const REASON_BYTES: usize = 2000;
 /// An exemption with its signatures.
 pub const EXEMPTION_BYTES: usize = 64 * 1024;
-/// Exemptions of one organization that are in force or will be.
+/// Approved exemptions of one organization that are in force or will be, and as many emergencies beside them: these take
+/// no room of those.
 pub const EXEMPTIONS: usize = 256;
+/// Emergencies of one workflow that are in force.
+pub const EMERGENCIES_PER_WORKFLOW: usize = 16;
+/// How long an exemption is listed after it ended or was withdrawn. The audit log keeps what was applied, and a withdrawn
+/// document's digest stays known.
+pub const EXEMPTION_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).
 pub const REVISION_FILE_BYTES: usize = 512 * 1024;
 /// All the files of one contract revision.

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod config;
+mod emergencies;
 pub mod evidence;
 pub mod federation;
 pub mod gate;

@@ -12,7 +12,7 @@ use contracts::{
     Code, Diagnostics, Digest, Enforcement, Envelope, Finding, Hasher, Repository, TrustRoot,
     api::{OrganizationSettings, RevisionFiles, Unmatched},
     contract::{BreakGlass, Contract},
-    exemption::{ApprovalRules, Approved},
+    exemption::{ApprovalRules, Approved, RuleNames},
     pattern::RepositoryPattern,
     revision::Revision,
 };
@@ -187,6 +187,13 @@ impl OrganizationRules {
         Ok(self.contract(contract)?.and_then(|contract| contract.compiled.break_glass()))
     }
 
+    /// The rules of all contracts, by what people may call them.
+    #[must_use]
+    pub fn rule_names(&self) -> RuleNames {
+        let rules = self.contracts.values().flat_map(|contract| contract.compiled.rules().rules());
+        rules.map(|rule| (rule.id.as_str(), rule.names())).collect()
+    }
+
     /// Whether a workflow is bound to a contract.
     #[must_use]
     pub fn bound(&self, workflow: &WorkflowName, contract: &Name) -> bool {
@@ -333,7 +340,7 @@ impl Rules {
         if records.is_empty() {
             return Ok(());
         }
-        let approval = ApprovalRules::new(organization.as_str(), &settings.exemptions);
+        let approval = ApprovalRules::new(organization.as_str(), &settings.exemptions, &rules.rule_names());
         let approval = approval.map_err(|reason| GateError::Trust { reason })?;
         let clauses: BTreeMap<String, BreakGlass> = rules
             .contracts

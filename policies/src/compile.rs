@@ -146,8 +146,10 @@ impl Compiler {
     }
 
     fn push(&mut self, clause: Clause<'_>, expression: cel::Expression) {
+        let names = vec![clause.id.clone()];
         let rule = Rule {
             id: self.unique(clause.id),
+            names,
             engine: Engine::Cel,
             phase: clause.phase,
             source: clause.source,

@@ -104,6 +104,8 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_from: Option<Timestamp>,
     #[serde(skip)]
+    pub(crate) names: Vec<String>,
+    #[serde(skip)]
     pub(crate) program: Program,
     /// The type that the material of a policy must have.
     #[serde(skip)]
@@ -121,6 +123,12 @@ impl Rule {
     /// of other artifacts: for which of those an attestation was made is for whoever asks to know.
     pub(crate) fn asks_for_output_image(&self) -> bool {
         self.code == Code::SubjectMismatch
+    }
+
+    /// What people call it beside its id: the name of its policy, or the name that it was given where another rule had
+    /// that already.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
     }
 
     /// The arguments that its policy is given; none for a rule that is no policy.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use contracts::{
-    api::{OrganizationSettings, Unmatched},
+    api::{ChangedOrganization, OrganizationSettings, Unmatched},
     limits, yaml,
 };
 
@@ -25,8 +25,10 @@ pub async fn run(connection: &args::Connection, args: &args::Organization) -> an
         }
         args::Organization::Apply { file } => {
             let settings = read(file)?;
-            let settings = connect(connection)?.change_organization(&settings).await?;
-            Report::new(Exit::Yes, &settings, describe(&settings))
+            let ChangedOrganization { settings, warnings } =
+                connect(connection)?.change_organization(&settings).await?;
+            let report = Report::new(Exit::Yes, &settings, describe(&settings))?;
+            Ok(warnings.iter().fold(report, |report, warning| report.note(plain(&format!("warning: {warning}")))))
         }
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::SignedDuration;
 
-use super::{Emergency, Exemption, Matter, PAYLOAD_TYPE, exemptable};
+use super::{
+    Emergency, Exemption, Matter, PAYLOAD_TYPE, exemptable,
+    never::{Never, RuleNames},
+};
 use crate::{
     AllowedSigner, Diagnostics, Digest, Envelope, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot,
     VerifyError, api::ExemptionSettings, contract::BreakGlass, duration,
@@ -17,7 +20,7 @@ pub struct ApprovalRules {
     /// With whose keys signatures are checked; `None`: nobody approves.
     approvers: Option<(TrustRoot, SignerPolicy)>,
     longest: SignedDuration,
-    never: Arc<BTreeSet<String>>,
+    never: Arc<Never>,
 }
 
 /// An exemption that may be used. Only [`ApprovalRules`] make one:
@@ -32,7 +35,7 @@ pub struct Approved {
     exemption: Exemption,
     approvers: BTreeSet<SignerIdentity>,
     emergency: Option<String>,
-    never: Arc<BTreeSet<String>>,
+    never: Arc<Never>,
 }
 
 /// Why an exemption may not be used.
@@ -112,11 +115,11 @@ impl ApprovalError {
 }
 
 impl ApprovalRules {
-    /// Reads an organization's settings.
+    /// Reads an organization's settings, of which what is never exempted is compared with the rules that there are.
     ///
     /// # Errors
     /// What in them cannot be used, in words.
-    pub fn new(organization: &str, settings: &ExemptionSettings) -> Result<Self, String> {
+    pub fn new(organization: &str, settings: &ExemptionSettings, rules: &RuleNames) -> Result<Self, String> {
         let ExemptionSettings { approvers, threshold, longest, never } = settings;
         let mut keys = Vec::with_capacity(approvers.len());
         for (at, pem) in approvers.iter().enumerate() {
@@ -136,8 +139,14 @@ impl ApprovalRules {
                 Some((root, policy))
             }
         };
-        let never = Arc::new(never.iter().cloned().collect());
+        let never = Arc::new(Never::new(never, rules));
         Ok(Self { organization: organization.to_owned(), approvers, longest, never })
+    }
+
+    /// What of the settings protects nothing, each in words.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.never.warnings()
     }
 
     /// Verifies that enough distinct approvers signed an exemption for this organization, and that it asks for no
@@ -189,7 +198,7 @@ impl ApprovalRules {
             let (named, organization) = (exemption.organization, self.organization.clone());
             return Err(ApprovalError::Organization { named, organization });
         }
-        if let Some(rule) = exemption.scope.rule.as_ref().filter(|rule| self.never.contains(*rule)) {
+        if let Some(rule) = exemption.scope.rule.as_ref().filter(|rule| self.never.forbids(rule)) {
             return Err(ApprovalError::Never { rule: rule.clone() });
         }
         Ok(Approved { exemption, approvers, emergency, never: Arc::clone(&self.never) })
@@ -208,9 +217,7 @@ impl Approved {
     pub fn digest(&self) -> Digest {
         let mut hasher = Hasher::default();
         hasher.update_framed(self.exemption.digest.as_bytes());
-        for never in self.never.iter() {
-            hasher.update_framed(never.as_bytes());
-        }
+        hasher.update_framed(self.never.digest().as_bytes());
         hasher.finish()
     }
 
@@ -233,7 +240,7 @@ impl Approved {
         let Some(rule) = finding.rule.as_deref().filter(|_| finding.blocks() && exemptable(finding.code)) else {
             return false;
         };
-        let forbidden = self.never.contains(rule) || self.never.contains(finding.code.as_str());
+        let forbidden = self.never.forbids(rule) || self.never.forbids_code(finding.code);
         !forbidden
             && self.exemption.concerns(matter.repository, matter.digest)
             && self.exemption.scope.matches(matter, rule)

@@ -98,7 +98,7 @@ fn refused(rules: &ApprovalRules, envelope: &Envelope) -> &'static str {
 #[test]
 fn approvers_are_counted_by_who_they_are() {
     let (ann, bob) = (SigningKey::generate_p256().unwrap(), SigningKey::generate_ed25519().unwrap());
-    let rules = ApprovalRules::new("acme", &settings(&[&ann, &bob, &ann], 2)).unwrap();
+    let rules = ApprovalRules::new("acme", &settings(&[&ann, &bob, &ann], 2), &RuleNames::default()).unwrap();
     let one = ann.approve(GOOD.as_bytes()).unwrap();
     let both = bob.approve_too(&one).unwrap();
     assert_eq!(rules.approve(&both).unwrap().approvers().len(), 2);
@@ -118,16 +118,22 @@ fn approvers_are_counted_by_who_they_are() {
     let mut changed = both.clone();
     changed.payload.push(b'\n');
     assert_eq!(refused(&rules, &changed), "exemption-not-approved");
-    let nobody = ApprovalRules::new("acme", &ExemptionSettings::default()).unwrap();
+    let nobody = ApprovalRules::new("acme", &ExemptionSettings::default(), &RuleNames::default()).unwrap();
     assert_eq!(refused(&nobody, &both), "exemption-not-approved");
     assert_eq!(
-        refused(&ApprovalRules::new("other", &settings(&[&ann, &bob], 2)).unwrap(), &both),
+        refused(&ApprovalRules::new("other", &settings(&[&ann, &bob], 2), &RuleNames::default()).unwrap(), &both),
         "exemption-of-another-organization"
     );
     let short = ExemptionSettings { longest: "4d".into(), ..settings(&[&ann, &bob], 2) };
-    assert_eq!(refused(&ApprovalRules::new("acme", &short).unwrap(), &both), "exemption-too-long");
+    assert_eq!(
+        refused(&ApprovalRules::new("acme", &short, &RuleNames::default()).unwrap(), &both),
+        "exemption-too-long"
+    );
     let never = ExemptionSettings { never: vec!["no-critical-vulnerabilities".into()], ..settings(&[&ann, &bob], 2) };
-    assert_eq!(refused(&ApprovalRules::new("acme", &never).unwrap(), &both), "exemption-forbidden");
+    assert_eq!(
+        refused(&ApprovalRules::new("acme", &never, &RuleNames::default()).unwrap(), &both),
+        "exemption-forbidden"
+    );
     let full = Envelope { signatures: vec![EnvelopeSignature { keyid: None, sig: vec![1] }; 16], ..both };
     assert!(bob.approve_too(&full).is_err());
     assert!(ann.approve(b"no exemption").is_err());
@@ -146,7 +152,7 @@ fn settings_that_hold_nobody_to_anything_are_refused() {
         (ExemptionSettings { longest: "0d".into(), ..good() }, "longest"),
         (ExemptionSettings { never: vec![" ".into()], ..good() }, "never"),
     ] {
-        let error = ApprovalRules::new("acme", &bad).err().unwrap();
+        let error = ApprovalRules::new("acme", &bad, &RuleNames::default()).err().unwrap();
         assert!(error.contains(told), "{error}");
     }
 }

@@ -432,6 +432,49 @@ async fn who_may_approve_and_what_is_never_exempted_counts_as_it_is_now() {
 }
 
 #[tokio::test]
+async fn what_is_never_exempted_is_known_by_its_name_and_a_name_that_protects_nothing_is_told() {
+    let exempting = exempting().await;
+    exempting.gated("").await;
+    exempting.applied("note", everywhere()).await;
+    exempting.scene.release(exempting.image, false).await;
+    let rule = "policy-no-malware-note";
+    let exempted = |name: &str| exempting.approved(&document(name, rule, everywhere(), hours(-1), hours(1)));
+    assert!(exempting.put("policy", &exempted("policy")).await.starts_with("201"));
+    assert_eq!(exempting.verdict().await, "allow");
+    for never in ["no-malware", "policy-no-malware", rule] {
+        exempting.settings(json!({"never": [never]})).await;
+        assert_eq!(exempting.verdict().await, "run-rejected policy-skipped", "{never}");
+        assert_eq!(exempting.state("policy").await, ExemptionState::Void, "{never}");
+        let put = exempting.put("again", &exempted("again")).await;
+        assert!(put.starts_with("403") && put.contains("exemption-forbidden"), "{never}: {put}");
+    }
+    // Another rule of the same policy, as it is attached twice.
+    exempting.gated(", {ref: \"file://no-malware.yaml\", gate: true}").await;
+    exempting.settings(json!({})).await;
+    let second = format!("{rule}-2");
+    let put = exempting.approved(&document("second", &second, everywhere(), hours(-1), hours(1)));
+    assert!(exempting.put("second", &put).await.starts_with("201"));
+    assert_eq!(exempting.verdict().await, "allow");
+    for never in [rule, "no-malware"] {
+        exempting.settings(json!({"never": [never]})).await;
+        assert_eq!(exempting.verdict().await, "run-rejected policy-skipped", "{never}");
+    }
+    let site = &exempting.scene.site;
+    let body = json!({
+        "default_signers": [exempting.scene.build.public_pem()],
+        "exemptions": {"never": ["no-malwear", "no-malware", "material-note", "evidence-too-old", "max-age"]},
+    });
+    let put = site.send(&site.admin, Method::PUT, "/api/v1/organization", &body).await;
+    let warnings: Value = serde_json::from_str(put.split_once('\n').unwrap().1).unwrap();
+    assert_snapshot!(serde_json::to_string_pretty(&warnings["warnings"]).unwrap(), @r#"
+    [
+      "`max-age` under `exemptions.never` is neither the code of a finding nor a rule or policy of a contract that is applied here, so it protects nothing now",
+      "`no-malwear` under `exemptions.never` is neither the code of a finding nor a rule or policy of a contract that is applied here, so it protects nothing now; did you mean `no-malware`?"
+    ]
+    "#);
+}
+
+#[tokio::test]
 async fn trust_is_never_exempted() {
     let exempting = exempting().await;
     for (number, rule) in ["signers", "output-image", "material-image"].iter().enumerate() {

@@ -112,6 +112,7 @@ impl Compiler {
             }
         };
         let rule = Rule {
+            names: vec![name.clone(), format!("policy-{name}"), id.clone()],
             id: self.unique(id),
             engine: if policy.in_cel() { Engine::Cel } else { Engine::Rego },
             phase: Phase::Intake,

@@ -1,7 +1,7 @@
 use contracts::{
     Severity, SigningKey,
     api::{ExemptionSettings, Unmatched},
-    exemption::{ApprovalRules, exemptable},
+    exemption::{ApprovalRules, RuleNames, exemptable},
 };
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ fn approved(key: &SigningKey, rule: &str, from: i64, until: i64) -> Arc<Approved
         at(until)
     );
     let settings = ExemptionSettings { approvers: vec![key.public().to_pem()], ..ExemptionSettings::default() };
-    let rules = ApprovalRules::new("acme", &settings).unwrap();
+    let rules = ApprovalRules::new("acme", &settings, &RuleNames::default()).unwrap();
     Arc::new(rules.approve(&key.approve(document.as_bytes()).unwrap()).unwrap())
 }
 

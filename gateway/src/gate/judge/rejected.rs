@@ -21,8 +21,10 @@ impl Judging<'_> {
             }
             Err(findings) => {
                 let told = findings.iter().any(Finding::blocks);
-                let known =
-                    |new: &Finding| reasons.iter().any(|old| old.rule == new.rule && old.message == new.message);
+                let same = |old: &Finding, new: &Finding| {
+                    (old.code, &old.rule, &old.message) == (new.code, &new.rule, &new.message)
+                };
+                let known = |new: &Finding| reasons.iter().any(|old| same(old, new));
                 let mut more: Vec<Finding> = findings.into_iter().filter(|finding| !known(finding)).collect();
                 if !told {
                     let message = format!("the contract `{}` is not satisfied", self.contract.name);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use contracts::{
     Code, Decision, Dependency, SigningKey,
     api::OrganizationSettings,
-    exemption::{ApprovalRules, Emergency},
+    exemption::{ApprovalRules, Emergency, RuleNames},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -35,7 +35,8 @@ async fn exempt(trial: &Trial, ann: &SigningKey, rule: &str, lasting: SignedDura
     );
     let envelope = ann.approve(document.as_bytes()).unwrap();
     let settings = trial.store.settings(&acme()).await.unwrap();
-    let approved = ApprovalRules::new("acme", &settings.exemptions).unwrap().approve(&envelope).unwrap();
+    let approved =
+        ApprovalRules::new("acme", &settings.exemptions, &RuleNames::default()).unwrap().approve(&envelope).unwrap();
     let body = ExemptionBody::Signed(envelope.to_value());
     let (digest, name) = (approved.exemption().digest, rule.to_owned());
     let applied_at = trial.now;
@@ -124,4 +125,23 @@ async fn a_record_that_was_changed_in_the_state_counts_for_nothing() {
         let codes = trial.codes(&app).await.unwrap();
         assert!(codes.contains(&Code::RunRejected), "{codes:?}");
     }
+}
+
+#[tokio::test]
+async fn what_ended_is_listed_for_a_while_and_then_forgotten() {
+    let (mut trial, ann) = trial().await;
+    exempt(&trial, &ann, "material-note", HOUR).await;
+    let names = async |trial: &Trial| {
+        let records = trial.store.exemptions(&acme()).await.unwrap();
+        records.into_iter().map(|record| record.name).collect::<Vec<_>>()
+    };
+    let kept = SignedDuration::try_from(contracts::limits::EXEMPTION_KEPT).unwrap();
+    trial.pass(HOUR + kept - SignedDuration::from_secs(1));
+    exempt(&trial, &ann, "max-age", HOUR).await;
+    assert_eq!(names(&trial).await, ["material-note", "max-age"]);
+    trial.pass(SignedDuration::from_secs(2));
+    exempt(&trial, &ann, "output-image", HOUR).await;
+    assert_eq!(names(&trial).await, ["max-age", "output-image"]);
+    let log = trial.store.audit_log(&acme(), 1, 10_000).await.unwrap();
+    assert!(log.iter().any(|entry| entry.event == "exemption-applied" && entry.detail["exemption"] == "material-note"));
 }

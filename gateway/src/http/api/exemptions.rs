@@ -16,11 +16,12 @@ use contracts::{
     exemption::{ApprovalError, ApprovalRules, Approved, Emergency, Exemption},
     limits,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{answer, name};
 use crate::{
     app::App,
+    emergencies::{self, Left},
     http::{auth::Caller, body, clock, error::ApiError, secret::random_id},
     names::WorkflowName,
     rules::OrganizationRules,
@@ -73,8 +74,9 @@ pub(super) async fn apply(
     let bytes = body::whole(body, limits::EXEMPTION_BYTES).await?;
     let envelope = Envelope::parse(&bytes).map_err(unreadable)?;
     let settings = app.store.settings(&caller.organization).await?;
-    let rules = ApprovalRules::new(caller.organization.as_str(), &settings.exemptions).map_err(ApiError::internal)?;
-    let approved = rules.approve(&envelope)?;
+    let names = app.rules.current(&caller.organization).await?.rule_names();
+    let rules = ApprovalRules::new(caller.organization.as_str(), &settings.exemptions, &names);
+    let approved = rules.map_err(ApiError::internal)?.approve(&envelope)?;
     let (exemption, now) = (approved.exemption(), clock::now());
     if exemption.name != wanted.as_str() {
         let message = format!("the exemption's name is `{}`, not `{wanted}`", exemption.name);
@@ -127,17 +129,20 @@ pub(super) async fn emergency(
     let clause = rules.break_glass(contract)?;
     let now = clock::now();
     let longest = clause.map(|clause| clause.max_duration.value).unwrap_or_default();
-    let lasting = match &asked.lasting {
-        Some(text) => duration::parse(text).map_err(|e| ApiError::invalid(format!("`for`: {e}")))?,
-        None => longest,
+    let until = match &asked.lasting {
+        None => now.checked_add(longest),
+        Some(text) => {
+            let lasting = duration::parse(text).map_err(|e| ApiError::invalid(format!("`for`: {e}")))?;
+            now.checked_add(lasting)
+        }
     };
-    let until = now.checked_add(lasting).map_err(|e| ApiError::invalid(format!("`for`: {e}")))?;
+    let until = until.map_err(|e| ApiError::invalid(format!("`for`: {e}")))?;
     let id = random_id().map_err(|e| ApiError::internal(format!("no randomness: {e}")))?;
     let bound = caller.workflow.as_ref().map(ToString::to_string);
     let named = |who: &&String| clause.is_some_and(|c| c.callers.iter().any(|caller| caller.value == **who));
     // As the contract names callers: by the workflow that the token is bound to, or by the token's name.
     let who = bound.as_ref().filter(named).unwrap_or(&caller.token_name).clone();
-    let emergency = Emergency {
+    let mut emergency = Emergency {
         name: format!("emergency-{id}"),
         organization: organization.to_string(),
         contract: contract.to_string(),
@@ -149,7 +154,12 @@ pub(super) async fn emergency(
         caller: who,
     };
     let settings = app.store.settings(organization).await?;
-    let approval = ApprovalRules::new(organization.as_str(), &settings.exemptions).map_err(ApiError::internal)?;
+    let approval = ApprovalRules::new(organization.as_str(), &settings.exemptions, &rules.rule_names());
+    let approval = approval.map_err(ApiError::internal)?;
+    approval.emergency(&emergency, clause)?;
+    // Whoever may have none is told that; whoever may is told how much is left.
+    emergency.until = bounded(&app, &caller, &emergency, longest, asked.lasting.is_some()).await?;
+    let until = emergency.until;
     let approved = approval.emergency(&emergency, clause)?;
     let record = record(&approved, ExemptionBody::Emergency(emergency), now);
     app.metrics.emergency();
@@ -158,6 +168,29 @@ pub(super) async fn emergency(
         %until, reason, "an emergency was declared: an exemption was made without approvers"
     );
     keep(&app, &caller, record, now).await
+}
+
+/// When an emergency ends that is one with those before it: at the latest when they have lasted together for what the
+/// contract allows.
+async fn bounded(
+    app: &App,
+    caller: &Caller,
+    emergency: &Emergency,
+    longest: SignedDuration,
+    exactly: bool,
+) -> Result<Timestamp, ApiError> {
+    let records = app.store.exemptions(&caller.organization).await?;
+    let (workflow, wanted) = (&emergency.workflow, emergency.until);
+    let exhausted = |message| Err(ApiError::new(StatusCode::CONFLICT, "emergency-exhausted", message));
+    match emergencies::left(&records, workflow, longest, emergency.from) {
+        Left::Until(most) if wanted <= most || !exactly => Ok(wanted.min(most)),
+        Left::Until(most) => exhausted(format!(
+            "emergencies of `{workflow}` that follow one another last {longest:#} together, so this one ends at {most} at the latest: ask for less, or have an exemption approved"
+        )),
+        Left::Nothing { again } => exhausted(format!(
+            "emergencies of `{workflow}` that follow one another last {longest:#} together, and that is used up: another one can be declared from {again} on; until then have an exemption approved"
+        )),
+    }
 }
 
 /// The workflow and the images and other artifacts that an emergency is about.
@@ -196,6 +229,7 @@ async fn subject(
 async fn keep(app: &App, caller: &Caller, record: ExemptionRecord, now: Timestamp) -> Result<Response, ApiError> {
     let organization = &caller.organization;
     let (named, digest) = (record.name.clone(), record.digest);
+    let emergency = matches!(record.body, ExemptionBody::Emergency(_));
     let conflict = |code, message| Err(ApiError::new(StatusCode::CONFLICT, code, message));
     let status = match app.store.put_exemption(organization, record.clone(), caller.by(now)).await? {
         ExemptionPut::New => StatusCode::CREATED,
@@ -209,11 +243,16 @@ async fn keep(app: &App, caller: &Caller, record: ExemptionRecord, now: Timestam
             );
         }
         ExemptionPut::TooMany => {
-            let most = limits::EXEMPTIONS;
-            return conflict(
-                "too-many-exemptions",
-                format!("there are {most} exemptions already: withdraw some first"),
-            );
+            let message = if emergency {
+                let most = limits::EMERGENCIES_PER_WORKFLOW;
+                format!(
+                    "there are {most} emergencies of this workflow already, or too many of others: have an exemption approved, or withdraw some first"
+                )
+            } else {
+                let most = limits::EXEMPTIONS;
+                format!("there are {most} exemptions already: withdraw some first")
+            };
+            return conflict("too-many-exemptions", message);
         }
     };
     tracing::info!(%organization, exemption = named, %digest, token = %caller.token_id, "an exemption was applied");

@@ -8,7 +8,7 @@ use axum::{
 };
 use contracts::{
     TrustRoot,
-    api::{CreatedToken, IsolatedBuilder, NewOrganization, OrganizationSettings, Role},
+    api::{ChangedOrganization, CreatedToken, IsolatedBuilder, NewOrganization, OrganizationSettings, Role},
     contract::Contract,
     exemption::ApprovalRules,
     keys::PublicKey,
@@ -45,7 +45,8 @@ pub(super) async fn change(
     }
     TrustRoot::new(keys, None).map_err(|e| invalid(format!("`default_signers` cannot be used: {e}")))?;
     check_federation(&app, &caller, &settings).await?;
-    ApprovalRules::new(caller.organization.as_str(), &settings.exemptions)
+    let rules = app.rules.current(&caller.organization).await?;
+    let approval = ApprovalRules::new(caller.organization.as_str(), &settings.exemptions, &rules.rule_names())
         .map_err(|reason| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "exemption-settings-invalid", reason))?;
     for IsolatedBuilder { issuer, identity } in &settings.isolated_builders {
         if !issuer.starts_with("https://") || identity.trim().is_empty() || identity.contains(['*', '?', '^', '$']) {
@@ -64,7 +65,7 @@ pub(super) async fn change(
         default_signers = settings.default_signers.len(), federation = settings.federation.len(),
         "the organization's settings were changed"
     );
-    Ok(answer(StatusCode::OK, &settings))
+    Ok(answer(StatusCode::OK, &ChangedOrganization { settings, warnings: approval.warnings() }))
 }
 
 pub(super) async fn create(

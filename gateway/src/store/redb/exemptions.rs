@@ -38,18 +38,25 @@ pub(super) fn put(
     if same.is_some_and(|same| same.body == record.body) {
         return Ok(Done::unchanged(ExemptionPut::Same));
     }
-    let mut counting = 0_usize;
-    for other in known.iter().filter(|other| other.withdrawn_at.is_none() && !other.ended) {
-        if other.until <= by.at {
+    let (mut of_kind, mut of_workflow) = (0_usize, 0_usize);
+    for other in &known {
+        let key = (organization.as_str(), other.name.as_str());
+        let end = other.withdrawn_at.map_or(other.until, |withdrawn| withdrawn.min(other.until));
+        if end.saturating_add(limits::EXEMPTION_KEPT).is_ok_and(|forgotten| forgotten <= by.at) {
+            table.remove(key).map_err(unwritten)?;
+        } else if other.withdrawn_at.is_some() || other.ended || other.name == record.name {
+            // It takes no place.
+        } else if other.until <= by.at {
             // Whoever reads what counts need not look at it again.
             let ended = ExemptionRecord { ended: true, ..other.clone() };
-            let bytes = encode("exemptions", &ended)?;
-            table.insert((organization.as_str(), other.name.as_str()), bytes.as_slice()).map_err(unwritten)?;
-        } else if other.name != record.name {
-            counting = counting.saturating_add(1);
+            table.insert(key, encode("exemptions", &ended)?.as_slice()).map_err(unwritten)?;
+        } else if workflow(other).is_some() == workflow(record).is_some() {
+            of_kind = of_kind.saturating_add(1);
+            of_workflow = of_workflow.saturating_add(usize::from(workflow(other) == workflow(record)));
         }
     }
-    if counting >= limits::EXEMPTIONS {
+    let crowded = workflow(record).is_some() && of_workflow >= limits::EMERGENCIES_PER_WORKFLOW;
+    if crowded || of_kind >= limits::EXEMPTIONS {
         // Nothing is changed: the transaction is that of many, so what was written above stays, and says the truth.
         return Ok(Done::unchanged(ExemptionPut::TooMany));
     }
@@ -81,6 +88,14 @@ pub(super) fn put(
     audit::append(tx, organization, event, detail, by.at)?;
     let answer = if same.is_some() { ExemptionPut::Same } else { ExemptionPut::New };
     Ok(Done { answer, effects: vec![Effect::Rules(organization.clone())] })
+}
+
+/// The workflow whose emergency it is; `None`: it was approved.
+fn workflow(record: &ExemptionRecord) -> Option<&str> {
+    match &record.body {
+        ExemptionBody::Emergency(emergency) => Some(&emergency.workflow),
+        ExemptionBody::Signed(_) => None,
+    }
 }
 
 pub(super) fn withdraw(

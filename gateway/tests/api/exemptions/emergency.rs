@@ -95,3 +95,53 @@ async fn nobody_else_declares_an_emergency() {
     assert_eq!(exempting.verdict().await, "run-rejected material-missing");
     let _ = REPOSITORY;
 }
+
+#[tokio::test]
+async fn emergencies_that_follow_one_another_last_no_longer_than_one() {
+    let exempting = with_break_glass().await;
+    let site = &exempting.scene.site;
+    let token = site.token("push", Some("skynet/release")).await.secret;
+    let body = json!({"reason": "the site is down", "run": exempting.run.run.id});
+    // Side by side they share their time.
+    assert!(emergency(&exempting, &token, &body).await.starts_with("201"));
+    assert!(emergency(&exempting, &token, &body).await.starts_with("201"));
+    let infos = exempting.list().await;
+    let apart = infos[0].until.duration_since(infos[1].until).abs();
+    assert!(apart < SignedDuration::from_millis(1), "{apart:?}");
+    let longer = json!({"reason": "the site is down", "run": exempting.run.run.id, "for": "2h"});
+    let refused = emergency(&exempting, &token, &longer).await;
+    assert!(refused.starts_with("409") && refused.contains("at the latest"), "{refused}");
+    for info in infos {
+        assert!(exempting.withdraw(&info.name).await.starts_with("200"));
+    }
+    exempting.scene.apply("    breakGlass: {callers: [skynet/release], maxDuration: 1s}\n").await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    emergency(&exempting, &token, &body).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let refused = emergency(&exempting, &token, &body).await;
+    assert!(refused.starts_with("409") && refused.contains("emergency-exhausted"), "{refused}");
+    assert!(refused.contains("another one can be declared from"), "{refused}");
+    assert_eq!(exempting.verdict().await, "run-rejected material-missing");
+    // Another workflow has its own time.
+    site.workflow("skynet", "nightly", "release").await;
+    exempting.scene.apply("    breakGlass: {callers: [skynet/nightly], maxDuration: 3s}\n").await;
+    let nightly = site.token("push", Some("skynet/nightly")).await.secret;
+    let made = emergency(&exempting, &nightly, &json!({"reason": "r", "digest": exempting.image})).await;
+    assert!(made.starts_with("201"), "{made}");
+}
+
+#[tokio::test]
+async fn a_workflow_that_declares_many_emergencies_leaves_room_for_what_is_approved() {
+    let exempting = with_break_glass().await;
+    let site = &exempting.scene.site;
+    let token = site.token("push", Some("skynet/release")).await.secret;
+    for n in 0..contracts::limits::EMERGENCIES_PER_WORKFLOW {
+        let body = json!({"reason": "r", "digest": Digest::of(n.to_string().as_bytes())});
+        assert!(emergency(&exempting, &token, &body).await.starts_with("201"));
+    }
+    let body = json!({"reason": "r", "digest": exempting.image});
+    let refused = emergency(&exempting, &token, &body).await;
+    assert!(refused.starts_with("409") && refused.contains("too-many-exemptions"), "{refused}");
+    exempting.applied("note", everywhere()).await;
+    assert_eq!(exempting.verdict().await, "allow");
+}
