@@ -22,7 +22,7 @@ use policies::RuleSet;
 use crate::{
     gate::GateError,
     names::{Name, WorkflowName},
-    store::{ExemptionBody, ExemptionRecord, RevisionRecord, Store},
+    store::{ExemptionBody, ExemptionRecord, RevisionRecord, Said, Store},
     trust::{Trust, Verifications},
     workers::Workers,
 };
@@ -296,10 +296,9 @@ impl Rules {
     }
 
     async fn load(&self, organization: &Name, changed: u64) -> Result<OrganizationRules, GateError> {
-        let settings = self.store.settings(organization).await?;
-        let workflows = self.store.workflows(organization).await?;
+        let Said { settings, workflows, contracts: applied, exemptions } = self.store.said(organization).await?;
         let (mut contracts, mut unusable) = (BTreeMap::new(), BTreeMap::new());
-        for (name, record) in self.store.contracts(organization).await? {
+        for (name, record) in applied {
             let (number, files) = (record.number, record.files.clone());
             match self.compile(record, &settings).await {
                 Ok(compiled) => {
@@ -324,7 +323,7 @@ impl Rules {
             exemptions: Vec::new(),
             void_exemptions: BTreeMap::new(),
         };
-        self.exempt(organization, &settings, &mut rules).await?;
+        self.exempt(organization, &settings, exemptions, &mut rules).await?;
         Ok(rules)
     }
 
@@ -333,9 +332,9 @@ impl Rules {
         &self,
         organization: &Name,
         settings: &OrganizationSettings,
+        mut records: Vec<ExemptionRecord>,
         rules: &mut OrganizationRules,
     ) -> Result<(), GateError> {
-        let mut records = self.store.exemptions(organization).await?;
         records.retain(|record| record.withdrawn_at.is_none() && !record.ended);
         if records.is_empty() {
             return Ok(());

@@ -114,11 +114,14 @@ impl FederationRule {
             }
         }
         let wanted = whose(provider);
-        let told = if wanted.is_empty() {
-            !self.claims.is_empty()
-        } else {
-            self.claims.keys().any(|name| wanted.contains(&name.as_str()))
+        let tells = |(name, values): (&String, &ClaimValues)| {
+            wanted.contains(&name.as_str())
+                && (name != "sub" || values.any().iter().all(|one| names_whose(provider, one)))
         };
+        let told = if wanted.is_empty() { !self.claims.is_empty() } else { self.claims.iter().any(tells) };
+        if !told && !wanted.is_empty() && self.claims.contains_key("sub") {
+            return Err(FederationRuleError::Subject { issuer: self.issuer.clone() });
+        }
         if !told {
             let wanted = if wanted.is_empty() { "sub".to_owned() } else { wanted.join("`, `") };
             return Err(FederationRuleError::Anybody { issuer: self.issuer.clone(), wanted });
@@ -134,8 +137,9 @@ impl FederationRule {
 const EVERY_TOKEN_HAS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
 /// The claims of a provider that say whose pipeline it is; at least one of them must be asked for. A reusable workflow
-/// (`job_workflow_ref`) or a shared definition (`ci_config_ref_uri`) can be called by strangers, and a branch's name is
-/// everybody's. With none here, any claim is taken to tell: whom the issuer serves is not known.
+/// (`job_workflow_ref`) or a shared definition (`ci_config_ref_uri`) can be called by strangers, a branch's name is
+/// everybody's, and who started a pipeline (`user_login`, `actor`) may have done so in a stranger's project. With none
+/// here, any claim is taken to tell: whom the issuer serves is not known.
 fn whose(provider: Provider) -> &'static [&'static str] {
     match provider {
         Provider::Github => &[
@@ -148,14 +152,33 @@ fn whose(provider: Provider) -> &'static [&'static str] {
             "enterprise_id",
             "sub",
         ],
-        Provider::Gitlab => {
-            &["project_path", "project_id", "namespace_path", "namespace_id", "sub", "user_id", "user_login"]
-        }
+        Provider::Gitlab => &["project_path", "project_id", "namespace_path", "namespace_id", "sub"],
         Provider::Buildkite => &["organization_slug", "organization_id", "pipeline_id", "sub"],
         Provider::Circleci => &["oidc.circleci.com/project-id", "oidc.circleci.com/vcs-origin", "sub"],
         Provider::Google => &["email", "sub", "azp", "/google/compute_engine/project_id"],
         Provider::Other => &[],
     }
+}
+
+/// Whether a `sub` says whose pipeline it is. GitHub and GitLab let each customer choose what theirs is made of: one that
+/// begins with the environment, say, is the same for everybody who has such an environment.
+fn names_whose(provider: Provider, value: &ClaimValue) -> bool {
+    let begins: &[&str] = match provider {
+        Provider::Github => &[
+            "repo:",
+            "repository:",
+            "repository_id:",
+            "repository_owner:",
+            "repository_owner_id:",
+            "enterprise:",
+            "enterprise_id:",
+            "workflow_ref:",
+        ],
+        Provider::Gitlab => &["project_path:", "project_id:", "namespace_path:", "namespace_id:"],
+        Provider::Buildkite | Provider::Circleci | Provider::Google | Provider::Other => return true,
+    };
+    let ClaimValue::Text(text) = value else { return false };
+    begins.iter().any(|begin| text.strip_prefix(begin).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(':')))
 }
 
 /// Why a rule lets in strangers, or nobody.
@@ -171,6 +194,14 @@ pub enum FederationRuleError {
         issuer: String,
         /// Claims that tell.
         wanted: String,
+    },
+    /// Of whom it speaks does not begin with whose pipeline it is.
+    #[error(
+        "customers of `{issuer}` choose what their `sub` is made of, so one counts only when it begins with whose pipeline it is (`repo:acme/app` of GitHub, `project_path:acme/app` of GitLab): write such a one, or another claim that says it"
+    )]
+    Subject {
+        /// The issuer.
+        issuer: String,
     },
     /// Nothing to compare with.
     #[error("`{field}` is empty")]
@@ -233,6 +264,10 @@ mod tests {
             json!({}),
             json!({"ref": "refs/heads/main"}),
             json!({"job_workflow_ref": "acme/app/.github/workflows/r.yml@refs/heads/main"}),
+            json!({"sub": "environment:production"}),
+            json!({"sub": ["repo:acme/app:ref:refs/heads/main", "job_workflow_ref:acme/app/.github/workflows/r.yml@main"]}),
+            json!({"sub": "repo:"}),
+            json!({"actor": "ann"}),
             json!({"repository": "acme/*"}),
             json!({"repository": []}),
             json!({"repository": ["acme/app", ""]}),
@@ -246,6 +281,12 @@ mod tests {
         insta::assert_snapshot!(refused.join("\n"));
         assert!(rule(&|r| r["claims"] = json!({"repository": {"any": "x"}})).is_err());
         assert!(rule(&|r| r["organisation"] = json!("x")).is_err());
+        let gitlab = |claims: Value| rule(&|r| r["claims"] = claims.clone()).unwrap().check(Provider::Gitlab).is_ok();
+        assert!(gitlab(json!({"project_path": "acme/app", "user_login": "ann"})));
+        assert!(gitlab(json!({"sub": "project_path:acme/app:ref_type:branch:ref:main"})));
+        for claims in [json!({"user_login": "ann"}), json!({"user_id": "7"}), json!({"sub": "ref:main"})] {
+            assert!(!gitlab(claims.clone()), "whoever starts a pipeline, in whichever project: {claims}");
+        }
         let other = rule(&|r| r["claims"] = json!({"whatever": 1})).unwrap();
         assert_eq!(other.check(Provider::Other), Ok(()));
         assert!(rule(&|r| r["claims"] = json!({})).unwrap().check(Provider::Other).is_err());

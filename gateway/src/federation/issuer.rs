@@ -26,8 +26,8 @@ pub(super) struct Issuer {
     name: String,
     pub(super) provider: Provider,
     organizations: Vec<Name>,
-    source: Source,
-    keys: Keys,
+    source: Arc<Source>,
+    keys: Arc<Keys>,
 }
 
 /// Where the keys come from.
@@ -80,11 +80,25 @@ impl Issuer {
             plain_http: settings.plain_http,
         };
         let organizations = settings.organizations.clone();
-        Ok(Self { name: settings.issuer.clone(), provider, organizations, source, keys: Keys::default() })
+        Ok(Self {
+            name: settings.issuer.clone(),
+            provider,
+            organizations,
+            source: Arc::new(source),
+            keys: Arc::default(),
+        })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The only organization that may have rules for it, when the operator named one.
+    pub(super) fn only(&self) -> Option<&Name> {
+        match self.organizations.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 
     /// Whether this organization may have rules for it.
@@ -94,7 +108,11 @@ impl Issuer {
 
     /// Its keys, among them the one of this name if it has published it by now.
     pub(super) async fn keys(&self, wanted: &str) -> Result<Arc<Jwks>, IssuerUnavailable> {
-        let asked = self.keys.with(wanted, || self.source.fetch()).await;
+        let fetch = || {
+            let source = Arc::clone(&self.source);
+            async move { source.fetch().await }
+        };
+        let asked = self.keys.with(wanted, fetch).await;
         asked.map_err(|reason| IssuerUnavailable { issuer: self.name.clone(), reason })
     }
 }
@@ -109,7 +127,10 @@ impl Source {
         let asked = tokio::time::timeout(ANSWER, self.ask()).await;
         let keys = asked.map_err(|_| format!("it took longer than {} s", ANSWER.as_secs())).flatten();
         match &keys {
-            Ok(_) => tracing::info!(issuer = %self.issuer, "the keys of an issuer of identity tokens were read"),
+            Ok(keys) => tracing::info!(
+                issuer = %self.issuer, damaged = keys.damaged(),
+                "the keys of an issuer of identity tokens were read; damaged ones were passed over"
+            ),
             Err(reason) => tracing::warn!(issuer = %self.issuer, %reason, "the keys of an issuer cannot be read"),
         }
         keys

@@ -71,11 +71,11 @@ pub enum FederationError {
         /// What else it says that rules usually ask for.
         said: String,
     },
-    /// Rules of several organizations let it in.
+    /// It does not say which of several organizations is meant.
     #[error(
-        "rules of more than one organization let in this identity token: name the one that is meant in the header `sluice-organization`"
+        "there is more than one organization here: name the one that is meant in the header `sluice-organization` (`SLUICE_ORGANIZATION` for the command line, the user name `organization/NAME` for registry clients)"
     )]
-    Several,
+    Unnamed,
     /// The issuer's keys cannot be told now.
     #[error(transparent)]
     Unavailable(#[from] IssuerUnavailable),
@@ -105,7 +105,10 @@ impl Federation {
         self.issuers.get(issuer).filter(|issuer| issuer.serves(organization)).map(|issuer| issuer.provider)
     }
 
-    /// Tells who comes with an identity token, and what they may do. With an organization, only its rules are asked.
+    /// Tells who comes with an identity token, and what they may do, by the rules of one organization: the one that is
+    /// named, else the only one that the issuer is for, else the only one that there is. Never by those of whoever has a
+    /// rule that fits: anybody can write one that names somebody else's repository, and would be given what that
+    /// repository's pipelines push.
     ///
     /// # Errors
     /// When nobody is let in, or it cannot be told now.
@@ -119,30 +122,30 @@ impl Federation {
         let token = Token::parse(text)?;
         let unknown = || FederationError::Issuer { issuer: token.issuer().chars().take(200).collect() };
         let issuer = self.issuers.get(token.issuer()).ok_or_else(unknown)?;
-        let mut rules: Vec<(Name, FederationRule)> = Vec::new();
-        for (name, settings) in store.federations().await? {
-            if organization.is_none_or(|only| *only == name) && issuer.serves(&name) {
-                let named = settings.into_iter().filter(|rule| rule.issuer == token.issuer());
-                rules.extend(named.map(|rule| (name.clone(), rule)));
-            }
+        let organization = match organization.or_else(|| issuer.only()) {
+            Some(organization) => organization.clone(),
+            None => store.only_organization().await?.ok_or(FederationError::Unnamed)?,
+        };
+        if !issuer.serves(&organization) {
+            return Err(unknown());
         }
+        // Rules are checked before they are stored. Those of an older version, which would not be taken now, let in
+        // nobody.
+        let usable = |rule: &FederationRule| rule.issuer == token.issuer() && rule.check(issuer.provider).is_ok();
+        let rules: Vec<FederationRule> =
+            store.settings(&organization).await?.federation.into_iter().filter(usable).collect();
         if rules.is_empty() {
             return Err(unknown());
         }
         let keys = issuer.keys(token.key()).await?;
-        let audiences: Vec<&str> = rules.iter().map(|(_, rule)| rule.audience.as_str()).collect();
+        let audiences: Vec<&str> = rules.iter().map(|rule| rule.audience.as_str()).collect();
         let expected = Expectations { issuer: issuer.name(), audiences: &audiences };
         let claims = token.verify(&keys, &expected, now)?;
         let identity = RunnerIdentity::of_token(issuer.provider, &claims);
-        let admitting: Vec<&(Name, FederationRule)> = rules.iter().filter(|(_, rule)| rule.admits(&claims)).collect();
-        let Some((organization, rule)) = admitting.first() else { return Err(not_allowed(&identity)) };
-        if admitting.iter().any(|(other, _)| other != organization) {
-            return Err(FederationError::Several);
-        }
+        let Some(rule) = rules.iter().find(|rule| rule.admits(&claims)) else { return Err(not_allowed(&identity)) };
         let workflow = rule.workflow.as_ref().map(|name| name.parse::<WorkflowName>()).transpose();
-        // Rules are checked before they are stored; one that is not right all the same lets nobody in.
         let Ok(workflow) = workflow else { return Err(not_allowed(&identity)) };
-        Ok(Admitted { organization: organization.clone(), role: rule.role, workflow, identity })
+        Ok(Admitted { organization, role: rule.role, workflow, identity })
     }
 }
 

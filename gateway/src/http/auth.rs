@@ -27,6 +27,8 @@ const SECRET_BYTES: usize = 256;
 const SUBJECT: usize = 200;
 /// Names the organization that a caller with an identity token means.
 const ORGANIZATION: &str = "sluice-organization";
+/// So does a user name that begins so, for clients that send no header of ours.
+const ORGANIZATION_USER: &str = "organization/";
 
 /// A request with a valid token. Only [`authenticate`] makes one.
 #[derive(Debug, Clone)]
@@ -105,23 +107,36 @@ impl Proof {
     /// Reads `Authorization: Bearer SECRET`, or `Basic` with the secret as password and any user name, as registry
     /// clients send it.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, AuthError> {
-        let secret = secret(headers)?;
+        let Credentials { secret, user } = credentials(headers)?;
         if !Token::is_shaped(&secret) {
             return Self::of_secret(&secret);
         }
         let mut named = headers.get_all(ORGANIZATION).iter();
-        let organization: Option<Name> = match (named.next(), named.next()) {
+        let header = match (named.next(), named.next()) {
             (None, _) => None,
-            (Some(name), None) => {
-                Some(name.to_str().ok().and_then(|name| name.parse().ok()).ok_or(AuthError::Malformed)?)
-            }
+            (Some(name), None) => Some(name.to_str().map_err(|_| AuthError::Malformed)?),
             (Some(_), Some(_)) => return Err(AuthError::Malformed),
         };
+        let name = match (header, user.strip_prefix(ORGANIZATION_USER)) {
+            (Some(one), Some(other)) if one != other => return Err(AuthError::Malformed),
+            (one, other) => one.or(other),
+        };
+        let organization: Option<Name> = name.map(|name| name.parse().map_err(|_| AuthError::Malformed)).transpose()?;
         Ok(Self::Identity(secret.into(), organization))
     }
 
-    /// A token or an identity token that came by itself.
-    pub(crate) fn of_secret(secret: &str) -> Result<Self, AuthError> {
+    /// A token or an identity token that came with a user's name, which may tell the organization.
+    pub(crate) fn of_login(user: &str, secret: &str) -> Result<Self, AuthError> {
+        match Self::of_secret(secret)? {
+            Self::Identity(token, _) => {
+                let named = user.strip_prefix(ORGANIZATION_USER).map(str::parse::<Name>).transpose();
+                Ok(Self::Identity(token, named.map_err(|_| AuthError::Malformed)?))
+            }
+            token @ Self::Token(_) => Ok(token),
+        }
+    }
+
+    fn of_secret(secret: &str) -> Result<Self, AuthError> {
         let identity = Token::is_shaped(secret);
         let most = if identity { limits::IDENTITY_TOKEN_BYTES } else { SECRET_BYTES };
         match secret.len() {
@@ -171,15 +186,32 @@ async fn federated(app: &App, organization: Option<&Name>, token: &str) -> Resul
         let reason: String = error.to_string().chars().filter(|c| !c.is_control()).collect();
         tracing::info!(%reason, "an identity token lets nobody in");
     })?;
-    let subject: String = identity.subject.chars().filter(|c| !c.is_control()).take(SUBJECT).collect();
-    let token_id = format!("{}:{subject}", identity.provider);
+    // Subjects are of their issuer: two servers have the same ones.
+    let token_id = format!("{}:{}:{}", identity.provider, shown(host(&identity.issuer)), shown(&identity.subject));
     // Begins with the provider, so it is nobody's name who has a token of the gateway's.
     let token_name = token_id.clone();
     let identity = Some(Arc::new(identity));
     Ok(Caller { organization, role, workflow, token_id, token_name, operator: false, identity })
 }
 
-fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
+/// An issuer without its scheme.
+fn host(issuer: &str) -> &str {
+    issuer.split_once("://").map_or(issuer, |(_, rest)| rest)
+}
+
+/// A text of a stranger's, harmless and not too long.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SUBJECT).collect()
+}
+
+/// What a request came with.
+struct Credentials {
+    secret: String,
+    /// Empty where there is none.
+    user: String,
+}
+
+fn credentials(headers: &HeaderMap) -> Result<Credentials, AuthError> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let value = given.next().ok_or(AuthError::Missing)?;
     if given.next().is_some() {
@@ -190,17 +222,18 @@ fn secret(headers: &HeaderMap) -> Result<String, AuthError> {
         return Err(AuthError::Malformed);
     }
     let (scheme, rest) = value.split_once(' ').ok_or(AuthError::Malformed)?;
-    let secret = if scheme.eq_ignore_ascii_case("bearer") {
-        rest.trim().to_owned()
+    let (user, secret) = if scheme.eq_ignore_ascii_case("bearer") {
+        (String::new(), rest.trim().to_owned())
     } else if scheme.eq_ignore_ascii_case("basic") {
         let decoded = STANDARD.decode(rest.trim()).map_err(|_| AuthError::Malformed)?;
         let text = String::from_utf8(decoded).map_err(|_| AuthError::Malformed)?;
-        text.split_once(':').ok_or(AuthError::Malformed)?.1.to_owned()
+        let (user, secret) = text.split_once(':').ok_or(AuthError::Malformed)?;
+        (user.to_owned(), secret.to_owned())
     } else {
         return Err(AuthError::Malformed);
     };
     let most = if Token::is_shaped(&secret) { limits::IDENTITY_TOKEN_BYTES } else { SECRET_BYTES };
-    if secret.is_empty() || secret.len() > most { Err(AuthError::Malformed) } else { Ok(secret) }
+    if secret.is_empty() || secret.len() > most { Err(AuthError::Malformed) } else { Ok(Credentials { secret, user }) }
 }
 
 #[cfg(test)]
@@ -214,7 +247,7 @@ mod tests {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
         }
-        secret(&headers).ok()
+        credentials(&headers).ok().map(|given| given.secret)
     }
 
     #[test]

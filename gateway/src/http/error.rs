@@ -144,7 +144,7 @@ impl From<FederationError> for ApiError {
             FederationError::Token(error) => Self::new(StatusCode::UNAUTHORIZED, error.code(), message),
             FederationError::Issuer { .. } => Self::new(StatusCode::UNAUTHORIZED, "token-issuer-unknown", message),
             FederationError::NotAllowed { .. } => Self::new(StatusCode::FORBIDDEN, "identity-not-allowed", message),
-            FederationError::Several => Self::new(StatusCode::FORBIDDEN, "organization-needed", message),
+            FederationError::Unnamed => Self::new(StatusCode::FORBIDDEN, "organization-needed", message),
             FederationError::Unavailable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "issuer-unavailable", message)
             }

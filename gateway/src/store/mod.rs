@@ -17,7 +17,6 @@ use bytes::Bytes;
 use contracts::{
     Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
     api::{EndRun, OrganizationSettings, RevisionFiles, Role},
-    identity::FederationRule,
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -249,6 +248,20 @@ pub struct AuditEntry {
     pub digest: Digest,
 }
 
+/// All that an organization has said about what is let through, read as of one moment: what was changed together counts
+/// together.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// The settings; the defaults when none were ever put.
+    pub settings: OrganizationSettings,
+    /// Its workflows.
+    pub workflows: Vec<WorkflowRecord>,
+    /// The current revision of every contract, by name.
+    pub contracts: BTreeMap<Name, RevisionRecord>,
+    /// Its exemptions, by name.
+    pub exemptions: Vec<ExemptionRecord>,
+}
+
 /// The answer of every store call.
 pub type Stored<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -266,8 +279,10 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces the settings.
     fn put_settings<'a>(&'a self, organization: &'a Name, settings: OrganizationSettings, by: By) -> Stored<'a, ()>;
 
-    /// The rules of every organization that has any about who may come with identity tokens.
-    fn federations(&self) -> Stored<'_, Vec<(Name, Vec<FederationRule>)>>;
+    /// All that an organization has said, as of one moment.
+    fn said<'a>(&'a self, organization: &'a Name) -> Stored<'a, Said>;
+    /// The organization, when there is no other one.
+    fn only_organization(&self) -> Stored<'_, Option<Name>>;
 
     /// The token with this secret's digest, revoked or not.
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>>;

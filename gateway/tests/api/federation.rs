@@ -204,7 +204,10 @@ async fn keys_that_an_issuer_changes_are_followed_and_an_issuer_that_is_down_is_
     server.change(|says| says.status = StatusCode::OK);
     assert_eq!(code(&site, &token(&first)).await, "200 let in");
 
-    server.change(|says| says.jwks = second.jwks());
+    // One that cannot be read beside it takes nothing away.
+    let mut jwks = second.jwks();
+    jwks["keys"].as_array_mut().unwrap().insert(0, json!({"kid": "damaged", "kty": "RSA", "n": "", "e": "AQAB"}));
+    server.change(|says| says.jwks = jwks);
     assert_eq!(code(&site, &token(&second)).await, "200 let in", "a key that is new");
     assert_eq!(code(&site, &token(&first)).await, "401 token-key-unknown", "a key that is gone");
     server.change(|says| says.status = StatusCode::BAD_GATEWAY);
@@ -265,18 +268,23 @@ async fn rules_that_cannot_be_meant_are_refused_when_they_are_written() {
 }
 
 #[tokio::test]
-async fn the_organization_is_named_when_rules_of_several_let_a_token_in() {
+async fn what_other_organizations_write_is_nothing_to_a_token_that_names_none() {
     let server = Server::start().await;
     let issuer = TokenIssuer::new(&server.address);
     let site = federated(&server, &issuer).await;
+    let token = issuer.token(AUDIENCE, now(), &github_claims());
+    assert_eq!(code(&site, &token).await, "200 let in", "the only organization needs no name");
+    // Once there is another one, whatever its rules are: it cannot have what comes for somebody else, and cannot disturb it.
     let beta = site.organization("beta").await;
+    assert_eq!(code(&site, &token).await, "403 organization-needed");
     let rule = json!({
-        "issuer": issuer.issuer, "audience": AUDIENCE, "role": "read", "claims": {"repository": "acme/skynet"},
+        "issuer": issuer.issuer, "audience": AUDIENCE, "role": "push", "claims": {"repository": "acme/skynet"},
     });
     let settings = json!({"federation": [rule]});
     assert!(site.send(&beta, Method::PUT, "/api/v1/organization", &settings).await.starts_with("200"));
-    let token = issuer.token(AUDIENCE, now(), &github_claims());
-    assert_eq!(code(&site, &token).await, "403 organization-needed");
+    put_rules(&site, &[]).await;
+    assert_eq!(code(&site, &token).await, "403 organization-needed", "nobody is let into the only one with a rule");
+    put_rules(&site, &[rule]).await;
     let named = async |name: &str| {
         let request = site.by(&token, Method::GET, "/api/v1/workflows").header("sluice-organization", name);
         let response = request.send().await.unwrap();

@@ -107,3 +107,37 @@ async fn organizations_are_the_operators_to_make() {
     }
     "#);
 }
+
+#[tokio::test]
+async fn a_token_bound_to_a_workflow_is_told_nothing_of_the_runs_of_others() {
+    let scene = crate::scene::scene().await;
+    let site = &scene.site;
+    site.workflow("skynet", "nightly", "release").await;
+    let image = contracts::Digest::of(b"image");
+    let run = scene.release(image, false).await.run.id;
+    let (own, other) = (
+        site.token("push", Some("skynet/release")).await.secret,
+        site.token("push", Some("skynet/nightly")).await.secret,
+    );
+    let body = json!({"image": format!("{}@{image}", crate::scene::REPOSITORY), "vsa": true});
+    let asked = async |token: &str| {
+        let answer = site.by(token, Method::POST, "/api/v1/check").json(&body).send().await.unwrap();
+        let answer: contracts::api::CheckAnswer = answer.json().await.unwrap();
+        let bundle = contracts::Bundle::parse(answer.vsa.as_ref().unwrap().to_string().as_bytes()).unwrap();
+        let again = site.get(token, &format!("/api/v1/verdicts/{}", answer.key)).await;
+        let signed = site.by(token, Method::GET, &format!("/api/v1/verdicts/{}/vsa", answer.key)).send().await.unwrap();
+        let signed = contracts::Bundle::parse(&signed.bytes().await.unwrap()).unwrap();
+        let statement = |bundle: &contracts::Bundle| String::from_utf8(bundle.envelope().payload.clone()).unwrap();
+        let all = [json!(answer.verdict).to_string(), again, statement(&bundle), statement(&signed)];
+        (answer.verdict, all)
+    };
+    let (verdict, all) = asked(&own).await;
+    assert!(all.iter().all(|text| text.contains(&run) && text.contains("`note`")), "{all:?}");
+    let (hidden, all) = asked(&other).await;
+    assert!(all.iter().all(|text| !text.contains(&run) && !text.contains("`note`")), "{all:?}");
+    let told = |verdict: &contracts::Verdict| {
+        (verdict.decision, verdict.findings.iter().map(|f| (f.code, f.rule.clone())).collect::<Vec<_>>())
+    };
+    assert_eq!(told(&hidden), told(&verdict), "what was decided is the same");
+    assert_snapshot!(hidden.findings[0].message, @"this is about a run of another workflow than `skynet/nightly`, which this token is bound to");
+}

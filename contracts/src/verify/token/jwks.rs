@@ -58,11 +58,12 @@ impl Algorithm {
     }
 }
 
-/// The keys of one issuer that can verify its tokens. Keys for anything else, and of kinds that are not used here, are
-/// passed over. Two sets that say the same are equal.
+/// The keys of one issuer that can verify its tokens. Keys for anything else, of kinds that are not used here, and damaged
+/// ones are passed over: one key that its issuer wrote wrongly must not take away the others. Two sets that say the same are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Jwks {
     keys: Vec<Key>,
+    damaged: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,16 +88,30 @@ impl Jwks {
     ///
     /// # Errors
     /// When it is longer than [`limits::JWKS_BYTES`], not strict JSON, or no list of at most [`limits::JWKS_KEYS`]
-    /// keys, or one of the keys that would be used is damaged.
+    /// keys, or all of the keys that would be used are damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, JwksError> {
         let value = parse_strict(bytes, limits::JWKS_BYTES)?;
         let listed = value.get("keys").and_then(Value::as_array).ok_or(JwksError::NotAKeySet)?;
         if listed.len() > limits::JWKS_KEYS {
             return Err(JwksError::TooMany { max: limits::JWKS_KEYS });
         }
-        let keys = listed.iter().enumerate().map(|(at, key)| Key::read(key).ok_or(JwksError::Key { at: at + 1 }));
-        let keys: Vec<Option<Key>> = keys.collect::<Result<_, _>>()?;
-        Ok(Self { keys: keys.into_iter().flatten().collect() })
+        let (mut keys, mut damaged) = (Vec::with_capacity(listed.len()), 0_usize);
+        for key in listed {
+            match Key::read(key) {
+                Some(usable) => keys.extend(usable),
+                None => damaged = damaged.saturating_add(1),
+            }
+        }
+        if keys.is_empty() && damaged > 0 {
+            return Err(JwksError::Damaged { damaged });
+        }
+        Ok(Self { keys, damaged })
+    }
+
+    /// How many keys that would be used are damaged.
+    #[must_use]
+    pub const fn damaged(&self) -> usize {
+        self.damaged
     }
 
     /// Whether a key with this name is among them.
@@ -204,10 +219,10 @@ pub enum JwksError {
         /// The bound.
         max: usize,
     },
-    /// A key that cannot be used.
-    #[error("key number {at} of the key set is damaged")]
-    Key {
-        /// Which, from 1.
-        at: usize,
+    /// None that can be used.
+    #[error("none of the keys can be used, and {damaged} of them are damaged")]
+    Damaged {
+        /// How many.
+        damaged: usize,
     },
 }

@@ -220,7 +220,7 @@ fn what_anybody_could_have_made_is_refused() {
 }
 
 #[test]
-fn key_sets_that_cannot_be_used_are_refused_as_a_whole() {
+fn key_sets_of_which_nothing_can_be_used_are_refused() {
     let good = Issuer::new().jwks_json();
     let with = |change: &dyn Fn(&mut Value)| {
         let mut keys = good.clone();
@@ -229,11 +229,22 @@ fn key_sets_that_cannot_be_used_are_refused_as_a_whole() {
     };
     assert!(with(&|_| ()).is_ok());
     assert_eq!(with(&|keys| keys["keys"] = json!({})), Err(JwksError::NotAKeySet));
-    assert_eq!(with(&|keys| keys["keys"][0] = json!(1)), Err(JwksError::Key { at: 1 }));
-    assert_eq!(with(&|keys| keys["keys"][0]["x"] = json!("AA")), Err(JwksError::Key { at: 1 }));
-    assert_eq!(with(&|keys| keys["keys"][1]["x"] = json!("AA")), Err(JwksError::Key { at: 2 }));
-    assert_eq!(with(&|keys| keys["keys"][2]["n"] = json!("")), Err(JwksError::Key { at: 3 }));
-    assert_eq!(with(&|keys| keys["keys"][2]["e"] = json!("%")), Err(JwksError::Key { at: 3 }));
+    // A damaged one takes nothing away from the others, and is counted.
+    let all = ["p256", "ed", "rsa", "rsa-only-256"];
+    let damage: [&dyn Fn(&mut Value); 4] = [
+        &|keys| keys["keys"][0]["x"] = json!("AA"),
+        &|keys| keys["keys"][1]["x"] = json!("AA"),
+        &|keys| keys["keys"][2]["n"] = json!(""),
+        &|keys| keys["keys"][2]["e"] = json!("%"),
+    ];
+    for (change, at) in damage.iter().zip([0, 1, 2, 2]) {
+        let keys = with(change).unwrap();
+        let known: Vec<bool> = all.iter().map(|id| keys.knows(id)).collect();
+        let expected: Vec<bool> = (0..all.len()).map(|other| other != at).collect();
+        assert_eq!((known, keys.damaged()), (expected, 1));
+    }
+    assert_eq!(with(&|keys| keys["keys"][0] = json!(1)).unwrap().damaged(), 1);
+    assert_eq!(with(&|keys| keys["keys"] = json!([1, {"kid": "x"}])), Err(JwksError::Damaged { damaged: 1 }));
     let many = json!({"keys": vec![json!({}); limits::JWKS_KEYS + 1]}).to_string();
     assert_eq!(Jwks::parse(many.as_bytes()), Err(JwksError::TooMany { max: limits::JWKS_KEYS }));
     let twice = br#"{"keys":[],"keys":[]}"#;

@@ -17,7 +17,7 @@ use contracts::{
     reference::ReferenceError,
 };
 
-use super::{NO_STORE, word};
+use super::{NO_STORE, seen, word};
 use crate::{
     app::App,
     gate::{Inquiry, Remembered},
@@ -46,7 +46,7 @@ pub(super) async fn check(
         Err(_) => {}
     }
     let json = HeaderValue::from_static("application/json");
-    let made = decided?;
+    let made = seen::by(&app, &caller, decided?).await?;
     let written = if vsa { write_with_word(&app, &caller, &made)? } else { write(&made)? };
     let mut response = Response::new(Body::from(written));
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -10,6 +10,7 @@ mod exemptions;
 mod organizations;
 mod present;
 mod runs;
+mod seen;
 mod sessions;
 mod state;
 mod tokens;

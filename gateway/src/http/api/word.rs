@@ -14,7 +14,7 @@ use contracts::{
     provenance::BuiltRun,
 };
 
-use super::{answer, check, digest};
+use super::{answer, check, digest, seen};
 use crate::{
     app::App,
     gate::Remembered,
@@ -37,7 +37,7 @@ pub(super) async fn verdict(
     Path(key): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
-    let made = remembered(&app, &caller, &key).await?;
+    let made = seen::by(&app, &caller, remembered(&app, &caller, &key).await?).await?;
     Ok(answer(StatusCode::OK, &CheckAnswer { key: made.key, verdict: made.verdict.clone(), vsa: None }))
 }
 
@@ -57,6 +57,7 @@ pub(super) async fn summary(
         );
         return Err(ApiError::new(StatusCode::CONFLICT, "verdict-overtaken", message));
     }
+    let current = seen::by(&app, &caller, current).await?;
     let bundle = app.word.summary(&caller.organization, &current).map_err(unsigned)?;
     let headers = [(header::CONTENT_TYPE, BUNDLE), (header::CACHE_CONTROL, "no-store")];
     Ok((StatusCode::OK, headers, bundle.bytes().to_vec()).into_response())

@@ -249,7 +249,7 @@ impl From<AuthError> for OciError {
             AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
                 Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
             }
-            AuthError::Federation(FederationError::NotAllowed { .. } | FederationError::Several) => {
+            AuthError::Federation(FederationError::NotAllowed { .. } | FederationError::Unnamed) => {
                 Self::new(StatusCode::FORBIDDEN, "DENIED", error.to_string())
             }
             AuthError::Federation(FederationError::Token(_) | FederationError::Issuer { .. }) => {

@@ -118,7 +118,7 @@ async fn give(app: &App, exchange: &Exchange, parts: &Parts, body: Body) -> Resu
         }
     };
     let proof = match (&parts.method, asked.secret()?) {
-        (&Method::POST, Some(secret)) => Proof::of_secret(secret)?,
+        (&Method::POST, Some(secret)) => Proof::of_login(&asked.user, secret)?,
         (&Method::POST, None) => return Err(OciError::not_asked_right("the form has no `password`")),
         _ => Proof::of(&parts.headers)?,
     };
@@ -151,6 +151,7 @@ async fn give(app: &App, exchange: &Exchange, parts: &Parts, body: Body) -> Resu
 #[derive(Default)]
 struct Asked {
     grant: Option<String>,
+    user: String,
     password: Option<zeroize::Zeroizing<String>>,
     refresh: Option<zeroize::Zeroizing<String>>,
     repositories: Vec<String>,
@@ -171,6 +172,7 @@ impl Asked {
             };
             match &*key {
                 "grant_type" => asked.grant = Some(value.to_string()),
+                "username" => asked.user = value.to_string(),
                 "password" => once(&mut asked.password)?,
                 "refresh_token" => once(&mut asked.refresh)?,
                 "scope" => asked.repositories.extend(value.split(' ').filter_map(pulled)),

@@ -24,7 +24,6 @@ use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict, VerdictSubject,
     api::{EndRun, OrganizationSettings, RevisionFiles},
-    identity::FederationRule,
 };
 use jiff::Timestamp;
 
@@ -37,8 +36,8 @@ use self::{
 };
 use super::{
     AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Ending, ExemptionPut, ExemptionRecord, Grant,
-    PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, SessionKept, Store, StoreError, Stored,
-    TokenRecord, Via, WorkflowRecord,
+    PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, Said, SessionKept, Store, StoreError,
+    Stored, TokenRecord, Via, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -135,8 +134,20 @@ impl Store for RedbStore {
         self.write(move |tx| write::put_settings(tx, &organization, &settings, &by))
     }
 
-    fn federations(&self) -> Stored<'_, Vec<(Name, Vec<FederationRule>)>> {
-        self.read(read::federations)
+    fn said<'a>(&'a self, organization: &'a Name) -> Stored<'a, Said> {
+        let organization = organization.clone();
+        self.read_many(move |tx| {
+            Ok(Said {
+                settings: read::settings(tx, &organization)?,
+                workflows: read::workflows(tx, &organization)?,
+                contracts: read::contracts(tx, &organization)?,
+                exemptions: exemptions::all(tx, &organization)?,
+            })
+        })
+    }
+
+    fn only_organization(&self) -> Stored<'_, Option<Name>> {
+        self.read(read::only_organization)
     }
 
     fn token_by_secret(&self, secret: Digest) -> Stored<'_, Option<TokenRecord>> {

@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
-use contracts::{
-    Digest, Repository, Verdict, VerdictSubject, api::OrganizationSettings, identity::FederationRule, limits,
-};
+use contracts::{Digest, Repository, Verdict, VerdictSubject, api::OrganizationSettings, limits};
 use redb::{ReadTransaction, ReadableTable};
 use serde::de::DeserializeOwned;
 
@@ -29,21 +27,13 @@ pub(super) fn settings(tx: &ReadTransaction, organization: &Name) -> Result<Orga
     found(table.get(organization.as_str()), "organizations").map(Option::unwrap_or_default)
 }
 
-pub(super) fn federations(tx: &ReadTransaction) -> Result<Vec<(Name, Vec<FederationRule>)>, StoreError> {
-    let mut all = Vec::new();
-    for row in tx.open_table(ORGANIZATIONS).map_err(unread)?.range::<&str>(..).map_err(unread)? {
-        let (key, value) = row.map_err(unread)?;
-        let settings: OrganizationSettings = decode("organizations", value.value())?;
-        if settings.federation.is_empty() {
-            continue;
-        }
-        let name = key
-            .value()
-            .parse()
-            .map_err(|error: NameError| StoreError::Corrupt { table: "organizations", reason: error.to_string() })?;
-        all.push((name, settings.federation));
-    }
-    Ok(all)
+pub(super) fn only_organization(tx: &ReadTransaction) -> Result<Option<Name>, StoreError> {
+    let table = tx.open_table(ORGANIZATIONS).map_err(unread)?;
+    let mut rows = table.range::<&str>(..).map_err(unread)?;
+    let (Some(only), None) = (rows.next(), rows.next()) else { return Ok(None) };
+    let (key, _) = only.map_err(unread)?;
+    let corrupt = |error: NameError| StoreError::Corrupt { table: "organizations", reason: error.to_string() };
+    key.value().parse().map(Some).map_err(corrupt)
 }
 
 pub(super) fn tokens(tx: &ReadTransaction, organization: &Name) -> Result<Vec<TokenRecord>, StoreError> {
