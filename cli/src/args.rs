@@ -4,9 +4,11 @@ mod attestation;
 mod cache;
 mod check;
 mod contract;
+mod deny;
 mod doctor;
 mod exemption;
 mod policy;
+mod pulls;
 
 use std::path::PathBuf;
 
@@ -19,9 +21,11 @@ pub use check::{Check, CheckFormat};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
+pub use deny::{Deny, DenyCommand, When};
 pub use doctor::{CanaryClient, Doctor};
 pub use exemption::Exemption;
 pub use policy::{Policy, PolicyEval, PolicyTest};
+pub use pulls::Pulls;
 
 /// A verification gateway for the software supply chain.
 #[derive(Debug, Parser)]
@@ -135,6 +139,10 @@ pub enum Command {
     Organization(Printing<Organization>),
     /// Approve exceptions from rules, apply and withdraw them
     Exemption(Printing<Exemption, LintFormat>),
+    /// Deny a digest whatever its evidence says, from the next request on
+    Deny(Deny),
+    /// See who pulled what, and what of it would be denied now
+    Pulls(Pulls),
     /// See whether clients on this machine can walk around the gateway: exit 0 no, 1 yes, 2 could not tell
     Doctor(Doctor),
     /// Make and revoke tokens
@@ -434,6 +442,13 @@ mod tests {
             "organization describe -o json",
             "organization apply organization.yaml",
             "exemption withdraw a",
+            "deny sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 --reason r --until 7d",
+            "deny r.dev/a@sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 --reason r --until 2027-01-31 --repository r.dev/a/** -o json",
+            "deny list -o json",
+            "deny rm sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+            "pulls --since 7d --limit 10 -o json",
+            "pulls --would-deny --since 2027-01-31",
+            "pulls --would-deny --from -",
             "key generate --output keys/build --scheme ed25519",
             "backup --output f --token-file t",
         ] {
@@ -442,6 +457,11 @@ mod tests {
         }
         for line in [
             "contract",
+            "deny",
+            "pulls --from pods.json",
+            "pulls --since yesterday",
+            "deny sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+            "deny sha256:00 --reason r --until soon",
             "run list --project p",
             "policy eval p.yaml",
             "policy eval p.yaml --material m --attestation a",

@@ -11,12 +11,13 @@ use contracts::{
     Digest, Envelope, Finding,
     api::{
         AppliedContract, CacheStats, ChangedOrganization, CheckAnswer, CheckRequest, ContractBody, ContractInfo,
-        CreatedToken, EndRun, ErrorBody, ExemptionInfo, NewEmergency, NewRun, NewToken, NewWorkflow,
-        OrganizationSettings, PruneCache, PrunedCache, ReceivedAttestation, Replayed, RevisionFiles, RunInfo,
-        StartedRun, TokenInfo, WorkflowInfo,
+        CreatedToken, DenialInfo, EndRun, ErrorBody, ExemptionInfo, JudgeImages, JudgedImage, NewDenial, NewEmergency,
+        NewRun, NewToken, NewWorkflow, OrganizationSettings, PruneCache, PrunedCache, PullInfo, PulledImage,
+        ReceivedAttestation, Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
 };
+use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -193,6 +194,40 @@ impl Client {
 
     pub async fn change_organization(&self, settings: &OrganizationSettings) -> Answer<ChangedOrganization> {
         self.send_json(Method::PUT, &["organization"], &[], settings).await
+    }
+
+    pub async fn deny(&self, digest: Digest, denial: &NewDenial) -> Answer<DenialInfo> {
+        self.send_json(Method::PUT, &["denials", &digest.to_string()], &[], denial).await
+    }
+
+    pub async fn denials(&self) -> Answer<Vec<DenialInfo>> {
+        self.get(&["denials"], &[]).await
+    }
+
+    pub async fn remove_denial(&self, digest: Digest) -> Answer<DenialInfo> {
+        let answer = self.send(self.request(Method::DELETE, &["denials", &digest.to_string()], &[])?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read_json(answer).await
+    }
+
+    /// The log of pulls, newest first.
+    pub async fn pulls(&self, since: Option<Timestamp>, limit: usize) -> Answer<Vec<PullInfo>> {
+        let (since, limit) = (since.map(|since| since.to_string()), limit.to_string());
+        let since = since.as_deref().map(|since| ("since", since));
+        let query: Vec<_> = since.into_iter().chain([("limit", limit.as_str())]).collect();
+        self.get(&["pulls"], &query).await
+    }
+
+    /// The images that were let through, each once.
+    pub async fn pulled_images(&self, since: Option<Timestamp>) -> Answer<Vec<PulledImage>> {
+        let since = since.map(|since| since.to_string());
+        let query: Vec<_> = since.iter().map(|since| ("since", since.as_str())).collect();
+        self.get(&["pulls", "images"], &query).await
+    }
+
+    /// May these be used now.
+    pub async fn judge(&self, images: Vec<String>) -> Answer<Vec<JudgedImage>> {
+        self.send_json(Method::POST, &["judge"], &[], &JudgeImages { images }).await
     }
 
     /// The exemption as it was signed.

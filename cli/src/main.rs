@@ -31,8 +31,8 @@ use clap::Parser;
 use crate::{
     args::{Arguments, Command, LintFormat},
     commands::{
-        attestation, backup, cache, check, contract, doctor, exemption, key, organization, policy, quickstart, run,
-        schema, serve, shell, token, workflow,
+        attestation, backup, cache, check, contract, deny, doctor, exemption, key, organization, policy, pulls,
+        quickstart, run, schema, serve, shell, token, workflow,
     },
     exit::Exit,
     report::Report,
@@ -77,6 +77,8 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Check(args) => (check::run(connection, args).await?, LintFormat::Human),
         Command::Organization(args) => (organization::run(connection, &args.command).await?, args.output.into()),
         Command::Exemption(args) => (exemption::run(connection, &args.command, args.output).await?, args.output),
+        Command::Deny(args) => (deny::run(connection, args).await?, args.output.into()),
+        Command::Pulls(args) => (pulls::run(connection, args).await?, args.output.into()),
         Command::Doctor(args) => (doctor::run(connection, args).await?, args.output.into()),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
         Command::Cache(args) => (cache::run(connection, &args.command).await?, args.output.into()),

@@ -2,6 +2,8 @@
 //! bundles and evidence, which travel as their own bytes. Instants are RFC 3339, digests `sha256:…`.
 
 mod cache;
+mod denials;
+mod pulls;
 mod replay;
 mod runs;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 
 pub use self::cache::{CacheStats, PruneCache, PrunedCache};
+pub use self::denials::{DenialInfo, NewDenial};
+pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
 

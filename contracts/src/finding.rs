@@ -89,6 +89,8 @@ codes! {
     IdentityMismatch = "identity-mismatch",
     /// The run was already attested.
     RunAlreadyUsed = "run-already-used",
+    /// An operator of the organization denied the image, or something that it holds.
+    DeniedByOperator = "denied-by-operator",
     /// A document is not well-formed YAML or JSON.
     DocumentSyntax = "document-syntax",
     /// A key that the document's kind does not know.

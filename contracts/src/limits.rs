@@ -84,6 +84,16 @@ pub const EMERGENCIES_PER_WORKFLOW: usize = 16;
 /// How long an exemption is listed after it ended or was withdrawn. The audit log keeps what was applied, and a withdrawn
 /// document's digest stays known.
 pub const EXEMPTION_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What operators of one organization deny by digest at a time.
+pub const DENIALS: usize = 1024;
+/// Repositories of one such denial.
+pub const DENIAL_REPOSITORIES: usize = 32;
+/// Manifests of one index that are read to see whether it holds what is denied.
+pub const INDEX_MANIFESTS: usize = 256;
+/// Entries of the log of pulls that are kept for one organization; the oldest go first.
+pub const PULLS: u64 = 100_000;
+/// Images that one request asks about.
+pub const JUDGED_IMAGES: usize = 100;
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).
 pub const REVISION_FILE_BYTES: usize = 512 * 1024;
 /// All the files of one contract revision.

@@ -55,6 +55,8 @@ pub enum Dependency {
     TrustRoot(Digest),
     /// An exemption that covers a finding, by its document's digest.
     Exemption(Digest),
+    /// What an operator denied: the digest over the denial.
+    Denial(Digest),
 }
 
 /// What a verdict is about. An image's contracts are found by its repository, and it can be pulled. Any other artifact is

@@ -142,7 +142,7 @@ fn inputs<'v>(verdict: &'v Verdict, verifier: &'v Verifier) -> impl Iterator<Ite
             }
             Some(input)
         }
-        Dependency::RuleSet(_) | Dependency::TrustRoot(_) | Dependency::Exemption(_) => None,
+        Dependency::RuleSet(_) | Dependency::TrustRoot(_) | Dependency::Exemption(_) | Dependency::Denial(_) => None,
     })
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     intake::Intake,
     metrics::Metrics,
+    pulls::Pulls,
     rules::Rules,
     server::Server,
     store::{By, RedbStore, Store, StoreError, TokenRecord},
@@ -62,6 +63,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who pulled what.
+    pub pulls: Pulls,
     /// How much of what is costly may happen at once.
     pub slots: Arc<Slots>,
 }
@@ -153,7 +156,7 @@ impl Gateway {
             return Err(StartError::PlainHttp { listen: settings.listen });
         }
         let tls = settings.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
-        let app = assemble(settings)?;
+        let (app, writing) = assemble(settings)?;
         let unheard = |e: io::Error| StartError::Listen { listen: app.settings.listen, reason: e.to_string() };
         let listener = TcpListener::bind(app.settings.listen).await.map_err(unheard)?;
         let address = listener.local_addr().map_err(unheard)?;
@@ -167,7 +170,7 @@ impl Gateway {
         };
         let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(server.run(listener, stopped));
-        Ok(Running { address, admin_token_file, stop, task })
+        Ok(Running { address, admin_token_file, stop, task, writing })
     }
 }
 
@@ -177,6 +180,8 @@ pub struct Running {
     admin_token_file: Option<PathBuf>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// What writes the log of pulls.
+    writing: JoinHandle<()>,
 }
 
 impl Running {
@@ -198,6 +203,10 @@ impl Running {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the server did not end well");
         }
+        // Nothing is pulled any more: what waits is written, and the state closed.
+        if let Err(error) = self.writing.await {
+            tracing::error!(%error, "the log of pulls did not end well");
+        }
     }
 }
 
@@ -218,7 +227,7 @@ pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()>) -> Re
 }
 
 /// Opens what the settings name and puts it together.
-fn assemble(settings: Settings) -> Result<App, StartError> {
+fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
     let word = Arc::new(Word::open(&settings.signing, settings.external_url.as_deref())?);
@@ -238,7 +247,8 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         metrics: Arc::clone(&metrics),
         discovery_interval: settings.discovery_interval,
     });
-    Ok(App {
+    let (pulls, writing) = Pulls::start(Arc::clone(&store));
+    let app = App {
         store,
         evidence,
         gate: Arc::new(gate),
@@ -250,9 +260,11 @@ fn assemble(settings: Settings) -> Result<App, StartError> {
         federation,
         workers,
         metrics,
+        pulls,
         slots: Arc::new(Slots::default()),
         settings: Arc::new(settings),
-    })
+    };
+    Ok((app, writing))
 }
 
 fn rules(settings: &Settings, store: &Arc<dyn Store>, workers: &Workers) -> Result<Rules, StartError> {

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod config;
+pub mod denials;
 mod emergencies;
 pub mod evidence;
 pub mod federation;
@@ -16,6 +17,7 @@ mod materials;
 pub mod metrics;
 pub mod names;
 mod outputs;
+pub mod pulls;
 pub mod rules;
 mod server;
 pub mod store;

@@ -20,6 +20,7 @@ use moka::sync::Cache;
 use policies::RuleSet;
 
 use crate::{
+    denials::Denials,
     gate::GateError,
     names::{Name, WorkflowName},
     store::{ExemptionBody, ExemptionRecord, RevisionRecord, Said, Store},
@@ -154,6 +155,8 @@ pub struct OrganizationRules {
     pub exemptions: Vec<Arc<Approved>>,
     /// Those that were taken and do not count now, and why.
     pub void_exemptions: BTreeMap<Digest, String>,
+    /// What operators deny.
+    pub denials: Denials,
 }
 
 impl OrganizationRules {
@@ -322,6 +325,7 @@ impl Rules {
             workflows,
             exemptions: Vec::new(),
             void_exemptions: BTreeMap::new(),
+            denials: Denials::new(self.store.denials(organization).await?),
         };
         self.exempt(organization, &settings, exemptions, &mut rules).await?;
         Ok(rules)

@@ -12,6 +12,7 @@ use moka::sync::Cache;
 
 use super::{
     GateError, Parts, Remembered,
+    denied::Contents,
     discovery::{AFTER_DENY, Look, Looks},
     exempt::Exemptions,
     gathered::{Gathered, unmatched_key},
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub(super) verifications: Arc<Verifications>,
     /// Whether anything was pushed about an image, as of a number of the store.
     own: Cache<(Name, Digest), (u64, bool)>,
+    /// What images hold.
+    pub(super) contents: Contents,
 }
 
 /// What is asked, and when.
@@ -71,7 +74,14 @@ impl Decided {
 impl Core {
     pub(super) fn new(parts: Parts) -> Self {
         let (looks, verifications) = (Looks::new(parts.discovery_interval), Arc::clone(parts.rules.verifications()));
-        Self { parts, memory: Memory::default(), looks, verifications, own: Cache::new(OWN) }
+        Self {
+            parts,
+            memory: Memory::default(),
+            looks,
+            verifications,
+            own: Cache::new(OWN),
+            contents: Contents::default(),
+        }
     }
 
     pub(super) fn store(&self) -> &dyn Store {
@@ -106,8 +116,26 @@ impl Core {
         Ok(made)
     }
 
+    /// What operators deny comes first and last: what they denied is asked no contract, and what contracts allow must
+    /// hold nothing that was denied.
     async fn decide(&self, place: &Place, now: Timestamp) -> Result<Made, GateError> {
         let rules = self.parts.rules.current(&place.organization).await?;
+        if let Some(denied) = self.denied_itself(place, &rules, now) {
+            return Ok(denied);
+        }
+        let made = self.decide_by_contracts(place, Arc::clone(&rules), now).await?;
+        if made.verdict.verdict.decision == Decision::Deny {
+            return Ok(made);
+        }
+        Ok(self.denied_within(place, &made.verdict, &rules, now).await?.unwrap_or(made))
+    }
+
+    async fn decide_by_contracts(
+        &self,
+        place: &Place,
+        rules: Arc<OrganizationRules>,
+        now: Timestamp,
+    ) -> Result<Made, GateError> {
         let exemptions = Exemptions::about(&rules, place, now);
         let mut question = Question { place: place.clone(), now, rules, exemptions, unmatched: false };
         let mut numbers = self.numbers(&question);
@@ -215,11 +243,11 @@ const fn made(verdict: Arc<Remembered>, numbers: Numbers, until: Option<Timestam
 }
 
 /// The contracts that a question names, as its verdict tells them.
-fn named(place: &Place) -> Vec<String> {
+pub(super) fn named(place: &Place) -> Vec<String> {
     place.named.iter().map(ToString::to_string).collect()
 }
 
-fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+pub(super) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (only, None) | (None, only) => only,

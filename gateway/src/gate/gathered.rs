@@ -5,6 +5,7 @@ use contracts::{Digest, Hasher, VerdictSubject, api::Unmatched};
 
 use super::{decide::Question, discovery::Look, memory::Place};
 use crate::{
+    denials::Denial,
     names::{Name, WorkflowName},
     rules::CurrentContract,
     store::{AttestationFacts, AttestationRecord, Source, Store, StoreError},
@@ -123,6 +124,16 @@ pub(super) fn unmatched_key(place: &Place, unmatched: Unmatched) -> Digest {
         Unmatched::Deny => b"unmatched: deny",
         Unmatched::Allow => b"unmatched: allow",
     });
+    key.finish()
+}
+
+/// The key where an operator's denials decide. Those of an index that is not looked through may be none.
+pub(super) fn denied_key(place: &Place, denials: &[&Denial]) -> Digest {
+    let mut key = begun(place);
+    key.update_framed(b"denied");
+    for denial in denials {
+        key.update_framed(denial.id().as_bytes());
+    }
     key.finish()
 }
 

@@ -6,7 +6,9 @@
 //!
 //! This module must not contain HTTP, or anything that reads a clock.
 
+mod admit;
 mod decide;
+mod denied;
 mod discovery;
 mod error;
 mod exempt;

@@ -32,7 +32,7 @@ impl Part<'_> {
 impl Gate {
     /// The permit for a child manifest, through an image that it was found reachable from and that is allowed now.
     /// `None`: there is no such image, or the child or what leads to it was rejected itself
-    /// ([`Gate::rejected_itself`]).
+    /// ([`Gate::rejected_itself`]), or an operator denied it.
     ///
     /// # Errors
     /// When nothing permits it and about something that could, it could not be decided.
@@ -148,7 +148,11 @@ impl Gate {
     }
 
     async fn closed(&self, part: &Part<'_>, digest: Digest) -> Result<bool, GateError> {
-        let rejected = self.rejected_itself(part.organization, &part.beside(digest), part.now).await?;
+        let beside = part.beside(digest);
+        if self.denied_by_operator(part.organization, &beside, part.now).await?.is_some() {
+            return Ok(true);
+        }
+        let rejected = self.rejected_itself(part.organization, &beside, part.now).await?;
         Ok(rejected.is_some())
     }
 }

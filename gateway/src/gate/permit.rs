@@ -72,6 +72,13 @@ impl Permit {
         }
     }
 
+    /// For the gate's own look at what an image holds, whatever question it was asked. It never leaves the gate, and nothing
+    /// that is read with it is served.
+    pub(in crate::gate) fn to_look(organization: Name, pinned: PinnedRef, verdict: Arc<Remembered>) -> Self {
+        let root = pinned.digest;
+        Self(Arc::new(Inner { organization, pinned, root, verdict }))
+    }
+
     /// Whose request it was.
     #[must_use]
     pub fn organization(&self) -> &Name {

@@ -3,10 +3,12 @@
 //! Every write that a caller is told about is durable before the call returns. Every call names the
 //! organization first; nothing is found across organizations. The store holds no policy: it never decides.
 
+mod denial;
 mod exemption;
 mod redb;
 mod runs;
 
+pub use denial::{DenialPut, DenialRecord};
 pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
 pub use redb::RedbStore;
 pub use runs::{Ending, RunRecord, RunSession, SessionKept};
@@ -16,7 +18,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, RevisionFiles, Role},
+    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Role},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -404,6 +406,19 @@ pub trait Store: Send + Sync + 'static {
     /// All exemptions, by name, also those that are over or were withdrawn.
     fn exemptions<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<ExemptionRecord>>;
 
+    /// Denies a digest, in the place of the denial of it that is there. Those that have ended are dropped on the way.
+    fn put_denial<'a>(&'a self, organization: &'a Name, record: DenialRecord, by: By) -> Stored<'a, DenialPut>;
+    /// Ends a denial. `None`: the digest is not denied.
+    fn remove_denial<'a>(&'a self, organization: &'a Name, digest: Digest, by: By) -> Stored<'a, Option<DenialRecord>>;
+    /// All denials, by digest, some that have ended among them.
+    fn denials<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<DenialRecord>>;
+
+    /// Appends to the log of pulls, which keeps the newest [`contracts::limits::PULLS`]; may be lost in a crash.
+    fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()>;
+    /// The log of pulls from an instant on, newest first, at most `limit` entries.
+    fn pulls<'a>(&'a self, organization: &'a Name, since: Option<Timestamp>, limit: usize)
+    -> Stored<'a, Vec<PullInfo>>;
+
     /// A remembered verdict. What cannot be read is `None`: it can be computed again.
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;
     /// Remembers a verdict; may be lost in a crash.
@@ -418,8 +433,8 @@ pub trait Store: Send + Sync + 'static {
     /// The last steps of the ways by which a child is reachable, those of one image together.
     fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>>;
 
-    /// A number that differs after any change to an organization's contracts, workflows, exemptions or settings. Read from
-    /// memory; it is raised before the change is acknowledged.
+    /// A number that differs after any change to an organization's contracts, workflows, exemptions, denials or settings.
+    /// Read from memory; it is raised before the change is acknowledged.
     fn rules_changed(&self, organization: &Name) -> u64;
     /// The same for attestations about a subject. Other subjects may share it.
     fn evidence_changed(&self, organization: &Name, subject: &Digest) -> u64;

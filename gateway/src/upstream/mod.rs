@@ -23,7 +23,7 @@ pub use cache::{Cache, CacheError, CacheSettings};
 pub use settings::{Redirects, UpstreamSettings, UpstreamSettingsError};
 pub use table::{CanonicalError, Upstreams};
 
-pub(crate) use manifest::{OCI_INDEX, OCI_MANIFEST};
+pub(crate) use manifest::{OCI_INDEX, OCI_MANIFEST, is_index};
 pub(crate) use remote::{Resolver, is_forbidden_host};
 use settings::canonical_host;
 

@@ -40,6 +40,7 @@ fn rules(exemptions: Vec<Arc<Approved>>) -> OrganizationRules {
         workflows: BTreeMap::new(),
         exemptions,
         void_exemptions: BTreeMap::new(),
+        denials: crate::denials::Denials::default(),
     }
 }
 

@@ -5,5 +5,6 @@ mod beside;
 mod exempted;
 mod identity;
 mod memory;
+mod outlives;
 mod outputs;
 mod own;

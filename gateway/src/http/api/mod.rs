@@ -5,10 +5,12 @@ mod attestations;
 mod cache;
 mod check;
 mod contracts;
+mod denials;
 mod evidence;
 mod exemptions;
 mod organizations;
 mod present;
+mod pulls;
 mod runs;
 mod seen;
 mod sessions;
@@ -67,6 +69,11 @@ pub fn router() -> Router<App> {
         .route("/api/v1/exemptions", get(exemptions::list))
         .route("/api/v1/exemptions/emergency", post(exemptions::emergency))
         .route("/api/v1/exemptions/{name}", put(exemptions::apply).get(exemptions::read).delete(exemptions::withdraw))
+        .route("/api/v1/denials", get(denials::list))
+        .route("/api/v1/denials/{digest}", put(denials::put).delete(denials::remove))
+        .route("/api/v1/pulls", get(pulls::list))
+        .route("/api/v1/pulls/images", get(pulls::images))
+        .route("/api/v1/judge", post(pulls::judge))
         .route("/api/v1/check", post(check::check))
         .route("/api/v1/verdicts/{key}", get(word::verdict))
         .route("/api/v1/verdicts/{key}/vsa", get(word::summary))

@@ -101,6 +101,10 @@ impl OciError {
         Self::invalid_name(format!("`{host}` stands for one registry and `ns` says another, `{namespace}`"))
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status

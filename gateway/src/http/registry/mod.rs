@@ -33,7 +33,12 @@ use self::{
     told::Told,
     words::Words,
 };
-use crate::{app::App, http::clock};
+use crate::{app::App, gate::Remembered, http::clock};
+
+/// What a person is told about a verdict that denies: the rules, what to do, and where to read on.
+pub(super) fn denial(verdict: &Remembered, external_url: Option<&str>) -> String {
+    OciError::verdict(verdict, external_url).message().to_owned()
+}
 
 /// The routes under `/v2/`, and where clients get tokens for them.
 pub fn router() -> Router<App> {
@@ -94,6 +99,8 @@ async fn serve(app: &App, door: Door, exchange: &Exchange, parts: &Parts) -> Res
         words: door.words,
         told: door.told,
         external_url: app.settings.external_url.clone(),
+        pulls: app.pulls.clone(),
+        token: (caller.token_id, caller.token_name),
         head: method == Method::HEAD,
         now: clock::now(),
     };

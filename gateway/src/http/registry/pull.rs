@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use contracts::{Decision, Digest, Finding, PinnedRef, Repository, Target};
+use contracts::{Decision, Digest, Finding, PinnedRef, Repository, Target, api::PullWay};
 use jiff::Timestamp;
 
 use super::{
@@ -21,6 +21,7 @@ use crate::{
     gate::{Gate, Outcome, Permit, Remembered},
     metrics::{Metrics, Way},
     names::Name,
+    pulls::{Asker, Pulls},
     upstream::{Manifest, OCI_MANIFEST, Upstream, UpstreamError},
     word::Word,
 };
@@ -37,6 +38,9 @@ pub(super) struct Pull {
     pub(super) told: Told,
     /// For links in messages.
     pub(super) external_url: Option<String>,
+    pub(super) pulls: Pulls,
+    /// The caller's token, by id and by name.
+    pub(super) token: (String, String),
     pub(super) head: bool,
     pub(super) now: Timestamp,
 }
@@ -44,21 +48,23 @@ pub(super) struct Pull {
 impl Pull {
     /// `…/manifests/REFERENCE`
     pub(super) async fn manifest(&self, target: Target) -> Result<Response, OciError> {
-        let (digest, by_tag) = match target {
+        let (digest, by_tag) = match &target {
             Target::Digest(digest) => {
-                if let Some((spoken, part @ Part::Manifest)) = self.own_word(digest).await? {
-                    return Ok(document(digest, OCI_MANIFEST, spoken.bytes(&part)));
+                if let Some((spoken, part @ Part::Manifest)) = self.own_word(*digest).await? {
+                    return Ok(document(*digest, OCI_MANIFEST, spoken.bytes(&part)));
                 }
-                (digest, false)
+                (*digest, false)
             }
             Target::Tag(tag) => {
-                if let Some(response) = self.speaking_about(&tag).await? {
+                if let Some(response) = self.speaking_about(tag).await? {
                     return Ok(response);
                 }
-                (self.upstream.resolve(&self.repository, &tag).await.map_err(manifest_error)?, true)
+                (self.upstream.resolve(&self.repository, tag).await.map_err(manifest_error)?, true)
             }
         };
-        match self.admit(digest).await? {
+        let outcome = self.admit(digest).await?;
+        self.note(digest, &target, &outcome);
+        match outcome {
             Outcome::Permit(permit) => self.serve(&permit).await,
             // Nothing speaks for what is not there: a mistyped digest is told so.
             Outcome::Deny(_) if !by_tag && !self.may_be_there(digest).await => {
@@ -66,6 +72,17 @@ impl Pull {
             }
             Outcome::Deny(verdict) => self.deny(&verdict),
         }
+    }
+
+    /// Notes who asked for what. A HEAD too: where the content is there already, it is all that clients send.
+    fn note(&self, digest: Digest, target: &Target, outcome: &Outcome) {
+        let tag = match target {
+            Target::Tag(tag) => Some(tag),
+            Target::Digest(_) => None,
+        };
+        let (by, name) = &self.token;
+        let asker = Asker { way: PullWay::Pull, by, name };
+        self.pulls.note(&self.organization, asker, &self.pinned(digest), tag, outcome, self.now);
     }
 
     /// `…/blobs/DIGEST`
@@ -76,10 +93,7 @@ impl Pull {
             return Ok((StatusCode::OK, headers, Body::from(spoken.bytes(&part))).into_response());
         }
         let permit = self.gate.permit_blob(&self.organization, &self.pinned(digest), self.now).await?;
-        let permit = permit.ok_or_else(|| {
-            let again = self.told.again(&self.organization, digest);
-            again.unwrap_or_else(|| OciError::no_grant(&self.repository, digest))
-        })?;
+        let Some(permit) = permit else { return Err(self.no_blob(digest).await?) };
         if conditions::has(asked, digest) {
             // The registry need not be asked for what the client has.
             return Ok((StatusCode::OK, headers).into_response());
@@ -108,11 +122,17 @@ impl Pull {
         Ok((status, headers, Body::from_stream(blob.body)).into_response())
     }
 
-    /// May this be served: because an allowed image leads to it, or because it is allowed itself. The first is asked
-    /// first: the parts of an index need no decision, and no look at what is beside them, of their own. But no index
-    /// opens what was rejected itself, nor what only such parts lead to.
+    /// Why there is no blob for the client.
+    async fn no_blob(&self, digest: Digest) -> Result<OciError, OciError> {
+        let denied = self.gate.denied_by_operator(&self.organization, &self.pinned(digest), self.now).await?;
+        let told = denied.map(|verdict| OciError::verdict(&verdict, self.external_url.as_deref()));
+        let told = told.or_else(|| self.told.again(&self.organization, digest));
+        Ok(told.unwrap_or_else(|| OciError::no_grant(&self.repository, digest)))
+    }
+
+    /// May this be served ([`Gate::admit`]), counted.
     pub(super) async fn admit(&self, digest: Digest) -> Result<Outcome, OciError> {
-        let outcome = self.outcome(digest).await;
+        let outcome = self.gate.admit(&self.organization, &self.pinned(digest), self.now).await;
         match &outcome {
             Ok(Outcome::Permit(permit)) => {
                 self.metrics.verdict(Way::Pull, &permit.verdict().verdict);
@@ -120,25 +140,15 @@ impl Pull {
             Ok(Outcome::Deny(_)) => self.metrics.decided(Way::Pull, Decision::Deny, true),
             Err(_) => self.metrics.could_not_decide(Way::Pull),
         }
-        outcome
-    }
-
-    async fn outcome(&self, digest: Digest) -> Result<Outcome, OciError> {
-        let pinned = self.pinned(digest);
-        let child = self.gate.permit_child(&self.organization, &pinned, self.now).await;
-        if let Ok(Some(permit)) = child {
-            return Ok(Outcome::Permit(permit));
-        }
-        match self.gate.decide(&self.organization, &pinned, self.now).await? {
-            Outcome::Permit(permit) => Ok(Outcome::Permit(permit)),
-            // When it is not known whether an image that leads to it is allowed, this is not yet a denial.
-            Outcome::Deny(verdict) => child.map(|_| Outcome::Deny(verdict)).map_err(OciError::from),
-        }
+        Ok(outcome?)
     }
 
     /// The manifest that a permit is for, with what it leads to granted.
     pub(super) async fn serve(&self, permit: &Permit) -> Result<Response, OciError> {
         let manifest = self.upstream.manifest(permit).await.map_err(manifest_error)?;
+        if let Some(verdict) = self.gate.denied_among(permit, &manifest.children, self.now).await? {
+            return self.deny(&verdict);
+        }
         self.gate.grant(permit, &manifest.children).await?;
         let Manifest { bytes, digest, media_type, .. } = manifest;
         let mut response = document(digest, &media_type, bytes);

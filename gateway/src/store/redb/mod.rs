@@ -6,9 +6,11 @@
 mod audit;
 mod claims;
 mod content;
+mod denials;
 mod exemptions;
 mod file;
 mod memory;
+mod pulls;
 mod read;
 mod sessions;
 mod tables;
@@ -23,7 +25,7 @@ use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, RevisionFiles},
+    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles},
 };
 use jiff::Timestamp;
 
@@ -35,9 +37,9 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationFacts, AttestationRecord, AuditEntry, By, Discovery, Ending, ExemptionPut, ExemptionRecord, Grant,
-    PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, Said, SessionKept, Store, StoreError,
-    Stored, TokenRecord, Via, WorkflowRecord,
+    AttestationFacts, AttestationRecord, AuditEntry, By, DenialPut, DenialRecord, Discovery, Ending, ExemptionPut,
+    ExemptionRecord, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, Said, SessionKept,
+    Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -353,6 +355,36 @@ impl Store for RedbStore {
     fn exemptions<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<ExemptionRecord>> {
         let organization = organization.clone();
         self.read_many(move |tx| exemptions::all(tx, &organization))
+    }
+
+    fn put_denial<'a>(&'a self, organization: &'a Name, record: DenialRecord, by: By) -> Stored<'a, DenialPut> {
+        let organization = organization.clone();
+        self.write(move |tx| denials::put(tx, &organization, &record, &by))
+    }
+
+    fn remove_denial<'a>(&'a self, organization: &'a Name, digest: Digest, by: By) -> Stored<'a, Option<DenialRecord>> {
+        let organization = organization.clone();
+        self.write(move |tx| denials::remove(tx, &organization, digest, &by))
+    }
+
+    fn denials<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<DenialRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| denials::all(tx, &organization))
+    }
+
+    fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()> {
+        let organization = organization.clone();
+        self.write_soon(move |tx| pulls::put(tx, &organization, &pulls))
+    }
+
+    fn pulls<'a>(
+        &'a self,
+        organization: &'a Name,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Stored<'a, Vec<PullInfo>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| pulls::newest(tx, &organization, since, limit))
     }
 
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {

@@ -56,13 +56,17 @@ pub(super) const AUDIT: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinitio
 pub(super) const EXEMPTIONS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("exemptions");
 /// organization, digest of an exemption that does not come back → since when
 pub(super) const WITHDRAWN: TableDefinition<'_, (&str, Key), u64> = TableDefinition::new("withdrawn-exemptions");
+/// organization, digest → its denial by an operator
+pub(super) const DENIALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("denials");
+/// organization, number → who pulled what; numbers follow each other without gaps
+pub(super) const PULLS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("pulls");
 /// organization, verdict key → verdict
 pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
 /// organization, repository, child, root, the manifest below it that refers to the child
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 10;
+pub(super) const FORMAT: u64 = 11;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
@@ -88,6 +92,8 @@ macro_rules! every_table {
             AUDIT,
             EXEMPTIONS,
             WITHDRAWN,
+            DENIALS,
+            PULLS,
             VERDICTS,
             GRANTS
         )

@@ -1,0 +1,60 @@
+//! An operator denies a digest, and asks which of what was pulled or runs would be denied now.
+
+use contracts::Digest;
+use serde_json::json;
+use testdata::{Image, Layout};
+
+use crate::scene::{Scene, Serving};
+
+const UPSTREAM: &str = "[[upstreams]]\nhost = \"registry.shop.example\"\nlayout = \"images\"\n";
+
+/// A served gateway with one allowed image.
+fn scene() -> (Scene, Serving, Image) {
+    let scene = Scene::new(UPSTREAM, &testdata::contract("registry.shop.example/**"));
+    let image = Image::new("app");
+    Layout::create(scene.path("images")).add("shop/app:v1", &image);
+    let serving = scene.serve();
+    scene.apply();
+    scene.write("sbom.json", &testdata::cyclonedx(3));
+    let named = format!("registry.shop.example/shop/app@{}", image.digest());
+    scene.sluice(&["attestation", "init", "--project", "shop", "--workflow", "release"], 0);
+    scene.sluice(&["attestation", "add", "--name", "image", "--value", &named], 0);
+    scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
+    scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
+    (scene, serving, image)
+}
+
+#[test]
+fn a_digest_is_denied_listed_and_opened_again() {
+    let (scene, _serving, image) = scene();
+    let (name, layer) = ("registry.shop.example/shop/app:v1", image.layers[1].digest.to_string());
+    scene.sluice(&["check", name], 0);
+    let reason = ["--reason", "CVE-2031-1: it phones home"];
+    let told = scene.sluice(&[&["deny", &layer][..], &reason, &["--until", "2h"]].concat(), 0);
+    assert!(told.contains("is denied from now on, and whatever holds it: in every repository, until"), "{told}");
+    let told = scene.sluice(&["check", name], 1);
+    assert!(told.contains("it phones home") && told.contains("denied-by-operator"), "{told}");
+    let listed = scene.sluice(&["deny", "list"], 0);
+    assert!(listed.contains(&layer) && listed.contains("everywhere"), "{listed}");
+    // What is pulled and what runs, asked about without pulling.
+    let pinned = format!("registry.shop.example/shop/app@{}", image.digest());
+    let other = format!("registry.shop.example/shop/other@{}", Digest::of(b"other"));
+    scene.write("fleet.txt", format!("# what runs\n{pinned}\n{other}\n").as_bytes());
+    let told = scene.sluice(&["pulls", "--would-deny", "--from", "fleet.txt"], 1);
+    assert!(told.contains("2 images asked about, 2 would be denied now, 0 could not be told"), "{told}");
+    assert!(told.contains("it phones home"), "{told}");
+    scene.sluice(&["deny", "remove", &layer], 0);
+    scene.sluice(&["check", name], 0);
+    scene.sluice(&["deny", "rm", &layer], 2);
+    scene.write("fleet.txt", pinned.as_bytes());
+    scene.sluice(&["pulls", "--would-deny", "--from", "fleet.txt"], 0);
+    let status = json!({"name": "web", "image": "a", "imageID": Digest::of(b"configuration").to_string()});
+    let pod = json!({"kind": "Pod", "metadata": {"namespace": "shop", "name": "web-1"}, "status": {"phase": "Running", "containerStatuses": [status]}});
+    scene.write("pods.json", json!({"kind": "List", "items": [pod]}).to_string().as_bytes());
+    let told = scene.sluice(&["pulls", "--would-deny", "--from", "pods.json"], 2);
+    assert!(told.contains("shop/web-1 web") && told.contains("it names no digest"), "{told}");
+    let told = scene.sluice(&["deny", "web:v1", "--reason", "r"], 2);
+    assert!(told.contains("is not a digest"), "{told}");
+    let told = scene.sluice(&["pulls", "--would-deny"], 2);
+    assert!(told.contains("there is no image to ask about"), "{told}");
+}

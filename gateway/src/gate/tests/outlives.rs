@@ -1,0 +1,191 @@
+//! No verdict outlives what it was computed from: after any change, and at any instant, a gate that remembers says what
+//! a reader of the inputs would say, and so does one that only has the store.
+
+use contracts::{Decision, PinnedRef, SigningKey, api::OrganizationSettings, exemption::ApprovalRules};
+use jiff::{SignedDuration, Timestamp};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+
+use crate::{
+    store::{DenialRecord, ExemptionBody, ExemptionRecord, Store},
+    trial::{Trial, acme, contract, image},
+};
+
+/// Something that changes, or time that passes. Spans are in minutes.
+#[derive(Debug, Clone)]
+enum Step {
+    Push {
+        image: usize,
+        note: bool,
+    },
+    Deny {
+        image: usize,
+        lasting: Option<i64>,
+    },
+    Undeny {
+        image: usize,
+    },
+    Exempt {
+        lasting: i64,
+    },
+    Withdraw,
+    MaxAge(Option<i64>),
+    /// Until just before, or to, the instant at which something ends.
+    ToNextEnd {
+        before: bool,
+    },
+    Pass(i64),
+}
+
+/// What a reader of the inputs knows.
+#[derive(Debug, Default)]
+struct Known {
+    runs: [Option<(bool, Timestamp)>; 2],
+    denied: [Option<Option<Timestamp>>; 2],
+    exempted: Option<Timestamp>,
+    max_age: Option<SignedDuration>,
+}
+
+impl Known {
+    fn allows(&self, number: usize, now: Timestamp) -> bool {
+        let denied = self.denied[number].is_some_and(|until| until.is_none_or(|until| now < until));
+        let Some((accepted, at)) = self.runs[number] else { return false };
+        let fresh = self.max_age.is_none_or(|age| now < at.checked_add(age).unwrap());
+        let exempted = self.exempted.is_some_and(|until| now < until);
+        !denied && fresh && (accepted || exempted)
+    }
+
+    fn ends(&self, now: Timestamp) -> Option<Timestamp> {
+        let aged = self.runs.iter().flatten().filter_map(|(_, at)| Some(at.checked_add(self.max_age?).unwrap()));
+        let all = self.denied.iter().flatten().flatten().copied().chain(self.exempted).chain(aged);
+        all.filter(|end| *end > now).min()
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..2_usize, any::<bool>()).prop_map(|(image, note)| Step::Push { image, note }),
+        3 => (0..2_usize, prop::option::of(1..90_i64)).prop_map(|(image, lasting)| Step::Deny { image, lasting }),
+        1 => (0..2_usize).prop_map(|image| Step::Undeny { image }),
+        2 => (1..90_i64).prop_map(|lasting| Step::Exempt { lasting }),
+        1 => Just(Step::Withdraw),
+        1 => prop::option::of(10..120_i64).prop_map(Step::MaxAge),
+        4 => any::<bool>().prop_map(|before| Step::ToNextEnd { before }),
+        1 => (1..60_i64).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 4..16)
+}
+
+fn minutes(span: i64) -> SignedDuration {
+    SignedDuration::from_mins(span)
+}
+
+#[test]
+fn no_verdict_outlives_any_of_its_inputs() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    runner.run(&steps(), |steps| runtime.block_on(walk(steps))).unwrap();
+}
+
+async fn walk(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (mut trial, ann) = (Trial::new().await, SigningKey::generate_ed25519().unwrap());
+    let mut settings =
+        OrganizationSettings { default_signers: vec![trial.key.public().to_pem()], ..OrganizationSettings::default() };
+    settings.exemptions.approvers = vec![ann.public().to_pem()];
+    trial.store.put_settings(&acme(), settings, trial.by()).await.unwrap();
+    let images = [image("one"), image("two")];
+    let mut known = Known::default();
+    for (number, step) in steps.iter().enumerate() {
+        // No two things are of one instant.
+        trial.pass(SignedDuration::from_secs(1));
+        take(&mut trial, &ann, &images, &mut known, number, step).await;
+        for (n, image) in images.iter().enumerate() {
+            let expected = known.allows(n, trial.now);
+            let remembering = trial.verdict(image).await;
+            let fresh = trial.another_gate().decide(&acme(), image, trial.now).await.unwrap();
+            let fresh = fresh.verdict().verdict.decision == Decision::Allow;
+            let remembered = remembering.decision == Decision::Allow;
+            prop_assert_eq!((remembered, fresh), (expected, expected), "image {} after {:?}: {:?}", n, step, known);
+            prop_assert!(remembering.valid_until.is_none_or(|until| until > trial.now));
+        }
+    }
+    Ok(())
+}
+
+async fn take(
+    trial: &mut Trial,
+    ann: &SigningKey,
+    images: &[PinnedRef; 2],
+    known: &mut Known,
+    number: usize,
+    step: &Step,
+) {
+    match step {
+        Step::Push { image, note } => {
+            trial.push(&format!("run-{number}"), &images[*image], *note).await;
+            known.runs[*image] = Some((*note, trial.now));
+        }
+        Step::Deny { image, lasting } => {
+            let until = lasting.map(|lasting| trial.now.checked_add(minutes(lasting)).unwrap());
+            let record = DenialRecord {
+                digest: images[*image].digest,
+                reason: "r".to_owned(),
+                repositories: Vec::new(),
+                until,
+                denied_at: trial.now,
+                by: "t".to_owned(),
+            };
+            trial.store.put_denial(&acme(), record, trial.by()).await.unwrap();
+            known.denied[*image] = Some(until);
+        }
+        Step::Undeny { image } => {
+            trial.store.remove_denial(&acme(), images[*image].digest, trial.by()).await.unwrap();
+            known.denied[*image] = None;
+        }
+        Step::Exempt { lasting } => {
+            let until = trial.now.checked_add(minutes(*lasting)).unwrap();
+            exempt(trial, ann, until).await;
+            known.exempted = Some(until);
+        }
+        Step::Withdraw => {
+            trial.store.withdraw_exemption(&acme(), "note", trial.by()).await.unwrap();
+            known.exempted = None;
+        }
+        Step::MaxAge(age) => {
+            let clause = age.map(|age| format!("    maxAge: {age}m\n")).unwrap_or_default();
+            trial.apply("release", &contract("release", &clause)).await;
+            known.max_age = age.map(minutes);
+        }
+        Step::ToNextEnd { before } => {
+            let Some(end) = known.ends(trial.now) else { return };
+            let instant = if *before { end - SignedDuration::from_nanos(1) } else { end };
+            if instant > trial.now {
+                trial.now = instant;
+            }
+        }
+        Step::Pass(span) => trial.pass(minutes(*span)),
+    }
+}
+
+/// Puts the exemption `note` in the place of the one that is there.
+async fn exempt(trial: &Trial, ann: &SigningKey, until: Timestamp) {
+    let document = format!(
+        "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: acme}}\nspec: {{scope: {{rule: material-note, repositories: [\"**\"]}}, reason: r, from: \"{}\", until: \"{until}\"}}",
+        trial.now
+    );
+    let envelope = ann.approve(document.as_bytes()).unwrap();
+    let settings = trial.store.settings(&acme()).await.unwrap();
+    let approved = ApprovalRules::new("acme", &settings.exemptions).unwrap().approve(&envelope).unwrap();
+    let record = ExemptionRecord {
+        name: "note".to_owned(),
+        digest: approved.exemption().digest,
+        until,
+        body: ExemptionBody::Signed(envelope.to_value()),
+        applied_at: trial.now,
+        withdrawn_at: None,
+        ended: false,
+    };
+    trial.store.put_exemption(&acme(), record, trial.by()).await.unwrap();
+}

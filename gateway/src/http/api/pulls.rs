@@ -1,0 +1,110 @@
+//! Who pulled what, and what of it would be denied now.
+
+use std::collections::BTreeSet;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+    response::Response,
+};
+use contracts::{
+    Decision, PinnedRef,
+    api::{JudgeImages, JudgedImage, PullInfo, PulledImage, Role},
+    limits,
+};
+use futures::{FutureExt, StreamExt, stream};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{answer, check::may_check, limit, query};
+use crate::{
+    app::App,
+    gate::Outcome,
+    http::{auth::Caller, body, clock, error::ApiError, registry},
+    upstream::CanonicalError,
+};
+
+/// Images that are told of at most.
+const IMAGES: usize = 10_000;
+/// Images of one request that are judged at once.
+const JUDGED_AT_ONCE: usize = 4;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    since: Option<Timestamp>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
+    caller.needs(Role::Read)?;
+    caller.needs_whole_organization()?;
+    let Since { since, limit: wanted } = query(&uri)?;
+    let pulls = app.store.pulls(&caller.organization, since, limit(wanted)?).await?;
+    Ok(answer(StatusCode::OK, &pulls))
+}
+
+/// The images that were let through, each once.
+pub(super) async fn images(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
+    caller.needs(Role::Read)?;
+    caller.needs_whole_organization()?;
+    let Since { since, limit: wanted } = query(&uri)?;
+    let most = wanted.unwrap_or(IMAGES).min(IMAGES);
+    let all = usize::try_from(limits::PULLS).unwrap_or(usize::MAX);
+    let pulls = app.store.pulls(&caller.organization, since, all).await?;
+    let mut known = BTreeSet::new();
+    let let_through = pulls.into_iter().filter(|pull| pull.decision == Decision::Allow);
+    let newest = let_through.filter(|pull| known.insert(pull.image.clone())).take(most);
+    let images: Vec<PulledImage> =
+        newest.map(|PullInfo { image, at: last, by, name, .. }| PulledImage { image, last, by, name }).collect();
+    Ok(answer(StatusCode::OK, &images))
+}
+
+pub(super) async fn judge(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    may_check(&caller)?;
+    let JudgeImages { images } = body::json(&headers, body).await?;
+    if images.len() > limits::JUDGED_IMAGES {
+        let most = limits::JUDGED_IMAGES;
+        return Err(ApiError::invalid(format!("ask about at most {most} images at a time")));
+    }
+    let now = clock::now();
+    let mut judging = Vec::with_capacity(images.len());
+    for image in images {
+        judging.push(one(&app, &caller, image, now).boxed());
+    }
+    let judged: Vec<JudgedImage> = stream::iter(judging).buffered(JUDGED_AT_ONCE).collect().await;
+    Ok(answer(StatusCode::OK, &judged))
+}
+
+async fn one(app: &App, caller: &Caller, image: String, now: Timestamp) -> JudgedImage {
+    let unclear =
+        |image: String, reason: String| JudgedImage { image, decision: None, enforced: true, reason, verdict: None };
+    let pinned = match image.parse::<PinnedRef>() {
+        Ok(pinned) => pinned,
+        Err(error) => return unclear(image, error.to_string()),
+    };
+    let repository = match app.upstreams.canonical(&pinned.repository.to_string(), None) {
+        Ok(repository) => repository,
+        Err(CanonicalError::Unknown { .. }) => pinned.repository,
+        Err(error) => return unclear(image, error.to_string()),
+    };
+    let pinned = PinnedRef { repository, digest: pinned.digest };
+    match app.gate.admit(&caller.organization, &pinned, now).await {
+        Err(error) => unclear(image, ApiError::from(error).message().to_owned()),
+        Ok(outcome) => {
+            let reason = match &outcome {
+                Outcome::Deny(verdict) => registry::denial(verdict, app.settings.external_url.as_deref()),
+                Outcome::Permit(_) => String::new(),
+            };
+            let made = outcome.verdict();
+            let (decision, enforced) = (Some(made.verdict.decision), made.verdict.enforced);
+            JudgedImage { image, decision, enforced, reason, verdict: Some(made.key) }
+        }
+    }
+}

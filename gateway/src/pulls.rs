@@ -1,0 +1,143 @@
+//! The log of who pulled what. A pull never waits for it: what happened goes into a queue, is put together for a second, and
+//! is then written at once. When more happens than can be written, the rest is counted and not kept.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use contracts::{
+    PinnedRef, Tag,
+    api::{PullInfo, PullWay},
+};
+use jiff::Timestamp;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::{
+    gate::{Outcome, Remembered},
+    names::Name,
+    store::Store,
+};
+
+/// What waits to be written.
+const QUEUE: usize = 8192;
+/// For how long pulls are put together.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Takes what happened. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pulls {
+    queue: mpsc::Sender<(Name, PullInfo)>,
+    lost: Arc<AtomicU64>,
+}
+
+/// Who asked for an image, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    /// By which way.
+    pub way: PullWay,
+    /// A token's id, or a user.
+    pub by: &'a str,
+    /// What the token is called.
+    pub name: &'a str,
+}
+
+impl Pulls {
+    /// Begins to write to a store. The task ends, with what waits written and the store let go of, when the last clone is
+    /// dropped.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>) -> (Self, JoinHandle<()>) {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(write(store, waiting, Arc::clone(&lost)));
+        (Self { queue, lost }, task)
+    }
+
+    /// Notes that an image was asked for. Does not wait.
+    pub fn note(
+        &self,
+        organization: &Name,
+        asker: Asker<'_>,
+        asked: &PinnedRef,
+        tag: Option<&Tag>,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) {
+        let Remembered { key, verdict, .. } = outcome.verdict();
+        let root = match outcome {
+            Outcome::Permit(permit) => permit.root(),
+            Outcome::Deny(_) => asked.digest,
+        };
+        let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(253).collect() };
+        let pull = PullInfo {
+            at: now,
+            way: asker.way,
+            image: asked.to_string(),
+            tag: tag.map(ToString::to_string),
+            through: (root != asked.digest).then_some(root),
+            by: plain(asker.by),
+            name: plain(asker.name),
+            decision: verdict.decision,
+            enforced: verdict.enforced,
+            verdict: *key,
+            requests: 1,
+        };
+        if self.queue.try_send((organization.clone(), pull)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<(Name, PullInfo)>, lost: Arc<AtomicU64>) {
+    while let Some(first) = waiting.recv().await {
+        let mut together = Together::default();
+        together.add(first);
+        let end = tokio::time::Instant::now() + TOGETHER;
+        while together.count < QUEUE
+            && let Ok(Some(next)) = tokio::time::timeout_at(end, waiting.recv()).await
+        {
+            together.add(next);
+        }
+        for (organization, pulls) in together.of {
+            let pulls: Vec<PullInfo> = pulls.into_values().collect();
+            if let Err(error) = store.put_pulls(&organization, pulls).await {
+                tracing::warn!(%organization, %error, "the log of pulls was not written");
+            }
+        }
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!(lost, "more was pulled than the log of pulls could take");
+        }
+    }
+}
+
+/// What is equal in all but its instant.
+type Same = (String, String, String, bool);
+
+#[derive(Default)]
+struct Together {
+    of: BTreeMap<Name, BTreeMap<Same, PullInfo>>,
+    count: usize,
+}
+
+impl Together {
+    fn add(&mut self, (organization, pull): (Name, PullInfo)) {
+        self.count = self.count.saturating_add(1);
+        let same = (pull.image.clone(), pull.by.clone(), pull.verdict.to_string(), pull.way == PullWay::Pull);
+        let all = self.of.entry(organization).or_default();
+        match all.get_mut(&same) {
+            // A client asks by the tag, and then by the digest.
+            Some(known) => {
+                known.requests = known.requests.saturating_add(1);
+                known.tag = known.tag.take().or(pull.tag);
+            }
+            None => {
+                all.insert(same, pull);
+            }
+        }
+    }
+}

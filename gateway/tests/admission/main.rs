@@ -1,0 +1,10 @@
+//! What may be used, and how that changes, on every way in: pulls, checks and the cluster's webhook, over a registry in
+//! memory.
+
+#![cfg(test)]
+
+mod denials;
+#[expect(dead_code, reason = "tests/registry.rs uses the rest")]
+#[path = "../fake/mod.rs"]
+mod fake;
+mod site;
