@@ -24,12 +24,15 @@ use contracts::{
     },
 };
 
+use gateway::kubernetes::{Review, Seen, Templates};
+
 /// A parser under test.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("accesschk", |bytes| materials_of("accesschk", bytes)),
+    ("admission_review", admission_review),
     ("archive", |bytes| materials_of("archive", bytes)),
     ("asyncapi", |bytes| materials_of("asyncapi", bytes)),
     ("attestation", |bytes| materials_of("attestation", bytes)),
@@ -299,6 +302,16 @@ fn read_material(kind: MaterialType, bytes: &[u8]) {
     for (key, value) in &reading.annotations {
         assert!(materials::is_derived(key), "`{key}` is written by a reader, and an attestation could claim it");
         assert!(value.len() <= limits::ANNOTATION_BYTES, "`{key}` is longer than allowed");
+    }
+}
+
+fn admission_review(bytes: &[u8]) {
+    let Ok(review) = Review::parse(bytes) else { return };
+    let Ok(Seen::Images { new, kept }) = review.images(&Templates::new()) else { return };
+    let object = serde_json::Value::Object(review.object.unwrap_or_default());
+    for image in new.iter().chain(&kept) {
+        let there = object.pointer(&image.pointer).and_then(serde_json::Value::as_str);
+        assert_eq!(there, Some(image.written.as_str()), "a patch would change something else");
     }
 }
 

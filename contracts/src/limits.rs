@@ -130,6 +130,8 @@ pub const RUN_STATE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// The body of a request that carries no documents.
 pub const SMALL_REQUEST_BYTES: usize = 256 * 1024;
+/// A question of a Kubernetes API server: an object as it is and as it was, each of at most 3 MiB.
+pub const REVIEW_BYTES: usize = 8 * 1024 * 1024;
 /// An image manifest or index (the distribution specification asks registries to take 4 MiB).
 pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 /// Attestations examined of those that a registry has beside one image.

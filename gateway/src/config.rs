@@ -4,6 +4,7 @@
 
 mod cache;
 mod hosts;
+mod kubernetes;
 mod signing;
 
 use std::{
@@ -21,9 +22,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use self::{cache::RawCache, hosts::RawHost, signing::RawSigning};
+use self::{cache::RawCache, hosts::RawHost, kubernetes::RawKubernetes, signing::RawSigning};
 pub use self::{
     hosts::{HostSettings, Network},
+    kubernetes::{Digests, KubernetesSettings},
     signing::{PreviousKey, SigningSettings},
 };
 use crate::{
@@ -73,6 +75,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long open requests may take to finish once the gateway is told to stop.
     pub drain: Duration,
+    /// What a cluster's API server may ask.
+    pub kubernetes: KubernetesSettings,
     /// What is logged and how.
     pub log: LogSettings,
 }
@@ -177,6 +181,8 @@ struct RawSettings {
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
+    kubernetes: RawKubernetes,
+    #[serde(default)]
     signing: RawSigning,
     cache: Option<RawCache>,
     #[serde(default)]
@@ -273,6 +279,7 @@ impl RawSettings {
             max_connections: None,
             drain: None,
             log: LogSettings::default(),
+            kubernetes: RawKubernetes::default(),
             signing: RawSigning::default(),
             cache: None,
             upstreams: Vec::new(),
@@ -323,6 +330,7 @@ impl Reading<'_> {
             metrics_anonymous: raw.metrics_anonymous,
             max_connections: self.connections(raw.max_connections.as_ref()),
             drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
+            kubernetes: self.kubernetes(raw.kubernetes),
             log: raw.log,
             upstreams: raw.upstreams.into_iter().map(|u| u.under(self.folder)).collect(),
             issuers: raw.issuers.into_iter().map(|i| i.under(self.folder)).collect(),
@@ -428,6 +436,7 @@ const TOP: &[&str] = &[
     "metrics_anonymous",
     "max_connections",
     "drain",
+    "kubernetes",
     "log",
     "signing",
     "cache",
@@ -470,6 +479,7 @@ fn unknown_keys(text: &str) -> Vec<Mistake> {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
             ("cache", DeValue::Table(section)) => unknown_in(text, section, cache::CACHE, &mut mistakes),
+            ("kubernetes", DeValue::Table(section)) => kubernetes::unknown(text, section, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
             (list @ ("upstreams" | "issuers" | "hosts"), DeValue::Array(sections)) => {
                 let known = match list {

@@ -12,6 +12,7 @@ pub mod federation;
 pub mod gate;
 pub mod http;
 pub mod intake;
+pub mod kubernetes;
 pub mod logs;
 mod materials;
 pub mod metrics;

@@ -19,6 +19,8 @@ pub enum Way {
     Check,
     /// `GET /v2/…`
     Pull,
+    /// `POST /k8s/…`, each image
+    Kubernetes,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -255,6 +257,7 @@ impl Metrics {
             Way::Intake => "intake",
             Way::Check => "check",
             Way::Pull => "pull",
+            Way::Kubernetes => "kubernetes",
         };
         self.decisions.get_or_create(&DecisionLabels { way, answer }).inc();
     }

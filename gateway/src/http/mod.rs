@@ -7,6 +7,7 @@ pub mod auth;
 pub mod body;
 pub mod clock;
 pub mod error;
+mod kubernetes;
 mod observe;
 pub mod registry;
 pub mod secret;
@@ -31,6 +32,7 @@ pub fn router(app: App) -> Router {
         .merge(api::router())
         .merge(registry::router())
         .merge(verdict_page::router())
+        .merge(kubernetes::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))

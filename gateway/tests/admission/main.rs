@@ -4,7 +4,11 @@
 #![cfg(test)]
 
 mod denials;
+mod deploy;
 #[expect(dead_code, reason = "tests/registry.rs uses the rest")]
 #[path = "../fake/mod.rs"]
 mod fake;
+mod graphs;
+mod kubernetes;
+mod pulls;
 mod site;
