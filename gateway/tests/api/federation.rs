@@ -301,6 +301,19 @@ async fn what_other_organizations_write_is_nothing_to_a_token_that_names_none() 
     }
     let both = site.client.get(site.url("/api/v1/workflows")).basic_auth("organization/default", Some(&token));
     assert_eq!(both.header("sluice-organization", "beta").send().await.unwrap().status(), 401);
+    // Also where they exchange it, in a header or in a form.
+    let rule = json!({
+        "issuer": issuer.issuer, "audience": AUDIENCE, "role": "pull", "claims": {"repository": "acme/skynet"},
+    });
+    put_rules(&site, &[rule]).await;
+    for (user, status) in [("organization/default", 200), ("organization/gamma", 401), ("ci", 403)] {
+        let asked = site.client.get(site.url("/token")).basic_auth(user, Some(&token)).send().await.unwrap();
+        assert_eq!(asked.status(), status, "{user}");
+        let form = format!("grant_type=password&username={}&password={token}", user.replace('/', "%2F"));
+        let posted = site.client.post(site.url("/token")).body(form);
+        let posted = posted.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert_eq!(posted.status(), status, "{user}");
+    }
 }
 
 #[tokio::test]
