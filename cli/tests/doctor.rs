@@ -68,7 +68,8 @@ fn fixing_closes_what_can_be_closed_and_keeps_what_was_there() {
         let scratch = tempfile::tempdir().unwrap();
         copy(&folder.join("root"), scratch.path());
         let before = files(scratch.path());
-        let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &["--fix", "-o", "json"]);
+        let fix = ["--spellings-closed", "--fix"];
+        let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &[&fix[..], &["-o", "json"]].concat());
         if exit != expected.exit_when_fixed {
             wrong.push(format!("{name}: exit {exit} when fixed\n{stdout}{stderr}"));
             continue;
@@ -79,10 +80,31 @@ fn fixing_closes_what_can_be_closed_and_keeps_what_was_there() {
             assert!(kept, "{name}: {path} is lost");
         }
         // Once more there is nothing to do.
-        let (again, _, _) = doctor(scratch.path(), &expected, &["--fix"]);
+        let (again, _, _) = doctor(scratch.path(), &expected, &fix);
         assert_eq!((again, files(scratch.path())), (exit, after), "{name}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_left_to_a_person_closes_the_other_spellings() {
+    for name in ["containerd-closed", "containerd-no-server", "podman-rewritten", "podman-mirror", "podman-own-file"] {
+        let scratch = tempfile::tempdir().unwrap();
+        copy(&clients().join(name).join("root"), scratch.path());
+        let expected = expected(&clients().join(name));
+        let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &["--fix", "-o", "json"]);
+        assert_eq!(exit, 1, "{name}: nothing is written that only a person can decide\n{stdout}{stderr}");
+        let told: Value = serde_json::from_str(&stdout).unwrap();
+        let by_hand = told["corrections"].as_array().unwrap().iter().filter(|one| one["written"] == false);
+        for one in by_hand {
+            assert!(one["caution"].is_string(), "{one:#}");
+            let file = scratch.path().join(one["file"].as_str().unwrap().trim_start_matches('/'));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, one["content"].as_str().unwrap()).unwrap();
+        }
+        let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &[]);
+        assert_eq!(exit, 0, "{name}: {stdout}{stderr}");
+    }
 }
 
 #[test]
@@ -90,7 +112,7 @@ fn comments_and_other_settings_are_kept() {
     let scratch = tempfile::tempdir().unwrap();
     copy(&clients().join("containerd-mirrors/root"), scratch.path());
     let expected = expected(&clients().join("containerd-mirrors"));
-    let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &["--fix"]);
+    let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &["--spellings-closed", "--fix"]);
     assert_eq!(exit, 0, "{stdout}{stderr}");
     let text = fs::read_to_string(scratch.path().join("etc/containerd/config.toml")).unwrap();
     assert!(text.contains("# as kubeadm wants it") && text.contains("password = \"TOKEN\""), "{text}");
@@ -103,7 +125,8 @@ fn a_token_that_only_its_owner_could_read_stays_so() {
     copy(&clients().join("containerd-no-server/root"), scratch.path());
     let file = scratch.path().join("etc/containerd/certs.d/registry.acme.dev/hosts.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let (exit, ..) = doctor(scratch.path(), &expected(&clients().join("containerd-no-server")), &["--fix"]);
+    let fix = ["--spellings-closed", "--fix"];
+    let (exit, ..) = doctor(scratch.path(), &expected(&clients().join("containerd-no-server")), &fix);
     assert_eq!(exit, 0);
     assert!(fs::read_to_string(&file).unwrap().contains("Bearer TOKEN"));
     for path in [file.clone(), file.with_file_name("hosts.toml.before-sluice")] {

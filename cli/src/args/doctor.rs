@@ -15,6 +15,9 @@ pub struct Doctor {
     /// A registry that must be pulled through the gateway, by its host; may be repeated [default: all that the files name]
     #[arg(long = "registry", value_name = "HOST")]
     pub registries: Vec<String>,
+    /// Other spellings of a registry's name (capitals, `:443`) lead nowhere: the network or admission sees to that
+    #[arg(long)]
+    pub spellings_closed: bool,
     /// Write the corrected files, and keep what was there beside them
     #[arg(long)]
     pub fix: bool,
@@ -36,6 +39,10 @@ pub enum CanaryClient {
     Skopeo,
     /// podman
     Podman,
+    /// buildah
+    Buildah,
     /// containerd, by `ctr`; CONTAINERD_ADDRESS says where it listens
     Containerd,
+    /// Docker; DOCKER_HOST says where it listens, and it pulls with the files that it was started with
+    Docker,
 }

@@ -9,6 +9,9 @@ use serde::Serialize;
 pub enum Answer {
     /// The image does not arrive.
     Final,
+    /// It does not arrive under the registry's name as it is written here. Under another spelling, which leads to the
+    /// same server, it does.
+    AsWritten,
     /// The files say something that is not understood here, or that versions of the client understand differently.
     Unknown,
     /// The client asks somebody else, and the image arrives.
@@ -22,21 +25,25 @@ impl Answer {
     pub fn name(self) -> &'static str {
         match self {
             Self::Final => "final",
+            Self::AsWritten => "final as written",
             Self::Unknown => "could not tell",
             Self::FallsBack => "falls back",
             Self::Unused => "gateway not used",
         }
     }
 
-    /// Whether a denied image arrives for certain.
+    /// Whether a denied image arrives for certain, for one who may choose how its name is written.
     pub fn bypassable(self) -> bool {
-        matches!(self, Self::FallsBack | Self::Unused)
+        matches!(self, Self::AsWritten | Self::FallsBack | Self::Unused)
     }
 }
 
 /// Clients compare names as they are written, and servers do not.
-pub const SPELLING: &str = "for this spelling: in capitals, or with `:443`, it is another name to the client, which then asks \
-                            the registry itself (docs/doctor.md)";
+const SPELLING: &str =
+    "but in capitals, or with `:443`, it is another name to the client, which then asks the registry itself";
+/// What closes the other spellings where no file can.
+pub const IN_THE_NETWORK: &str = "close the way to the registry in the network, or let admission judge the images' names, and \
+                                  say --spellings-closed";
 
 /// An answer with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,6 +84,28 @@ impl Judgement {
 
     fn new(answer: Answer, file: &str, line: Option<usize>, reason: impl Into<String>, mend: Option<String>) -> Self {
         Self { answer, reason: reason.into(), mend, file: file.to_owned(), line, notes: Vec::new() }
+    }
+
+    /// The same, where it is final for this spelling of the registry's name alone.
+    pub fn only_as_written(self, mend: impl Into<String>) -> Self {
+        match self.answer {
+            Answer::Final => Self {
+                answer: Answer::AsWritten,
+                reason: format!("{}; {SPELLING}", self.reason),
+                mend: Some(mend.into()),
+                ..self
+            },
+            _ => self,
+        }
+    }
+
+    /// The same, when the other spellings are closed elsewhere.
+    pub fn spellings_are_closed(&mut self) {
+        if self.answer == Answer::AsWritten {
+            self.answer = Answer::Final;
+            self.mend = None;
+            self.notes.push("other spellings of the name are closed elsewhere: so it was said".to_owned());
+        }
     }
 
     /// The worse of two; of two that are as bad, this one.

@@ -14,6 +14,8 @@ use crate::args::{CanaryClient, Doctor};
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How much of what a client says is told.
 const SAID: usize = 600;
+/// What a client says of a denial. Docker with its images in containerd prints the message of the gateway alone.
+const REFUSED: [&str; 3] = ["denied", "403", "what to do: "];
 /// Pulls of others are not seen in this namespace, nor this one by them.
 const NAMESPACE: &str = "sluice-doctor";
 
@@ -56,22 +58,30 @@ pub async fn pull(tree: &Tree, args: &Doctor, image: &str, folders: &[String]) -
     let client = args.client.context("which client is to pull it? say --client")?;
     let (name, mut command) = match client {
         CanaryClient::Skopeo => ("skopeo", skopeo(image, &scratch)),
-        CanaryClient::Podman => ("podman", podman(image, &scratch)),
+        CanaryClient::Podman => ("podman", podman("podman", image, &scratch)),
+        CanaryClient::Buildah => ("buildah", podman("buildah", image, &scratch)),
         CanaryClient::Containerd => ("containerd", ctr(tree, image, folders)?),
+        CanaryClient::Docker => ("docker", docker(image).await?),
     };
-    if client != CanaryClient::Containerd && !tree.is_machine() {
+    let of_containers = !matches!(client, CanaryClient::Containerd | CanaryClient::Docker);
+    if of_containers && !tree.is_machine() {
         command.env("HOME", home(tree, &scratch)?).env_remove("XDG_CONFIG_HOME");
     }
     let (worked, said) = finish(command, name).await?;
-    if client == CanaryClient::Containerd && worked {
+    let remove = match client {
+        CanaryClient::Containerd => Some(("ctr", &["--namespace", NAMESPACE, "images", "rm", "--sync"][..])),
+        CanaryClient::Docker => Some(("docker", &["image", "rm"][..])),
+        _ => None,
+    };
+    if let Some((program, arguments)) = remove.filter(|_| worked) {
         // Fails when it is gone already, which is as good.
-        let mut remove = Command::new("ctr");
-        remove.args(["--namespace", NAMESPACE, "images", "rm", "--sync", image]);
+        let mut remove = Command::new(program);
+        remove.args(arguments).arg(image);
         let _ = finish(remove, name).await;
     }
     let outcome = match worked {
         true => Outcome::Arrived,
-        false if said.contains("denied") || said.contains("403") => Outcome::Refused,
+        false if REFUSED.iter().any(|sign| said.contains(sign)) => Outcome::Refused,
         false => Outcome::Failed,
     };
     Ok(Canary { image: image.to_owned(), client: name, outcome, said: last(&said) })
@@ -86,19 +96,33 @@ fn skopeo(image: &str, scratch: &TempDir) -> Command {
 }
 
 /// Storage of its own, so that nothing is there already and nothing stays.
-fn podman(image: &str, scratch: &TempDir) -> Command {
-    let mut command = Command::new("podman");
+fn podman(program: &str, image: &str, scratch: &TempDir) -> Command {
+    let mut command = Command::new(program);
     command.arg("--root").arg(scratch.path().join("root")).arg("--runroot").arg(scratch.path().join("run"));
     command.args(["--storage-driver", "vfs", "pull", "--quiet", image]);
     command
+}
+
+/// What the daemon has already is left alone.
+async fn docker(image: &str) -> anyhow::Result<Command> {
+    let mut inspect = Command::new("docker");
+    inspect.args(["image", "inspect", image]);
+    let (there, _) = finish(inspect, "docker").await?;
+    if there {
+        bail!("Docker has `{image}` already, so pulling it would prove nothing: remove it, or take another");
+    }
+    let mut command = Command::new("docker");
+    command.args(["pull", "--quiet", image]);
+    Ok(command)
 }
 
 fn ctr(tree: &Tree, image: &str, folders: &[String]) -> anyhow::Result<Command> {
     let folder = folders
         .first()
         .context("containerd is not told where its `hosts.toml` files lie, so there is nothing to try")?;
+    // Fetched and not unpacked: how to unpack differs between versions, and is not what is asked.
     let mut command = Command::new("ctr");
-    command.args(["--namespace", NAMESPACE, "images", "pull", "--snapshotter", "native", "--hosts-dir"]);
+    command.args(["--namespace", NAMESPACE, "content", "fetch", "--hosts-dir"]);
     command.arg(tree.target(folder)?);
     let host = registry(image)?;
     if host.starts_with("127.") || host.starts_with("localhost") {

@@ -4,7 +4,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
 use super::{
     address::Gateway,
-    answer::{Answer, Judgement, SPELLING},
+    answer::{Answer, Judgement},
     folders,
     toml::{Toml, find},
     tree::Tree,
@@ -89,8 +89,8 @@ impl Containerd {
             Registries::Folders { folders, file, line } => {
                 let judgement = folders::judge(tree, &folders, registry, gateway)?;
                 Some(match (judgement.answer, folders.len()) {
-                    (Answer::Final, 1) if !folders::default_closed(tree, &folders, gateway)? => {
-                        judgement.note(SPELLING)
+                    (Answer::Final, 1) if !folders::spellings_closed(tree, &folders, registry, gateway)? => {
+                        judgement.only_as_written(folders::mend_spellings())
                     }
                     (Answer::Final, 2..) => several(&file, line, registry),
                     _ => judgement,
@@ -142,7 +142,11 @@ impl Containerd {
                 }
             }
         };
-        folders::correct(tree, &folder, registry, gateway)
+        folders::correct(tree, &folder, registry, gateway)?;
+        match folders::spellings_closed(tree, std::slice::from_ref(&folder), registry, gateway)? {
+            true => Ok(()),
+            false => folders::correct_default(tree, &folder, registry, gateway),
+        }
     }
 
     /// Whether that could be done.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     address::{Address, Gateway},
-    answer::{Answer, Judgement, SPELLING},
+    answer::{Answer, IN_THE_NETWORK, Judgement},
     folders,
     tree::Tree,
 };
@@ -86,7 +86,7 @@ fn with_store(named: Judgement, settings: &Map<String, Value>) -> Judgement {
         let why = format!("`{key}` is not a setting of Docker that is known here");
         return Judgement::open(Answer::Unknown, FILE, None, why, "take it out");
     }
-    named.note(SPELLING)
+    named.only_as_written(IN_THE_NETWORK)
 }
 
 fn classic(settings: &Map<String, Value>, text: &str, registry: &str, gateway: &Gateway) -> Judgement {

@@ -1,11 +1,15 @@
 //! Folders of `hosts.toml` files: one folder for each registry, and `_default` for those that have none.
 
 use super::{
-    address::Gateway,
-    answer::{Answer, Judgement},
+    address::{Address, Gateway},
+    answer::{Answer, IN_THE_NETWORK, Judgement},
     hosts,
     tree::Tree,
 };
+
+/// Why `_default` is not written without being asked for by hand.
+pub const CAUTION: &str = "every registry that has no folder of its own is then asked through the gateway, and what the gateway \
+                           has no upstream for cannot be pulled";
 
 /// The registries that have a folder in a folder of `hosts.toml` files.
 pub fn named(tree: &Tree, folder: &str) -> anyhow::Result<Vec<String>> {
@@ -49,10 +53,45 @@ pub fn judge(tree: &Tree, folders: &[String], registry: &str, gateway: &Gateway)
     Ok(Judgement::open(Answer::Unused, &file, None, why, "put a `hosts.toml` there that names the gateway"))
 }
 
-/// Whether `_default` leads to the gateway all that is not named.
-pub fn default_closed(tree: &Tree, folders: &[String], gateway: &Gateway) -> anyhow::Result<bool> {
-    // No registry can have this name.
-    Ok(judge(tree, folders, "sluice-doctor.invalid", gateway)?.answer == Answer::Final)
+/// Whether a registry's name leads to the gateway however it is written: by `_default`, and by whatever is there for
+/// another spelling.
+pub fn spellings_closed(tree: &Tree, folders: &[String], registry: &str, gateway: &Gateway) -> anyhow::Result<bool> {
+    let address = Address::parse(registry);
+    // No registry can have the first name.
+    let mut names = vec!["sluice-doctor.invalid".to_owned()];
+    for folder in folders {
+        names.extend(named(tree, folder)?.into_iter().filter(|name| Address::parse(name) == address));
+    }
+    for name in names {
+        if judge(tree, folders, &name, gateway)?.answer != Answer::Final {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What closes the other spellings.
+pub fn mend_spellings() -> String {
+    format!("name the gateway in `_default/hosts.toml` as well; or {IN_THE_NETWORK}")
+}
+
+/// Whether this is the file for all that has none of its own.
+pub fn is_default(path: &str) -> bool {
+    path.ends_with("/_default/hosts.toml")
+}
+
+/// Lays over the tree a `_default/hosts.toml` that names the gateway alone; a new one with what the registry's says of it.
+pub fn correct_default(tree: &mut Tree, folder: &str, registry: &str, gateway: &Gateway) -> anyhow::Result<()> {
+    let file = format!("{}/_default/hosts.toml", folder.trim_end_matches('/'));
+    let mut text = tree.read(&file)?;
+    for path in candidates(folder, registry) {
+        if text.is_none() {
+            text = tree.read(&format!("{path}/hosts.toml"))?;
+        }
+    }
+    let corrected = hosts::correct(text.as_deref(), gateway);
+    tree.lay(&file, corrected);
+    Ok(())
 }
 
 /// Lays over the tree a `hosts.toml` of the registry that names the gateway alone.

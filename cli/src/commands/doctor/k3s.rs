@@ -4,7 +4,7 @@ use contracts::yaml::{self, Node};
 
 use super::{
     address::{Address, Gateway},
-    answer::{Answer, Judgement},
+    answer::{Answer, IN_THE_NETWORK, Judgement},
     folders,
     tree::Tree,
 };
@@ -82,11 +82,16 @@ impl K3s {
             let why = format!("{} asks {registry} itself after any refusal of an endpoint", self.name);
             return Ok(Judgement::open(Answer::FallsBack, &file, line, why, MEND));
         }
-        let written = folders::judge(tree, &[self.written.to_owned()], registry, gateway)?;
+        let folder = [self.written.to_owned()];
+        let written = folders::judge(tree, &folder, registry, gateway)?;
         if written.answer == Answer::Final {
             let why =
                 format!("the gateway is the only endpoint, and so it was written for containerd ({})", written.file);
-            return Ok(Judgement::closed(&file, line, why));
+            let judgement = Judgement::closed(&file, line, why);
+            return Ok(match folders::spellings_closed(tree, &folder, registry, gateway)? {
+                true => judgement,
+                false => judgement.only_as_written(format!("name the gateway under `\"*\"` as well; or {IN_THE_NETWORK}")),
+            });
         }
         let why = format!(
             "the gateway is the only endpoint, but versions of {} before 2024 do not know \

@@ -12,6 +12,7 @@ mod docker;
 mod folders;
 mod hosts;
 mod k3s;
+mod policy;
 mod registries;
 mod toml;
 mod tree;
@@ -52,18 +53,28 @@ pub async fn run(connection: &args::Connection, args: &args::Doctor) -> anyhow::
         asked.push(canary::registry(image)?.to_owned());
     }
     let registries = registries(&tree, &clients, &gateway, &asked)?;
-    let mut rows = examine(&tree, &clients, &registries, &gateway);
+    let examine = |tree: &Tree| {
+        let mut rows = examine(tree, &clients, &registries, &gateway);
+        if args.spellings_closed {
+            rows.iter_mut().for_each(|row| row.judgement.spellings_are_closed());
+        }
+        rows
+    };
+    let mut rows = examine(&tree);
     for row in rows.iter().filter(|row| row.judgement.answer != Answer::Final) {
         if let Some(client) = clients.iter().find(|client| client.name == row.client) {
             // What cannot be corrected stays as it is, and is said to be so below.
             let _ = client.correct(&mut tree, &row.registry, &gateway);
         }
     }
-    let corrected = examine(&tree, &clients, &registries, &gateway);
+    let corrected = examine(&tree);
     let mut corrections = corrections(&tree)?;
+    if args.spellings_closed {
+        corrections.retain(|correction| !for_spellings(&correction.file));
+    }
     if args.fix {
         write::all(&tree, &mut corrections)?;
-        rows = examine(&Tree::new(&args.root)?, &clients, &registries, &gateway);
+        rows = examine(&Tree::new(&args.root)?);
     }
     let canary = match &args.canary {
         None => None,
@@ -211,12 +222,28 @@ fn corrections(tree: &Tree) -> anyhow::Result<Vec<Correction>> {
             file: file.clone(),
             new: there.is_none(),
             content: content.clone(),
-            caution: docker::changes_store(file).then_some(docker::CAUTION),
+            caution: caution(file),
             written: false,
             backup: None,
         });
     }
     Ok(all)
+}
+
+/// Whether a file is there for the other spellings of names.
+fn for_spellings(file: &str) -> bool {
+    folders::is_default(file) || policy::is_policy(file)
+}
+
+/// Why a file is not written without being asked for by hand.
+fn caution(file: &str) -> Option<&'static str> {
+    if docker::changes_store(file) {
+        return Some(docker::CAUTION);
+    }
+    if folders::is_default(file) {
+        return Some(folders::CAUTION);
+    }
+    policy::is_policy(file).then_some(policy::CAUTION)
 }
 
 #[derive(Debug, Serialize)]

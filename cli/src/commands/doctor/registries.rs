@@ -7,7 +7,8 @@ use toml_edit::{DocumentMut, Item, Table, value};
 
 use super::{
     address::{Address, Gateway},
-    answer::{Answer, Judgement, SPELLING},
+    answer::{Answer, Judgement},
+    policy,
     toml::{Toml, texts},
     tree::Tree,
 };
@@ -123,10 +124,17 @@ impl Configuration {
             });
         }
         let judgement = worst.unwrap_or_else(|| not_named(&self.main, registry, gateway));
-        if judgement.answer == Answer::Final {
-            return Ok(read.doubts.first().cloned().unwrap_or(judgement));
+        if judgement.answer != Answer::Final {
+            return Ok(judgement);
         }
-        Ok(judgement)
+        if let Some(doubt) = read.doubts.first() {
+            return Ok(doubt.clone());
+        }
+        let policy = self.policy(tree)?;
+        Ok(match policy::closes_spellings(tree.read(&policy)?.as_deref(), registry) {
+            true => judgement,
+            false => judgement.only_as_written(policy::mend(&policy, registry)),
+        })
     }
 
     fn read(&self, tree: &Tree) -> anyhow::Result<Result<Read, Box<Judgement>>> {
@@ -147,6 +155,16 @@ impl Configuration {
             }
         }
         Ok(Ok(whole))
+    }
+
+    /// Which images such a client takes at all: a user's own file stands in for everybody's.
+    fn policy(&self, tree: &Tree) -> anyhow::Result<String> {
+        let own = self.folders.last().and_then(|folder| folder.strip_suffix("/registries.conf.d"));
+        let own = own.map(|folder| format!("{folder}/policy.json"));
+        Ok(match own {
+            Some(own) if tree.exists(&own)? => own,
+            _ => policy::SYSTEM.to_owned(),
+        })
     }
 
     /// Lays over the tree what makes denials final.
@@ -179,6 +197,12 @@ impl Configuration {
                 text.push_str("insecure = true\n");
             }
             tree.lay(&file, text);
+        }
+        if self.judge(tree, registry, gateway)?.answer == Answer::AsWritten {
+            let file = self.policy(tree)?;
+            if let Some(text) = policy::correct(tree.read(&file)?.as_deref(), registry, gateway) {
+                tree.lay(&file, text);
+            }
         }
         Ok(())
     }
@@ -343,7 +367,7 @@ impl Read {
                     true => "the name is rewritten to the gateway, and nobody else is asked",
                     false => "the mirrors are the gateway alone, and the registry itself is blocked",
                 };
-                let mut judgement = Judgement::closed(&entry.file, entry.line, why).note(SPELLING);
+                let mut judgement = Judgement::closed(&entry.file, entry.line, why);
                 if insecure {
                     judgement =
                         judgement.note("`insecure` is set: whoever is on the way can answer in the gateway's place");
