@@ -5,6 +5,7 @@ mod adding;
 mod cached;
 mod callers;
 mod canary;
+mod clients;
 mod denials;
 mod exemptions;
 mod gate;

@@ -170,6 +170,26 @@ pub fn get(url: &str) -> Vec<u8> {
     runtime.block_on(async { reqwest::get(url).await.unwrap().bytes().await.unwrap().to_vec() })
 }
 
+/// Starts a registry, and waits until it answers. All of a folder share their images and their log.
+fn serve(folder: &Path, settings: &Path, address: SocketAddr, more: &str) -> Child {
+    let text = format!(
+        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{address}\"{more}}}\n",
+        folder.join("registry").display()
+    );
+    fs::write(settings, text).unwrap();
+    let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("registry.log")).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(settings).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut child = command.spawn().unwrap();
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "docker-registry ended");
+        assert!(begun.elapsed() < Duration::from_secs(30), "docker-registry does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
 /// A registry that runs, and a folder for what is copied.
 pub struct World {
     folder: tempfile::TempDir,
@@ -181,27 +201,18 @@ impl World {
     pub fn new(_: &Programs) -> Self {
         let folder = testdata::scratch();
         let registry = free_address();
-        let settings = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"{registry}\"}}\n",
-            folder.path().join("registry").display()
-        );
-        fs::write(folder.path().join("registry.yml"), settings).unwrap();
-        let log = fs::File::create(folder.path().join("registry.log")).unwrap();
-        let mut child = Command::new("docker-registry")
-            .args(["serve", "registry.yml"])
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while TcpStream::connect(registry).is_err() {
-            assert!(child.try_wait().unwrap().is_none(), "docker-registry ended");
-            assert!(begun.elapsed() < Duration::from_secs(30), "docker-registry does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let child = serve(folder.path(), &folder.path().join("registry.yml"), registry, "");
         Self { folder, registry, child }
+    }
+
+    /// Serves the same images at another address, with more of these settings.
+    pub fn serve(&self, settings: &Path, address: SocketAddr, more: &str) -> Child {
+        serve(self.folder.path(), settings, address, more)
+    }
+
+    /// What the registry logged of requests.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder("registry.log")).unwrap()
     }
 
     /// Where the registry listens.
