@@ -188,6 +188,30 @@ impl Client {
         self.send_json(Method::POST, &["check"], &[], request).await
     }
 
+    /// Whether there is something to say who is asking.
+    pub fn has_credentials(&self) -> bool {
+        self.token.is_some() || self.ambient.is_some()
+    }
+
+    /// Whether the `HEAD` of an image tells its digest although the `GET` is denied; nothing when it is not denied.
+    pub async fn tells_what_it_denies(&self, registry: &str, name: &str, reference: &str) -> Answer<Option<bool>> {
+        let ask = |method| {
+            let mut url = self.gateway.clone();
+            url.path_segments_mut()
+                .map_err(|()| ClientError::Setup { reason: "the gateway's address cannot have a path".to_owned() })?
+                .pop_if_empty()
+                .push("v2")
+                .extend(name.split('/'))
+                .extend(["manifests", reference]);
+            url.query_pairs_mut().append_pair("ns", registry);
+            Ok(self.http.request(method, url))
+        };
+        let head = self.send(ask(Method::HEAD)?).await?;
+        let get = self.send(ask(Method::GET)?).await?;
+        let denied = head.status() == StatusCode::OK && get.status() == StatusCode::FORBIDDEN;
+        Ok(denied.then(|| head.headers().contains_key("docker-content-digest")))
+    }
+
     pub async fn organization(&self) -> Answer<OrganizationSettings> {
         self.get(&["organization"], &[]).await
     }

@@ -71,6 +71,8 @@ pub struct Settings {
     pub discovery_interval: Duration,
     /// Whether `/metrics` is shown without a token.
     pub metrics_anonymous: bool,
+    /// What a denied `HEAD` of a manifest tells.
+    pub denied_head: DeniedHead,
     /// Connections held open at once; more wait.
     pub max_connections: usize,
     /// How long open requests may take to finish once the gateway is told to stop.
@@ -100,6 +102,17 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// What is logged: a level, or `tracing` directives such as `info,gateway=debug`.
     pub level: Option<String>,
+}
+
+/// What a denied `HEAD` of a manifest tells: it is answered 200 either way, and the `GET` after it 403.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeniedHead {
+    /// Nothing of the manifest. A client that has the content cannot go on with it.
+    #[default]
+    WithoutDigest,
+    /// The digest. A client that has the content goes on with it: nothing is stopped that is on the machine.
+    WithDigest,
 }
 
 /// How a log line looks.
@@ -176,6 +189,8 @@ struct RawSettings {
     discovery_interval: Option<Spanned<String>>,
     #[serde(default)]
     metrics_anonymous: bool,
+    #[serde(default)]
+    denied_head: DeniedHead,
     max_connections: Option<Spanned<i64>>,
     drain: Option<Spanned<String>>,
     #[serde(default)]
@@ -276,6 +291,7 @@ impl RawSettings {
             trusted_root: None,
             discovery_interval: None,
             metrics_anonymous: false,
+            denied_head: DeniedHead::default(),
             max_connections: None,
             drain: None,
             log: LogSettings::default(),
@@ -328,6 +344,7 @@ impl Reading<'_> {
             cache: raw.cache.map(|cache| self.cache(cache, &beside_state)),
             discovery_interval: self.duration(raw.discovery_interval.as_ref(), Duration::from_secs(60)),
             metrics_anonymous: raw.metrics_anonymous,
+            denied_head: raw.denied_head,
             max_connections: self.connections(raw.max_connections.as_ref()),
             drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
             kubernetes: self.kubernetes(raw.kubernetes),
@@ -434,6 +451,7 @@ const TOP: &[&str] = &[
     "trusted_root",
     "discovery_interval",
     "metrics_anonymous",
+    "denied_head",
     "max_connections",
     "drain",
     "kubernetes",

@@ -7,8 +7,12 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use super::tree::Tree;
-use crate::args::{CanaryClient, Doctor};
+use super::{address::Gateway, tree::Tree};
+use crate::{
+    args::{self, CanaryClient, Doctor},
+    client::Client,
+    commands,
+};
 
 /// How long a pull may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -42,6 +46,19 @@ pub struct Canary {
     pub outcome: Outcome,
     /// The end of what the client said.
     pub said: String,
+    /// Whether the gateway tells the digest of what it denies; nothing when it was not asked, or did not deny.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest_told: Option<bool>,
+}
+
+/// Asks the gateway itself whether it tells the digest of what it denies. Without a token it would not answer.
+pub async fn digest_told(connection: &args::Connection, gateway: &Gateway, image: &str) -> Option<bool> {
+    let connection = args::Connection { gateway: Some(gateway.url()), ..connection.clone() };
+    // What cannot be asked is not told.
+    let client = commands::connect(&connection).ok().filter(Client::has_credentials)?;
+    let (registry, rest) = image.split_once('/')?;
+    let (name, reference) = rest.split_once('@').or_else(|| rest.rsplit_once(':')).unwrap_or((rest, "latest"));
+    client.tells_what_it_denies(registry, name, reference).await.ok().flatten()
 }
 
 /// The registry of an image, which must be written out: a client may add another.
@@ -84,7 +101,7 @@ pub async fn pull(tree: &Tree, args: &Doctor, image: &str, folders: &[String]) -
         false if REFUSED.iter().any(|sign| said.contains(sign)) => Outcome::Refused,
         false => Outcome::Failed,
     };
-    Ok(Canary { image: image.to_owned(), client: name, outcome, said: last(&said) })
+    Ok(Canary { image: image.to_owned(), client: name, outcome, said: last(&said), digest_told: None })
 }
 
 /// Which signatures count is not what is asked here.

@@ -90,7 +90,9 @@ impl K3s {
             let judgement = Judgement::closed(&file, line, why);
             return Ok(match folders::spellings_closed(tree, &folder, registry, gateway)? {
                 true => judgement,
-                false => judgement.only_as_written(format!("name the gateway under `\"*\"` as well; or {IN_THE_NETWORK}")),
+                false => {
+                    judgement.only_as_written(format!("name the gateway under `\"*\"` as well; or {IN_THE_NETWORK}"))
+                }
             });
         }
         let why = format!(

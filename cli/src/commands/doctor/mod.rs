@@ -36,6 +36,9 @@ use crate::{
 const LIMITS: &str = "this holds for the files that were read; close the way from these machines to the registries in the \
                       network as well, and remove images that were pulled before";
 
+const DIGEST_TOLD: &str = "\n\nThe gateway tells the digest of what it denies (`denied_head` in its settings): a client that has \
+                           such an image goes on with it, also when it was denied after it had been pulled.";
+
 /// Looks at the configurations of a machine's clients.
 pub async fn run(connection: &args::Connection, args: &args::Doctor) -> anyhow::Result<Report> {
     let gateway = connection.gateway.as_deref().context("which host is the gateway? say --gateway HOST")?;
@@ -78,7 +81,10 @@ pub async fn run(connection: &args::Connection, args: &args::Doctor) -> anyhow::
     }
     let canary = match &args.canary {
         None => None,
-        Some(image) => Some(pull(&tree.bare(), &clients, args, image).await?),
+        Some(image) => {
+            let pulled = pull(&tree.bare(), &clients, args, image).await?;
+            Some(Canary { digest_told: canary::digest_told(connection, &gateway, image).await, ..pulled })
+        }
     };
     let answer = Answers { gateway: gateway.url(), registries, answers: rows, corrections, corrected, canary };
     let report = Report::new(answer.exit(), &answer, plain(&answer.describe(args.fix)))?;
@@ -327,6 +333,9 @@ impl Answers {
                 ),
                 Outcome::Failed => format!("\n\n{client} did not get {image}, but nobody denied it: {said}"),
             });
+            if canary.digest_told == Some(true) {
+                text.push_str(DIGEST_TOLD);
+            }
         }
         text
     }

@@ -15,13 +15,15 @@ use super::{
 
 /// The versions that `.ci/run` builds: how the table calls the line, and the version in the programs' names.
 const BUILT: [(&str, &str); 3] = [("1.7", "1.7.27"), ("2.2", "2.2.0"), ("2.4", "2.4.2")];
+pub const CLOSED: &str = "`hosts.toml`: `server` and `[host]` are the gateway";
 /// Which containerd takes this differs between versions.
 const ALONE: &str = "`hosts.toml`: `server` alone is the gateway";
 const UNPACK: &str = "[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\nplatform = \"linux/amd64\"\nsnapshotter = \"native\"\n";
 const CONFIG: &str =
     "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
 
-pub fn setups(stage: &Stage, setups: &mut Vec<Setup>) -> Vec<Daemon> {
+/// Each version in each of the configurations that are wanted.
+pub fn setups(stage: &Stage, setups: &mut Vec<Setup>, wanted: impl Fn(&str) -> bool) -> Vec<Daemon> {
     let mut all = Vec::new();
     if here(&["containerd", "ctr"]) {
         let version = version("containerd", "--version").split('~').next().unwrap().to_owned();
@@ -36,7 +38,8 @@ pub fn setups(stage: &Stage, setups: &mut Vec<Setup>) -> Vec<Daemon> {
     }
     let mut daemons = Vec::new();
     for (line, version, daemon, client) in all {
-        for (number, (configuration, hosts)) in configurations(stage).into_iter().enumerate() {
+        let configurations = configurations(stage).into_iter().filter(|(configuration, _)| wanted(configuration));
+        for (number, (configuration, hosts)) in configurations.enumerate() {
             // One each: namespaces of one share what they have.
             let folder = stage.folder(&format!("containerd-{line}-{number}"));
             let daemon = Daemon::start(folder, &version, &daemon, &client);
@@ -69,7 +72,7 @@ fn configurations(stage: &Stage) -> Vec<(&'static str, Option<(String, String)>)
     let folder = || format!("{}_", registry.replace(':', "_"));
     vec![
         ("the gateway in the image's name", None),
-        ("`hosts.toml`: `server` and `[host]` are the gateway", Some((folder(), closed.clone()))),
+        (CLOSED, Some((folder(), closed.clone()))),
         ("`_default/hosts.toml`: `server` and `[host]` are the gateway", Some(("_default".to_owned(), closed))),
         (ALONE, Some((folder(), alone))),
         ("`hosts.toml`: `[host]` is the gateway, `server` the registry", Some((folder(), mirror))),

@@ -162,8 +162,8 @@ struct Hub {
 impl Hub {
     fn start(stage: &Stage) -> Self {
         let folder = stage.folder("hub");
-        let authority = Authority::new("hub", jiff::Timestamp::now());
-        let server = authority.tls_server(&[HUB], jiff::Timestamp::now());
+        let authority = Authority::new("hub", gateway::http::clock::now());
+        let server = authority.tls_server(&[HUB], gateway::http::clock::now());
         fs::write(folder.join("authority.pem"), authority.root_pem()).unwrap();
         fs::write(folder.join("server.pem"), server.certificate_pem).unwrap();
         fs::write(folder.join("server.key"), server.key_pem).unwrap();

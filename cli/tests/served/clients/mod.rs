@@ -9,6 +9,7 @@ mod containers;
 mod docker;
 mod look;
 mod named;
+mod opted;
 mod pull;
 mod stage;
 mod table;
@@ -29,7 +30,7 @@ fn real_clients_get_what_is_allowed_and_are_told_why_the_rest_is_not() {
     let mut setups = Vec::new();
     named::setups(&stage, &mut setups);
     containers::setups(&stage, &mut setups);
-    let _containerds = containerd::setups(&stage, &mut setups);
+    let _containerds = containerd::setups(&stage, &mut setups, |_| true);
     let _dockers = docker::setups(&stage, &mut setups);
 
     let mut rows: Vec<Row> = setups.iter().map(|setup| first(&stage, setup)).collect();

@@ -108,10 +108,16 @@ impl View {
 
     /// What became of the canary.
     pub fn canary(&self, stage: &Stage) -> String {
-        let (client, variables) = &self.canary;
-        let image = format!("{}/demo/denied:v1", self.registry);
-        let told = self.ask(stage, &["--canary", &image, "--client", client], variables);
+        let told = self.whole_canary(stage);
         told["canary"]["outcome"].as_str().unwrap_or_else(|| panic!("{told:#}")).to_owned()
+    }
+
+    /// All that is told, also by the gateway itself, of the canary.
+    pub fn whole_canary(&self, stage: &Stage) -> Value {
+        let (client, mut variables) = self.canary.clone();
+        variables.insert("SLUICE_TOKEN".to_owned(), stage.scene.token());
+        let image = format!("{}/demo/denied:v1", self.registry);
+        self.ask(stage, &["--canary", &image, "--client", client], &variables)
     }
 
     fn ask(&self, stage: &Stage, more: &[&str], variables: &Variables) -> Value {

@@ -46,17 +46,23 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Whether no byte of content came with it: a denied `HEAD` is answered 200 with nothing in it.
+    /// Whether no byte of content came with it: a denied `HEAD` is answered 200 with nothing in it. 404 is for what doctor asks
+    /// about docker.io, which the gateway does not have.
     pub fn is_refusal(&self) -> bool {
         match self.method.as_str() {
-            "HEAD" => matches!(self.status, 200 | 401) && self.path.contains("/manifests/"),
-            _ => matches!(self.status, 401 | 403),
+            "HEAD" => matches!(self.status, 200 | 401 | 404) && self.path.contains("/manifests/"),
+            _ => matches!(self.status, 401 | 403 | 404),
         }
     }
 }
 
 impl Stage {
-    pub fn new(_: &Programs) -> Self {
+    pub fn new(programs: &Programs) -> Self {
+        Self::with(programs, "")
+    }
+
+    /// With more lines in the gateway's settings.
+    pub fn with(_: &Programs, more: &str) -> Self {
         let world = World::new(&Programs);
         let (allowed, denied) = (Content::new("allowed"), Content::new("denied"));
         world.push_image("demo/allowed:v1", &allowed.image);
@@ -69,7 +75,7 @@ impl Stage {
         );
         let scene = Scene::new(&upstreams, &testdata::contract(&format!("{HOST}/demo/**")));
         let settings = String::from_utf8(read(&scene.path("sluice.toml"))).unwrap();
-        scene.write("sluice.toml", format!("external_url = \"{}\"\n{settings}", scene.url()).as_bytes());
+        scene.write("sluice.toml", format!("external_url = \"{}\"\n{more}{settings}", scene.url()).as_bytes());
         let serving = scene.serve();
         scene.apply();
         world.attest(&scene, "demo/allowed", allowed.image.digest());

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use crate::{
     federation::FederationError,
     gate::{GateError, Remembered},
     http::{auth::AuthError, verdict_page},
-    upstream::{CanonicalError, UpstreamError},
+    upstream::{CanonicalError, OCI_MANIFEST, UpstreamError},
 };
 
 /// `registry/2.0`, on every answer.
@@ -310,6 +310,16 @@ pub(super) fn denied_head() -> Response {
     // A body of unknown length: of an empty one the length 0 would be told.
     let nothing = futures::stream::empty::<Result<Bytes, Infallible>>();
     (StatusCode::OK, Body::from_stream(nothing)).into_response()
+}
+
+/// A denied HEAD with the digest, for who chose that. Clients take nothing for a manifest that has no type, so it has
+/// one; the length is that of the denial, which is what the GET answers.
+pub(super) fn denied_head_of(digest: Digest, denial: &OciError) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.extend(HeaderValue::from_str(&digest.to_string()).ok().map(|value| (DIGEST, value)));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(OCI_MANIFEST));
+    headers.insert(header::CONTENT_LENGTH, denial.body().len().into());
+    (StatusCode::OK, headers).into_response()
 }
 
 #[cfg(test)]

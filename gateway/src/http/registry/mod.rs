@@ -101,6 +101,7 @@ async fn serve(app: &App, door: Door, exchange: &Exchange, parts: &Parts) -> Res
         external_url: app.settings.external_url.clone(),
         pulls: app.pulls.clone(),
         token: (caller.token_id, caller.token_name),
+        denied_head: app.settings.denied_head,
         head: method == Method::HEAD,
         now: clock::now(),
     };

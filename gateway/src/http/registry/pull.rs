@@ -12,12 +12,13 @@ use contracts::{Decision, Digest, Finding, PinnedRef, Repository, Target, api::P
 use jiff::Timestamp;
 
 use super::{
-    answer::{DIGEST, OciError, denied_head, etag, reason},
+    answer::{DIGEST, OciError, denied_head, denied_head_of, etag, reason},
     conditions, range,
     told::Told,
     words::{Part, Words},
 };
 use crate::{
+    config::DeniedHead,
     gate::{Gate, Outcome, Permit, Remembered},
     metrics::{Metrics, Way},
     names::Name,
@@ -41,6 +42,7 @@ pub(super) struct Pull {
     pub(super) pulls: Pulls,
     /// The caller's token, by id and by name.
     pub(super) token: (String, String),
+    pub(super) denied_head: DeniedHead,
     pub(super) head: bool,
     pub(super) now: Timestamp,
 }
@@ -157,10 +159,13 @@ impl Pull {
     }
 
     pub(super) fn deny(&self, verdict: &Remembered) -> Result<Response, OciError> {
-        if self.head {
-            return Ok(denied_head());
-        }
         let denial = OciError::verdict(verdict, self.external_url.as_deref());
+        if self.head {
+            return Ok(match self.denied_head {
+                DeniedHead::WithoutDigest => denied_head(),
+                DeniedHead::WithDigest => denied_head_of(*verdict.verdict.subject.digest(), &denial),
+            });
+        }
         self.told.tell(&self.organization, &denial);
         Err(denial)
     }
