@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod evidence;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod names;
