@@ -17,7 +17,7 @@ pub use attestation::{
     AttestationVerify, CraftFormat, Crafting, Registry, Signing, Trigger,
 };
 pub use cache::Cache;
-pub use check::{Check, CheckFormat};
+pub use check::{Check, CheckFormat, SubjectKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 use contracts::api::Role;
@@ -433,6 +433,7 @@ mod tests {
             "check r.dev/a:v1 -o json",
             "check r.dev/a:v1 -o github --wait 5m --explain --vsa v.json --report junit=r.xml --report sarif=r.sarif",
             "check r.dev/a:v1 --vsa verdict.json",
+            "check ./dist/app --contract files --contract release --as file",
             "token create --name n --role push --workflow p/w",
             "token revoke id",
             "exemption lint a.yaml b.yaml -o sarif",

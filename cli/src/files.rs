@@ -35,7 +35,12 @@ pub fn read_text(path: &Path, max: usize) -> anyhow::Result<String> {
 
 /// The digest and length of a file of any size.
 pub fn digest(path: &Path) -> anyhow::Result<(Digest, u64)> {
-    let go = || -> io::Result<(Digest, u64)> {
+    digest_telling(path, |_| {})
+}
+
+/// The same, which tells how many bytes it has read by now.
+pub fn digest_telling(path: &Path, mut told: impl FnMut(u64)) -> anyhow::Result<(Digest, u64)> {
+    let mut go = || -> io::Result<(Digest, u64)> {
         let mut file = File::open(path)?;
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 128 * 1024];
@@ -45,6 +50,7 @@ pub fn digest(path: &Path) -> anyhow::Result<(Digest, u64)> {
             let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
             hasher.update(piece);
             length += piece.len() as u64;
+            told(length);
         }
         Ok((hasher.finish(), length))
     };

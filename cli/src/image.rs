@@ -43,6 +43,13 @@ pub async fn resolve(
     }
 }
 
+/// Whether a text is an image with its registry, and no mistyped path.
+pub fn names_a_registry(text: &str) -> bool {
+    let Some((host, _)) = text.split_once('/') else { return false };
+    let hosted = host == "localhost" || host.contains(':') || (host.contains('.') && !host.starts_with('.'));
+    hosted && text.parse::<Reference>().is_ok()
+}
+
 async fn ask(
     reference: &Reference,
     tag: &Tag,

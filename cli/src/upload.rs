@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use contracts::Digest;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::{
     fs::File,
     io::{AsyncReadExt, AsyncSeekExt, SeekFrom},
@@ -14,13 +14,12 @@ use tokio_util::io::{InspectReader, ReaderStream};
 
 use crate::{
     client::{Client, ClientError},
-    files, report,
+    files,
+    report::{self, progress},
 };
 
 /// One piece; smaller files go in one request.
 const PIECE: u64 = 8 * 1024 * 1024;
-/// What is done sooner needs no progress shown.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How often is tried again while nothing moves on, and how long it is waited before: longer each time.
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -43,21 +42,8 @@ impl Sent<'_> {
         if now != self.digest {
             bail!("`{}` was changed after it was added: add it again, which signs what it is now", self.path.display());
         }
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::hidden());
-        let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(report::plain(&format!("uploading {}", self.name)));
-        let sending = self.patiently(client, length, &bar);
-        tokio::pin!(sending);
-        let sent = tokio::select! {
-            sent = &mut sending => sent,
-            () = tokio::time::sleep(PATIENCE) => {
-                // Draws on a terminal only.
-                bar.set_draw_target(ProgressDrawTarget::stderr());
-                sending.await
-            }
-        };
-        bar.finish_and_clear();
+        let bar = progress::over(length, &format!("uploading {}", self.name));
+        let sent = progress::shown_while(&bar, self.patiently(client, length, &bar)).await;
         sent.with_context(|| format!("`{}` could not be uploaded", self.name))
     }
 

@@ -6,8 +6,17 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The image: `registry/repository:tag` or `registry/repository@sha256:…`
-    pub image: String,
+    /// An image (`registry/repository:tag` or `registry/repository@sha256:…`), a file (`./dist/app.tar.gz`) or the digest of
+    /// one (`sha256:…`)
+    #[arg(value_name = "IMAGE|FILE|DIGEST")]
+    pub subject: String,
+    /// A contract that must allow it, too; may be repeated. For a file or digest those that are named are all that
+    /// answer; for an image they come to those that answer for its repository
+    #[arg(long = "contract", value_name = "NAME")]
+    pub contracts: Vec<String>,
+    /// What is named, where it could be read as several
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub kind: Option<SubjectKind>,
     /// How the answer is printed
     #[arg(long, short, value_enum, default_value_t)]
     pub output: CheckFormat,
@@ -15,7 +24,7 @@ pub struct Check {
     /// when it could not be told
     #[arg(long = "report", value_name = "FORM=FILE", value_parser = report)]
     pub reports: Vec<(CheckFormat, PathBuf)>,
-    /// Ask again until the image is allowed, for this long at most, such as `5m`: for evidence that other jobs are still
+    /// Ask again until it is allowed, for this long at most, such as `5m`: for evidence that other jobs are still
     /// pushing
     #[arg(long, value_name = "TIME", value_parser = span)]
     pub wait: Option<Duration>,
@@ -26,6 +35,17 @@ pub struct Check {
     /// for yes and no alike
     #[arg(long, value_name = "FILE")]
     pub vsa: Option<PathBuf>,
+}
+
+/// What can be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SubjectKind {
+    /// An image in a registry
+    Image,
+    /// A file
+    File,
+    /// The digest of a file
+    Digest,
 }
 
 /// The forms of an answer.

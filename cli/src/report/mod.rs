@@ -1,6 +1,7 @@
 //! What a command found, and the only place that prints. Results go to standard output, talk to standard error.
 
 pub mod diagnostics;
+pub mod progress;
 pub mod sarif;
 pub mod table;
 pub mod xml;

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod adding;
+mod artifacts;
 mod cached;
 mod callers;
 mod canary;

@@ -43,7 +43,7 @@ fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract, artif
     };
     match code {
         Code::NoEvidence if artifact => {
-            format!("{push}, to which the contract or the pipeline adds these very bytes as an output (`output: true`)")
+            format!("{push}, with these very bytes as one of its outputs (`output: true` in the contract)")
         }
         Code::NoEvidence => format!("{push}, or attach one that its signers signed to the image in the registry"),
         Code::SignerNotAllowed | Code::SignatureInvalid => {

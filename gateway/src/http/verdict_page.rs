@@ -1,7 +1,7 @@
 //! The page of a verdict: where the message of a denial sends a person. It shows what was decided and never decides.
 //!
 //! It is for everyone who has a token of the organization, whatever its role: those who were told of the verdict were
-//! told its address. A browser asks for the token as a password. There are no scripts, and nothing is loaded.
+//! told its address. But for verdicts that were asked with contracts which the token may not name. A browser asks for the token as a password. There are no scripts, and nothing is loaded.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -14,7 +14,7 @@ use axum::{
 };
 use contracts::{Decision, Digest, Finding, Severity, Verdict};
 
-use super::{auth::authenticate, error::ApiError};
+use super::{api::check, auth::authenticate, error::ApiError};
 use crate::{app::App, gate::Remembered};
 
 const PATH: &str = "/verdicts";
@@ -63,7 +63,11 @@ async fn page(State(app): State<App>, Path(key): Path<String>, headers: HeaderMa
 async fn find(app: &App, key: &str, headers: &HeaderMap) -> Result<Option<Arc<Remembered>>, ApiError> {
     let caller = authenticate(app, headers).await?;
     let Ok(key) = key.parse::<Digest>() else { return Ok(None) };
-    Ok(app.gate.remembered(&caller.organization, key).await?)
+    let made = app.gate.remembered(&caller.organization, key).await?;
+    match made {
+        Some(made) if check::may_see(app, &caller, &made.verdict).await? => Ok(Some(made)),
+        _ => Ok(None),
+    }
 }
 
 fn shown(made: &Remembered) -> String {
@@ -84,8 +88,11 @@ fn shown(made: &Remembered) -> String {
         let _infallible = writeln!(text, "<dt>holds until, unless something changes</dt><dd>{until}</dd>");
     }
     let _infallible = writeln!(text, "<dt>verdict</dt><dd><code>{key}</code></dd>\n</dl>");
-    let _infallible =
-        writeln!(text, "<p>This is what was decided then. <code>sluice check {image} --explain</code> asks again.</p>");
+    let named: String = verdict.named.iter().map(|name| format!(" --contract {}", escaped(name))).collect();
+    let _infallible = writeln!(
+        text,
+        "<p>This is what was decided then. <code>sluice check {image}{named} --explain</code> asks again.</p>"
+    );
     document(&format!("{}: {image}", answer(verdict)), &text)
 }
 

@@ -82,7 +82,7 @@ async fn an_artifact_is_asked_about_with_the_contracts_that_must_allow_it() {
           "code": "no-evidence",
           "severity": "error",
           "message": "there is no attestation of the artifact sha256:9a3a45d01531a20e89ac6ae10b0b0beb0492acd7216a368aa062d1a5fecaf9cd",
-          "mend": "push an attestation of the artifact from the pipeline `skynet/files`, to which the contract or the pipeline adds these very bytes as an output (`output: true`)"
+          "mend": "push an attestation of the artifact from the pipeline `skynet/files`, with these very bytes as one of its outputs (`output: true` in the contract)"
         }
       ]
     }
@@ -123,7 +123,7 @@ async fn a_verdict_about_an_artifact_is_signed_as_one() {
     let bound = site.token("push", Some("skynet/files")).await.secret;
     let elsewhere = site.token("push", Some("skynet/release")).await.secret;
     for (token, status) in [(admin, "200"), (&bound, "200"), (&elsewhere, "404")] {
-        for path in [path.clone(), format!("{path}/vsa")] {
+        for path in [path.clone(), format!("{path}/vsa"), format!("/verdicts/{}", answer.key)] {
             let told = site.by(token, Method::GET, &path).send().await.unwrap().status();
             assert_eq!(told.as_str(), status, "{path}");
         }
@@ -159,7 +159,7 @@ async fn who_may_not_ask_a_contract_is_told_nothing_of_it() {
     // Another organization learns nothing, not even with a contract of the same name.
     let stranger = site.organization("other").await;
     let asked = site.send(&stranger, Method::POST, "/api/v1/check", &question("files")).await;
-    assert!(asked.starts_with("404") && asked.contains("there is none yet"), "{asked}");
+    assert!(asked.starts_with("422") && asked.contains("there is none yet"), "{asked}");
     let settings = json!({"default_signers": [scene.build.public_pem()]});
     assert!(site.send(&stranger, Method::PUT, "/api/v1/organization", &settings).await.starts_with("200"));
     assert!(site.send(&stranger, Method::PUT, "/api/v1/contracts/files", &files(FILES)).await.starts_with("201"));

@@ -29,7 +29,7 @@ pub async fn run(args: &args::AttestationVerify) -> anyhow::Result<Report> {
     let path = match (&args.bundle, &args.target) {
         (Some(path), _) => path.as_path(),
         // A file of an image's name must not be taken for the image.
-        (None, Some(target)) if Path::new(target).exists() && names_a_registry(target) => {
+        (None, Some(target)) if Path::new(target).exists() && image::names_a_registry(target) => {
             bail!(
                 "`{target}` is a file and reads like an image: say --bundle {target}, or go where there is no such file"
             )
@@ -118,7 +118,7 @@ fn predicate(name: &str) -> &str {
 
 /// Verifies what the registry has beside an image: one that is genuine is enough.
 async fn beside_image(wanted: &Wanted, text: &str, args: &args::AttestationVerify) -> anyhow::Result<Report> {
-    if !names_a_registry(text) {
+    if !image::names_a_registry(text) {
         bail!(
             "there is no file `{text}`; to look beside an image in its registry, write `registry/repository@sha256:…`"
         );
@@ -161,13 +161,6 @@ async fn beside_image(wanted: &Wanted, text: &str, args: &args::AttestationVerif
     let cards: Vec<String> = genuine.iter().map(|verified| card(verified)).collect();
     let report = Report::new(Exit::Yes, &data, format!("{}\n{}", plain(&named), cards.join("\n\n")))?;
     Ok(if refused.is_empty() { report } else { report.note(format!("{} more beside it are not", refused.len())) })
-}
-
-/// Whether a text is an image with its registry, and no mistyped path.
-fn names_a_registry(text: &str) -> bool {
-    let Some((host, _)) = text.split_once('/') else { return false };
-    let hosted = host == "localhost" || host.contains(':') || (host.contains('.') && !host.starts_with('.'));
-    hosted && text.parse::<contracts::Reference>().is_ok()
 }
 
 fn no(reason: &str) -> anyhow::Result<Report> {

@@ -14,27 +14,33 @@ use crate::{
 /// What came of asking.
 pub enum Told<'a> {
     /// The gateway's answer.
-    Answer(&'a CheckAnswer),
+    Answer {
+        /// What it said.
+        answer: &'a CheckAnswer,
+        /// The file that was asked about, when it was one.
+        file: Option<&'a str>,
+    },
     /// There is none.
     Unknown {
-        /// What was asked about.
-        image: &'a str,
+        /// What was asked about, as it was typed.
+        subject: &'a str,
         /// Why.
         reason: String,
     },
 }
 
 impl Told<'_> {
-    fn image(&self) -> String {
+    /// What was asked about: a file by its name and its digest.
+    fn subject(&self) -> String {
         match self {
-            Self::Answer(answer) => answer.verdict.subject.to_string(),
-            Self::Unknown { image, .. } => plain(image),
+            Self::Answer { answer, file } => named(answer, *file),
+            Self::Unknown { subject, .. } => plain(subject),
         }
     }
 
     fn findings(&self) -> &[Finding] {
         match self {
-            Self::Answer(answer) => &answer.verdict.findings,
+            Self::Answer { answer, .. } => &answer.verdict.findings,
             Self::Unknown { .. } => &[],
         }
     }
@@ -42,7 +48,7 @@ impl Told<'_> {
     /// In a word or two.
     fn decision(&self) -> &'static str {
         match self {
-            Self::Answer(answer) => match (answer.verdict.decision, answer.verdict.enforced) {
+            Self::Answer { answer, .. } => match (answer.verdict.decision, answer.verdict.enforced) {
                 (Decision::Allow, true) if answer.verdict.exempted => "allowed, by exemption alone",
                 (Decision::Allow, true) => "allowed",
                 (Decision::Allow, false) => "let through, although nothing says that it may be (not enforced)",
@@ -68,22 +74,28 @@ pub fn written(told: &Told<'_>, form: CheckFormat) -> anyhow::Result<String> {
 
 fn human(told: &Told<'_>) -> String {
     match told {
-        Told::Answer(answer) if answer.verdict.findings.is_empty() => head(answer),
-        Told::Answer(answer) => {
-            let mut text = format!("{}\n{}", head(answer), table::findings(&answer.verdict.findings));
+        Told::Answer { answer, file } if answer.verdict.findings.is_empty() => head(answer, *file),
+        Told::Answer { answer, file } => {
+            let mut text = format!("{}\n{}", head(answer, *file), table::findings(&answer.verdict.findings));
             if answer.verdict.decision == Decision::Deny {
-                let _ = write!(text, "\nrule by rule: sluice check {} --explain", answer.verdict.subject);
+                let contracts: String = answer.verdict.named.iter().map(|name| format!(" --contract {name}")).collect();
+                let _ = write!(text, "\nrule by rule: sluice check {}{contracts} --explain", answer.verdict.subject);
             }
             text
         }
-        Told::Unknown { reason, .. } => format!("{}: could not be told: {}", told.image(), plain(reason)),
+        Told::Unknown { reason, .. } => format!("{}: could not be told: {}", told.subject(), plain(reason)),
     }
 }
 
+fn named(answer: &CheckAnswer, file: Option<&str>) -> String {
+    let subject = answer.verdict.subject.to_string();
+    file.map_or_else(|| subject.clone(), |file| format!("{} ({subject})", plain(file)))
+}
+
 /// What was decided and by whom, without the reasons.
-pub fn head(answer: &CheckAnswer) -> String {
+pub fn head(answer: &CheckAnswer, file: Option<&str>) -> String {
     let verdict = &answer.verdict;
-    let mut text = format!("{}: {}", verdict.subject, Told::Answer(answer).decision());
+    let mut text = format!("{}: {}", named(answer, file), Told::Answer { answer, file }.decision());
     if let Some(until) = verdict.valid_until {
         let _ = write!(text, "\nuntil {}, if nothing changes before", table::moment(until));
     }
@@ -99,8 +111,8 @@ pub fn head(answer: &CheckAnswer) -> String {
 
 fn json(told: &Told<'_>) -> anyhow::Result<Value> {
     Ok(match told {
-        Told::Answer(answer) => serde_json::to_value(answer)?,
-        Told::Unknown { image, reason } => json!({"image": image, "decision": null, "error": reason}),
+        Told::Answer { answer, .. } => serde_json::to_value(answer)?,
+        Told::Unknown { subject, reason } => json!({"subject": subject, "decision": null, "error": reason}),
     })
 }
 
@@ -117,16 +129,16 @@ fn elsewhere(findings: &[Finding]) -> Vec<Finding> {
 fn in_sarif(told: &Told<'_>) -> Value {
     let mut log = sarif::log(&elsewhere(told.findings()));
     if let Some(run) = log.pointer_mut("/runs/0").and_then(Value::as_object_mut) {
-        let mut invocation = json!({"executionSuccessful": matches!(told, Told::Answer(_))});
+        let mut invocation = json!({"executionSuccessful": matches!(told, Told::Answer { .. })});
         if let (Told::Unknown { reason, .. }, Some(fields)) = (told, invocation.as_object_mut()) {
             let note = json!([{"level": "error", "message": {"text": plain(reason)}}]);
             fields.insert("toolExecutionNotifications".to_owned(), note);
         }
         run.insert("invocations".to_owned(), json!([invocation]));
-        let image = told.image();
+        let subject = told.subject();
         for result in run.get_mut("results").and_then(Value::as_array_mut).into_iter().flatten() {
             // A place is what viewers list a finding by.
-            let place = json!([{"logicalLocations": [{"fullyQualifiedName": image, "kind": "resource"}]}]);
+            let place = json!([{"logicalLocations": [{"fullyQualifiedName": subject, "kind": "resource"}]}]);
             if let Some(fields) = result.as_object_mut() {
                 fields.insert("locations".to_owned(), place);
             }
@@ -138,27 +150,27 @@ fn in_sarif(told: &Told<'_>) -> Value {
 fn github(told: &Told<'_>) -> String {
     let mut text = sarif::commands(&elsewhere(told.findings()));
     let level = match told {
-        Told::Answer(answer) if answer.verdict.decision == Decision::Allow => "notice",
+        Told::Answer { answer, .. } if answer.verdict.decision == Decision::Allow => "notice",
         _ => "error",
     };
     let why = match told {
         Told::Unknown { reason, .. } => format!(": {}", plain(reason)),
-        Told::Answer(_) => String::new(),
+        Told::Answer { .. } => String::new(),
     };
-    text.push_str(&sarif::command(level, "sluice", &format!("{}: {}{why}", told.image(), told.decision())));
+    text.push_str(&sarif::command(level, "sluice", &format!("{}: {}{why}", told.subject(), told.decision())));
     text
 }
 
 /// One case for each contract, and one for what no contract asks.
 fn junit(told: &Told<'_>) -> String {
-    let image = escape(&told.image());
+    let subject = escape(&told.subject());
     let mut cases = Vec::new();
     match told {
         Told::Unknown { reason, .. } => {
             let reason = escape(&plain(reason));
             cases.push(("error", "could not be told".to_owned(), format!("<error message=\"{reason}\"/>")));
         }
-        Told::Answer(answer) => {
+        Told::Answer { answer, .. } => {
             let verdict = &answer.verdict;
             let text: Vec<String> = verdict.findings.iter().map(told_of).collect();
             let first = verdict.findings.iter().find(|finding| finding.blocks());
@@ -185,10 +197,10 @@ fn junit(told: &Told<'_>) -> String {
     let _ = writeln!(xml, r#"<testsuites tests="{tests}" failures="{failures}" errors="{errors}">"#);
     let _ = writeln!(
         xml,
-        r#"  <testsuite name="sluice check {image}" tests="{tests}" failures="{failures}" errors="{errors}">"#
+        r#"  <testsuite name="sluice check {subject}" tests="{tests}" failures="{failures}" errors="{errors}">"#
     );
     for (kind, name, inner) in &cases {
-        let _ = write!(xml, r#"    <testcase name="{}" classname="{image}""#, escape(name));
+        let _ = write!(xml, r#"    <testcase name="{}" classname="{subject}""#, escape(name));
         let _ = if kind.is_empty() { writeln!(xml, "/>") } else { writeln!(xml, ">\n      {inner}\n    </testcase>") };
     }
     xml.push_str("  </testsuite>\n</testsuites>\n");
@@ -206,17 +218,17 @@ fn gitlab(told: &Told<'_>) -> Value {
     };
     let unknown = match told {
         Told::Unknown { reason, .. } => {
-            let text = format!("{}: could not be told: {}", told.image(), plain(reason));
-            Some(entry("could-not-decide", "blocker", text, told.image(), 1))
+            let text = format!("{}: could not be told: {}", told.subject(), plain(reason));
+            Some(entry("could-not-decide", "blocker", text, told.subject(), 1))
         }
-        Told::Answer(_) => None,
+        Told::Answer { .. } => None,
     };
     let findings = told.findings().iter().map(|finding| {
         let severity = match finding.severity {
             Severity::Error => "blocker",
             Severity::Warning => "minor",
         };
-        let (path, line) = finding.origin.as_ref().map_or((told.image(), 1), |at| (plain(&at.file), at.line));
+        let (path, line) = finding.origin.as_ref().map_or((told.subject(), 1), |at| (plain(&at.file), at.line));
         entry(finding.code.as_str(), severity, plain(&told_of(finding)), path, line)
     });
     Value::from(unknown.into_iter().chain(findings).collect::<Vec<_>>())
@@ -229,16 +241,16 @@ fn told_of(finding: &Finding) -> String {
 
 fn markdown(told: &Told<'_>) -> String {
     let mark = match told {
-        Told::Answer(answer) if answer.verdict.decision == Decision::Allow => "✅",
-        Told::Answer(_) => "⛔",
+        Told::Answer { answer, .. } if answer.verdict.decision == Decision::Allow => "✅",
+        Told::Answer { .. } => "⛔",
         Told::Unknown { .. } => "❔",
     };
-    let mut text = format!("### {mark} Sluice: {}\n\n`{}`\n\n", told.decision(), told.image());
+    let mut text = format!("### {mark} Sluice: {}\n\n`{}`\n\n", told.decision(), told.subject());
     match told {
         Told::Unknown { reason, .. } => {
             let _ = writeln!(text, "{}\n", cell(reason));
         }
-        Told::Answer(answer) => {
+        Told::Answer { answer, .. } => {
             for contract in &answer.verdict.contracts {
                 let answered = if contract.decision == Decision::Allow { "allows" } else { "denies" };
                 let _ = writeln!(text, "- contract `{}` revision {}: {answered}", contract.contract, contract.revision);

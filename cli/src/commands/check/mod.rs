@@ -1,14 +1,18 @@
-//! `sluice check`: may this image be used? The gateway decides; this asks, waits, and tells the answer in the forms that
-//! people and CI systems read.
+//! `sluice check`: may this image or file be used? The gateway decides; this asks, waits, and tells the answer in the forms
+//! that people and CI systems read.
 
 mod explain;
 mod forms;
+mod subject;
 mod wait;
 
 use std::{fs::OpenOptions, io::Write as _, path::Path};
 
-use anyhow::Context;
-use contracts::{Decision, api::CheckAnswer};
+use anyhow::{Context, anyhow};
+use contracts::{
+    Decision,
+    api::{CheckAnswer, CheckRequest},
+};
 
 use super::{connect, variable};
 use crate::{
@@ -18,13 +22,20 @@ use crate::{
     report::Report,
 };
 use forms::Told;
+use subject::Subject;
 
-/// Asks whether an image may be used.
+/// Asks whether an image or a file may be used.
 pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::Result<Report> {
-    let asked = ask(connection, args).await;
+    // A typing mistake is told here; the gateway resolves the tag.
+    let subject = Subject::of(&args.subject, args.kind).await;
+    let file = subject.as_ref().ok().and_then(Subject::file);
+    let asked = match &subject {
+        Ok(subject) => ask(connection, args, subject).await,
+        Err(error) => Err(anyhow!("{error:#}")),
+    };
     let told = match &asked {
-        Ok(answer) => Told::Answer(answer),
-        Err(error) => Told::Unknown { image: &args.image, reason: format!("{error:#}") },
+        Ok(answer) => Told::Answer { answer, file },
+        Err(error) => Told::Unknown { subject: &args.subject, reason: format!("{error:#}") },
     };
     // Before anything else can fail: whoever reads the reports alone must not take an older one for this answer.
     for (form, path) in &args.reports {
@@ -39,18 +50,23 @@ pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::R
         Decision::Allow => Exit::Yes,
         Decision::Deny => Exit::No,
     };
-    let mut text = forms::written(&Told::Answer(&answer), args.output)?;
+    let mut text = forms::written(&Told::Answer { answer: &answer, file }, args.output)?;
     if args.explain && args.output == CheckFormat::Human {
-        text = format!("{}\n\n{}", forms::head(&answer), explain::text(&connect(connection)?, &answer).await);
+        text = format!("{}\n\n{}", forms::head(&answer, file), explain::text(&connect(connection)?, &answer).await);
     }
     Report::new(exit, &answer, text)
 }
 
-async fn ask(connection: &args::Connection, args: &args::Check) -> anyhow::Result<CheckAnswer> {
-    // A typing mistake is told here; the gateway resolves the tag.
-    args.image.parse::<contracts::Reference>()?;
+async fn ask(connection: &args::Connection, args: &args::Check, subject: &Subject) -> anyhow::Result<CheckAnswer> {
     let client = connect(connection)?;
-    let mut answer = wait::until_allowed(&client, args).await?;
+    let request = CheckRequest {
+        image: subject.image(),
+        artifact: subject.digest(),
+        contracts: args.contracts.clone(),
+        vsa: args.vsa.is_some(),
+    };
+    let answer = wait::until_allowed(&client, &request, args.wait).await;
+    let mut answer = answer.map_err(|error| subject.explained(error.into(), &args.subject))?;
     if let Some(path) = &args.vsa {
         let vsa = answer.vsa.take().context("the gateway does not sign verdicts: it is of an older version")?;
         files::replace(path, vsa.to_string().as_bytes(), Readers::Everyone)?;

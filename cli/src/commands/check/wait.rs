@@ -8,7 +8,6 @@ use contracts::{
 };
 
 use crate::{
-    args,
     client::{Client, ClientError},
     report::{plain, say},
 };
@@ -16,13 +15,16 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Asks until the image is allowed or the time is over; the last answer counts. What no waiting mends is told at once.
-pub async fn until_allowed(client: &Client, args: &args::Check) -> Result<CheckAnswer, ClientError> {
-    let end = args.wait.and_then(|wait| Instant::now().checked_add(wait));
-    let request = CheckRequest { image: Some(args.image.clone()), vsa: args.vsa.is_some(), ..Default::default() };
+/// Asks until it is allowed or the time is over; the last answer counts. What no waiting mends is told at once.
+pub async fn until_allowed(
+    client: &Client,
+    request: &CheckRequest,
+    wait: Option<Duration>,
+) -> Result<CheckAnswer, ClientError> {
+    let end = wait.and_then(|wait| Instant::now().checked_add(wait));
     let (mut pause, mut said) = (FIRST_PAUSE, None);
     loop {
-        let asked = client.check(&request).await;
+        let asked = client.check(request).await;
         let left = end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
         if left.is_zero() || !may_pass(&asked) {
             return asked;

@@ -78,9 +78,11 @@ async fn decide(app: &App, caller: &Caller, request: CheckRequest) -> Result<Arc
         (None, Some(digest)) => {
             let nameable = nameable(app, caller).await?;
             Inquiry::artifact(digest, named(&contracts, &nameable)?).ok_or_else(|| {
-                let message =
-                    "no repository tells which contracts answer for an artifact: name those that must allow it";
-                ApiError::new(StatusCode::BAD_REQUEST, "contract-missing", format!("{message}: {}", listed(&nameable)))
+                let message = format!(
+                    "no repository tells which contracts answer for an artifact: name those that must allow it (`sluice check --contract NAME`); {}",
+                    listed(&nameable)
+                );
+                ApiError::new(StatusCode::BAD_REQUEST, "contract-missing", message)
             })?
         }
         (None, None) | (Some(_), Some(_)) => {
@@ -100,9 +102,18 @@ pub(super) fn same_question(verdict: &Verdict) -> Result<Inquiry, ApiError> {
     inquiry.ok_or_else(|| ApiError::internal("a verdict about an artifact names no contract"))
 }
 
+/// Whether a caller may see a verdict: a question that it may not ask has no answer for it either.
+pub(in crate::http) async fn may_see(app: &App, caller: &Caller, verdict: &Verdict) -> Result<bool, ApiError> {
+    if verdict.named.is_empty() {
+        return Ok(true);
+    }
+    let nameable = nameable(app, caller).await?;
+    Ok(verdict.named.iter().all(|name| nameable.iter().any(|may| may.as_str() == name)))
+}
+
 /// The contracts that a caller may name: the one of the workflow that the token is bound to, else all of the
 /// organization.
-pub(super) async fn nameable(app: &App, caller: &Caller) -> Result<BTreeSet<Name>, ApiError> {
+async fn nameable(app: &App, caller: &Caller) -> Result<BTreeSet<Name>, ApiError> {
     let rules = app.rules.current(&caller.organization).await?;
     Ok(match &caller.workflow {
         Some(bound) => rules.workflows.get(bound).cloned().into_iter().collect(),
@@ -118,8 +129,8 @@ fn named(contracts: &[String], nameable: &BTreeSet<Name>) -> Result<BTreeSet<Nam
     let known = |text: &String| {
         text.parse::<Name>().ok().filter(|name| nameable.contains(name)).ok_or_else(|| {
             let text: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
-            let message = format!("there is no contract `{text}` that your token may name: {}", listed(nameable));
-            ApiError::new(StatusCode::NOT_FOUND, "contract-unknown", message)
+            let message = format!("there is no contract `{text}` that you may name; {}", listed(nameable));
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "contract-unknown", message)
         })
     };
     contracts.iter().map(known).collect()
@@ -130,8 +141,8 @@ fn listed(nameable: &BTreeSet<Name>) -> String {
     let shown: Vec<String> = nameable.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
     match nameable.len().saturating_sub(LISTED) {
         _ if shown.is_empty() => "there is none yet: make one with `sluice contract apply`".to_owned(),
-        0 => format!("it may name {}", shown.join(", ")),
-        more => format!("it may name {} and {more} more", shown.join(", ")),
+        0 => format!("your token may name {}", shown.join(", ")),
+        more => format!("your token may name {} and {more} more", shown.join(", ")),
     }
 }
 

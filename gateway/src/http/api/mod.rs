@@ -3,7 +3,7 @@
 
 mod attestations;
 mod cache;
-mod check;
+pub(super) mod check;
 mod contracts;
 mod denials;
 mod evidence;

@@ -120,14 +120,10 @@ fn unsigned(error: contracts::SignError) -> ApiError {
 
 async fn remembered(app: &App, caller: &Caller, key: &str) -> Result<Arc<Remembered>, ApiError> {
     let key = digest(key)?;
-    let mut made = app.gate.remembered(&caller.organization, key).await?;
-    // A question that the caller may not ask has no answer here either.
-    if let Some(named) = made.as_ref().map(|made| &made.verdict.named).filter(|named| !named.is_empty()) {
-        let nameable = check::nameable(app, caller).await?;
-        if !named.iter().all(|name| nameable.iter().any(|may| may.as_str() == name)) {
-            made = None;
-        }
-    }
+    let made = match app.gate.remembered(&caller.organization, key).await? {
+        Some(made) if check::may_see(app, caller, &made.verdict).await? => Some(made),
+        _ => None,
+    };
     made.ok_or_else(|| {
         ApiError::not_found(format!(
             "there is no verdict `{key}`, or it was forgotten: ask again with `POST /api/v1/check`"
