@@ -8,7 +8,7 @@ use std::{
 };
 
 use contracts::{
-    Digest, Envelope, Finding,
+    Digest, Finding,
     api::{
         AppliedContract, CacheStats, ChangedOrganization, CheckAnswer, CheckRequest, ContractBody, ContractInfo,
         CreatedToken, DenialInfo, EndRun, ErrorBody, ExemptionInfo, JudgeImages, JudgedImage, NewDenial, NewEmergency,
@@ -16,6 +16,7 @@ use contracts::{
         ReceivedAttestation, Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
+    exemption::Approvals,
 };
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
@@ -255,8 +256,8 @@ impl Client {
     }
 
     /// The exemption as it was signed.
-    pub async fn apply_exemption(&self, name: &str, envelope: &Envelope) -> Answer<ExemptionInfo> {
-        self.send_json(Method::PUT, &["exemptions", name], &[], &envelope.to_value()).await
+    pub async fn apply_exemption(&self, name: &str, approvals: &Approvals) -> Answer<ExemptionInfo> {
+        self.send_json(Method::PUT, &["exemptions", name], &[], &approvals.to_value()).await
     }
 
     pub async fn exemptions(&self) -> Answer<Vec<ExemptionInfo>> {

@@ -7,10 +7,13 @@ mod pulls;
 mod replay;
 mod runs;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 
@@ -152,14 +155,64 @@ pub struct IsolatedBuilder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExemptionSettings {
-    /// Public keys in PEM.
-    pub approvers: Vec<String>,
+    /// Each a public key in PEM, or whom a certificate names.
+    pub approvers: Vec<Approver>,
     /// How many distinct approvers must sign, at least 1.
     pub threshold: u32,
     /// How long an exemption may last: `30d`.
     pub longest: String,
     /// Rules, or codes of findings, that are never exempted. Not even in an emergency.
     pub never: Vec<String>,
+}
+
+/// Who may approve. In JSON a public key in PEM, or `{"issuer": …, "identity": …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Approver {
+    /// Whoever holds the private key of this public key in PEM.
+    Key(String),
+    /// Whom a trusted certificate authority names. Both are compared letter by letter.
+    Identity {
+        /// Who vouches for it: the address of the identity provider.
+        issuer: String,
+        /// The e-mail address, or the address of the pipeline's definition.
+        identity: String,
+    },
+}
+
+impl From<String> for Approver {
+    fn from(pem: String) -> Self {
+        Self::Key(pem)
+    }
+}
+
+impl<'de> Deserialize<'de> for Approver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Named {
+            issuer: String,
+            identity: String,
+        }
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Approver;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a public key in PEM, or `issuer` and `identity`")
+            }
+
+            fn visit_str<E: de::Error>(self, pem: &str) -> Result<Approver, E> {
+                Ok(Approver::Key(pem.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Approver, A::Error> {
+                let Named { issuer, identity } = Named::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Approver::Identity { issuer, identity })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl Default for ExemptionSettings {

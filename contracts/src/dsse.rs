@@ -52,12 +52,18 @@ impl Envelope {
     }
 
     pub(crate) fn from_value(value: &Value) -> Result<Self, EnvelopeError> {
+        let envelope = Self::perhaps_unsigned(value)?;
+        if envelope.signatures.is_empty() {
+            return Err(EnvelopeError::NoSignature);
+        }
+        Ok(envelope)
+    }
+
+    /// The same for what may be signed by something beside the envelope alone.
+    pub(crate) fn perhaps_unsigned(value: &Value) -> Result<Self, EnvelopeError> {
         let payload_type = text(value, "payloadType")?.to_owned();
         let payload = base64(text(value, "payload")?, "payload")?;
         let list = value.get("signatures").and_then(Value::as_array).ok_or(EnvelopeError::Field("signatures"))?;
-        if list.is_empty() {
-            return Err(EnvelopeError::NoSignature);
-        }
         if list.len() > limits::ENVELOPE_SIGNATURES {
             return Err(EnvelopeError::TooManySignatures { max: limits::ENVELOPE_SIGNATURES });
         }

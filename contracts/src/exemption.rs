@@ -1,7 +1,7 @@
 //! Exemptions: approved, scoped and expiring exceptions from a rule.
 //!
 //! An [`Exemption`] is a document that a person wrote: a claim of nobody. [`Approved`] is the proof that it may be
-//! used: only [`ApprovalRules`] make one, from an envelope that enough distinct approvers of the organization signed
+//! used: only [`ApprovalRules`] make one, from what enough distinct approvers of the organization signed
 //! ([`ApprovalRules::approve`]), or from what a contract lets a caller do on its own in an emergency
 //! ([`ApprovalRules::emergency`]). The gate takes nothing less, and asks [`Approved::covers`] about each finding that
 //! blocks. What is never exempted, whoever approves: see [`exemptable`].
@@ -9,6 +9,7 @@
 //! This module must not contain a clock or a store: whether an exemption was withdrawn is not known here.
 
 mod approval;
+mod approvals;
 mod never;
 mod read;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     approval::{ApprovalError, ApprovalRules, Approved},
+    approvals::{APPROVAL_PREDICATE_TYPE, Approvals, ApprovalsError},
     never::RuleNames,
 };
 use crate::{Code, Diagnostics, Digest, Finding, Repository, pattern::RepositoryPattern};

@@ -74,8 +74,10 @@ pub const DOCUMENT_LIST_ITEMS: usize = 256;
 pub const DOCUMENT_FINDINGS: usize = 100;
 /// Why something is exempted, in words.
 pub const REASON_BYTES: usize = 2000;
-/// An exemption with its signatures.
+/// An exemption's document.
 pub const EXEMPTION_BYTES: usize = 64 * 1024;
+/// An exemption with its signatures and the bundles of those who signed with a certificate.
+pub const APPROVALS_BYTES: usize = 512 * 1024;
 /// Approved exemptions of one organization that are in force or will be, and as many emergencies beside them: these take
 /// no room of those.
 pub const EXEMPTIONS: usize = 256;

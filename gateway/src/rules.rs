@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use contracts::{
-    Code, Diagnostics, Digest, Enforcement, Envelope, Finding, Hasher, Repository, TrustRoot,
+    Code, Diagnostics, Digest, Enforcement, Finding, Hasher, Repository, TrustRoot,
     api::{OrganizationSettings, RevisionFiles, Unmatched},
     contract::{BreakGlass, Contract},
-    exemption::{ApprovalRules, Approved, RuleNames},
+    exemption::{ApprovalRules, Approvals, Approved, RuleNames},
     pattern::RepositoryPattern,
     revision::Revision,
 };
@@ -284,6 +284,12 @@ impl Rules {
         Ok(compiled.map(|compiled| Arc::new(contract(compiled))))
     }
 
+    /// The authorities that certificates are checked against, without any key.
+    #[must_use]
+    pub fn authorities(&self) -> &TrustRoot {
+        &self.roots
+    }
+
     /// What was verified already, for all who verify.
     #[must_use]
     pub fn verifications(&self) -> &Arc<Verifications> {
@@ -350,8 +356,11 @@ impl Rules {
             .iter()
             .filter_map(|(name, contract)| Some((name.to_string(), contract.compiled.break_glass()?.clone())))
             .collect();
-        let work =
-            move || records.iter().map(|record| (record.digest, approved(record, &approval, &clauses))).collect();
+        let authorities = self.roots.clone();
+        let work = move || {
+            let approved = |record| approved(record, &approval, &clauses, &authorities);
+            records.iter().map(|record| (record.digest, approved(record))).collect()
+        };
         let found: Vec<(Digest, Result<Approved, String>)> = self.workers.run(work).await?;
         for (digest, result) in found {
             match result {
@@ -392,11 +401,13 @@ fn approved(
     record: &ExemptionRecord,
     approval: &ApprovalRules,
     clauses: &BTreeMap<String, BreakGlass>,
+    authorities: &TrustRoot,
 ) -> Result<Approved, String> {
     let approved = match &record.body {
         ExemptionBody::Signed(envelope) => {
-            let envelope = Envelope::parse(envelope.to_string().as_bytes()).map_err(|e| e.to_string())?;
-            approval.approve(&envelope)
+            let approvals = Approvals::parse(envelope.to_string().as_bytes()).map_err(|e| e.to_string())?;
+            // What was proven when it came stays proven.
+            approval.approve(&approvals, authorities, record.applied_at)
         }
         ExemptionBody::Emergency(emergency) => approval.emergency(emergency, clauses.get(&emergency.contract)),
     };

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::Signing;
+
 #[derive(Debug, Subcommand)]
 pub enum Exemption {
     /// Look through exemptions for mistakes, without a gateway: exit 0 none, 1 some
@@ -12,14 +14,17 @@ pub enum Exemption {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Approve an exemption: sign the document, or add a signature to one that others signed
+    /// Approve an exemption: sign the document, or add a signature to one that others signed. With a key, or without
+    /// one: then a certificate says who you are
     Sign {
         /// The document, or what another approver's `sign` wrote
         file: PathBuf,
-        /// The private key: a file, or env://NAME for a variable that holds the PEM. Its password is read from
-        /// SLUICE_KEY_PASSWORD, COSIGN_PASSWORD or CHAINLOOP_SIGNING_PASSWORD
-        #[arg(long, short, value_name = "KEY")]
-        key: String,
+        /// Add a Sigstore bundle that another program made: `cosign attest-blob` with the type
+        /// https://sluice.dev/exemption-approval/v1
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "identity_token"])]
+        add_bundle: Option<PathBuf>,
+        #[command(flatten)]
+        signing: Box<Signing>,
         /// Where to write it [default: beside the document, ending in .signed.json; what was signed is replaced]
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,

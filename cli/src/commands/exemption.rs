@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail};
 use contracts::{
-    Diagnostics, Envelope, Finding,
+    Bundle, Diagnostics, Digest, Finding,
     api::{ExemptionInfo, ExemptionState},
-    exemption::Exemption,
+    exemption::{Approvals, Exemption},
     limits,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{connect, key};
+use super::{attestation::signing, connect, key};
 use crate::{
     args::{self, LintFormat},
     client::ClientError,
@@ -33,7 +33,9 @@ pub async fn run(connection: &args::Connection, args: &args::Exemption, format: 
             let reports = files.iter().map(|file| lint(file)).collect::<anyhow::Result<Vec<_>>>()?;
             Report::of_all(reports)
         }
-        args::Exemption::Sign { file, key, to } => sign(file, key, to.as_deref()),
+        args::Exemption::Sign { file, to, add_bundle, signing } => {
+            sign(file, signing, add_bundle.as_deref(), to.as_deref()).await
+        }
         args::Exemption::Apply { file } => apply(connection, file).await,
         args::Exemption::List => list(connection).await,
         args::Exemption::Withdraw { name } => {
@@ -47,26 +49,33 @@ pub async fn run(connection: &args::Connection, args: &args::Exemption, format: 
 /// What a file holds: a document, or one with signatures around it.
 enum Held {
     Document(Vec<u8>),
-    Signed(Envelope),
+    Signed(Approvals),
+}
+
+impl Held {
+    fn document(&self) -> &[u8] {
+        match self {
+            Self::Document(bytes) => bytes,
+            Self::Signed(approvals) => approvals.document(),
+        }
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<Held> {
-    let bytes = files::read(path, limits::EXEMPTION_BYTES)?;
-    Ok(Envelope::parse(&bytes).map_or(Held::Document(bytes), Held::Signed))
+    let bytes = files::read(path, limits::APPROVALS_BYTES)?;
+    Ok(Approvals::parse(&bytes).map_or(Held::Document(bytes), Held::Signed))
 }
 
 fn lint(path: &Path) -> anyhow::Result<Report> {
-    let bytes = match open(path)? {
-        Held::Document(bytes) => bytes,
-        Held::Signed(envelope) => envelope.payload,
-    };
+    let held = open(path)?;
+    let bytes = held.document();
     let file = path.display().to_string();
-    match Exemption::parse(&file, &bytes) {
+    match Exemption::parse(&file, bytes) {
         Ok((exemption, warnings)) if warnings.is_empty() => {
             let text = plain(&format!("{file}: no mistakes\n{}", told(&exemption)));
             Report::new(Exit::Yes, &json!({"file": file, "findings": [], "digest": exemption.digest}), text)
         }
-        Ok((_, findings)) | Err(Diagnostics(findings)) => show(&file, &findings, &bytes),
+        Ok((_, findings)) | Err(Diagnostics(findings)) => show(&file, &findings, bytes),
     }
 }
 
@@ -82,52 +91,77 @@ fn show(file: &str, findings: &[Finding], bytes: &[u8]) -> anyhow::Result<Report
 
 /// Signs a document, or adds a signature to one that others signed. What is signed is printed, so that nobody approves
 /// what they did not see.
-fn sign(path: &Path, key: &str, to: Option<&Path>) -> anyhow::Result<Report> {
+async fn sign(
+    path: &Path,
+    args: &args::Signing,
+    add_bundle: Option<&Path>,
+    to: Option<&Path>,
+) -> anyhow::Result<Report> {
     let held = open(path)?;
-    let document = match &held {
-        Held::Document(bytes) => bytes,
-        Held::Signed(envelope) => &envelope.payload,
-    };
+    let document = held.document();
     let file = path.display().to_string();
     let exemption = match Exemption::parse(&file, document) {
         Ok((exemption, _)) => exemption,
         Err(Diagnostics(findings)) => return show(&file, &findings, document),
     };
-    let key = key::signing_key(key)?;
-    let (envelope, default) = match &held {
-        Held::Document(bytes) => (key.approve(bytes)?, path.with_extension(SIGNED)),
-        Held::Signed(envelope) => (key.approve_too(envelope)?, path.to_owned()),
+    let default = match &held {
+        Held::Document(_) => path.with_extension(SIGNED),
+        Held::Signed(_) => path.to_owned(),
+    };
+    let approvals = match held {
+        Held::Document(bytes) => Approvals::none_of(bytes),
+        Held::Signed(approvals) => approvals,
+    };
+    // The key of a pipeline, which the environment may name, approves of nothing by accident.
+    let key = args.key.as_deref().map(key::signing_key).transpose()?;
+    let (approvals, signer) = match (add_bundle, key) {
+        (Some(bundle), _) => {
+            let bytes = files::read(bundle, limits::BUNDLE_BYTES)?;
+            let bundle = Bundle::parse(&bytes).with_context(|| format!("`{}` cannot be used", bundle.display()))?;
+            (approvals.with_bundle(bundle)?, json!({"bundle": Digest::of(&bytes)}))
+        }
+        (None, Some(key)) => {
+            let envelope = match approvals.envelope() {
+                Some(envelope) => key.approve_too(&envelope)?,
+                None => key.approve(approvals.document())?,
+            };
+            (approvals.with_envelope(envelope), json!({"key": key.public().id()}))
+        }
+        (None, None) => {
+            let bundle = signing::keyless(args, &approvals.statement(&exemption.name)).await?;
+            let id = bundle.id();
+            (approvals.with_bundle(bundle)?, json!({"bundle": id}))
+        }
     };
     let to = to.unwrap_or(&default);
-    files::replace(to, envelope.to_value().to_string().as_bytes(), Readers::Everyone)?;
-    let signatures = envelope.signatures.len();
-    let text = format!(
-        "{}\nsigned with key {} ({signatures} signatures now): {}",
-        told(&exemption),
-        key.public().id(),
-        to.display()
-    );
-    let data = json!({
-        "file": to.display().to_string(), "name": exemption.name, "digest": exemption.digest,
-        "key": key.public().id(), "signatures": signatures,
+    files::replace(to, approvals.to_value().to_string().as_bytes(), Readers::Everyone)?;
+    let signatures = approvals.count();
+    let by = signer.as_object().and_then(|signer| signer.iter().next());
+    let by = by.map(|(kind, id)| format!("{kind} {}", id.as_str().unwrap_or_default())).unwrap_or_default();
+    let text = format!("{}\nsigned with {by} ({signatures} signatures now): {}", told(&exemption), to.display());
+    let mut data = json!({
+        "file": to.display().to_string(), "name": exemption.name, "digest": exemption.digest, "signatures": signatures,
     });
+    if let (Some(data), Value::Object(signer)) = (data.as_object_mut(), signer) {
+        data.extend(signer);
+    }
     Report::new(Exit::Yes, &data, plain(&text))
 }
 
 async fn apply(connection: &args::Connection, path: &Path) -> anyhow::Result<Report> {
-    let Held::Signed(envelope) = open(path)? else {
+    let Held::Signed(approvals) = open(path)? else {
         bail!("`{}` is not signed: approvers sign it with `sluice exemption sign`", path.display());
     };
     let file = path.display().to_string();
-    let parsed = Exemption::parse(&file, &envelope.payload);
+    let parsed = Exemption::parse(&file, approvals.document());
     let (exemption, _) = parsed.with_context(|| format!("`{file}` is not an exemption"))?;
-    match connect(connection)?.apply_exemption(&exemption.name, &envelope).await {
+    match connect(connection)?.apply_exemption(&exemption.name, &approvals).await {
         Ok(info) => {
             let text = plain(&format!("exemption {} is applied\n{}", info.name, told(&exemption)));
             Report::new(Exit::Yes, &info, text)
         }
         Err(ClientError::Refused { findings, .. }) if findings.iter().any(Finding::blocks) => {
-            show(&file, &findings, &envelope.payload)
+            show(&file, &findings, approvals.document())
         }
         Err(error) => Err(error.into()),
     }

@@ -56,8 +56,36 @@ pub fn password(variable: &dyn Fn(&str) -> Option<String>) -> Option<Secret> {
         .map(Secret::new)
 }
 
+/// Where keys live that never leave their place: hardware, and the key services of clouds.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("pkcs11:", "keys in hardware (PKCS#11)"),
+    ("awskms://", "keys of AWS KMS"),
+    ("gcpkms://", "keys of Google Cloud KMS"),
+    ("azurekms://", "keys of Azure Key Vault"),
+    ("hashivault://", "keys of HashiCorp Vault"),
+    ("openbao://", "keys of OpenBao"),
+    ("k8s://", "keys in Kubernetes secrets"),
+    ("gitlab://", "keys in GitLab variables"),
+    ("signserver://", "keys of SignServer"),
+];
+
+/// Refuses a key that is named as other programs name those which are not in a file.
+pub fn refuse_elsewhere(reference: &str) -> anyhow::Result<()> {
+    let Some((_, what)) = ELSEWHERE.iter().find(|(scheme, _)| reference.starts_with(scheme)) else { return Ok(()) };
+    // A PKCS#11 address can carry a PIN, others a token.
+    let shown = reference.split([';', '?', '&']).next().unwrap_or_default();
+    let shown = if shown.contains("pin") { "pkcs11:…" } else { shown };
+    bail!(
+        "`{shown}`: {what} are not used here. Sign without a key where a CI system gives identity tokens (leave --key out), \
+         with a key in a file or a variable (env://NAME; a Kubernetes secret or CI variable can be given as one), or let the \
+         service's own program sign the statement and send its bundle with `POST /api/v1/attestations`. To verify, export the \
+         public key into a file"
+    )
+}
+
 /// Reads a private key: a file, or `env://` and the name of a variable that holds the PEM.
 pub fn signing_key(reference: &str) -> anyhow::Result<SigningKey> {
+    refuse_elsewhere(reference)?;
     let pem = match reference.strip_prefix("env://") {
         Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
         None if !Path::new(reference).exists() => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use contracts::{
-    api::{ChangedOrganization, OrganizationSettings, Unmatched},
+    api::{Approver, ChangedOrganization, OrganizationSettings, Unmatched},
     limits, yaml,
 };
 
@@ -42,7 +42,11 @@ fn read(path: &Path) -> anyhow::Result<OrganizationSettings> {
     let Ok(value) = node.to_json() else { bail!("`{file}` holds a number that JSON does not have") };
     let settings = serde_json::from_value(value);
     let mut settings: OrganizationSettings = settings.with_context(|| format!("`{file}` holds no settings"))?;
-    for key in settings.default_signers.iter_mut().chain(&mut settings.exemptions.approvers) {
+    let approvers = settings.exemptions.approvers.iter_mut().filter_map(|approver| match approver {
+        Approver::Key(pem) => Some(pem),
+        Approver::Identity { .. } => None,
+    });
+    for key in settings.default_signers.iter_mut().chain(approvers) {
         if let Some(named) = key.strip_prefix("file://") {
             *key = files::read_text(&files::folder_of(path).join(named), limits::KEY_BYTES)?;
         }

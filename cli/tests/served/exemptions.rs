@@ -110,3 +110,41 @@ fn in_an_emergency_a_rejected_run_goes_out_with_a_reason() {
     let told = push(&scene, &image, &["--emergency", "the site is down"], 4);
     assert!(told.contains("is not among the `callers`"), "{told}");
 }
+
+#[test]
+fn somebody_without_a_key_approves_with_a_bundle_that_another_program_made() {
+    let at: jiff::Timestamp = days(-1).parse().unwrap();
+    let sigstore = testdata::Sigstore::new(at);
+    let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: release}\nspec:\n  materials:\n    - {name: image, type: CONTAINER_IMAGE, output: true}\n    - {name: note, type: STRING}\n  signers: {any: [{publicKey: \"file://keys/release.pub\"}]}\n  admission: {repositories: [\"registry.acme.dev/shop/app\"]}\n";
+    let scene = Scene::new("trusted_root = \"trusted_root.json\"\n", contract);
+    scene.write("trusted_root.json", &sigstore.trusted_root());
+    let _serving = scene.serve();
+    scene.apply();
+    let (issuer, carol) = ("https://accounts.acme.dev", "https://acme.dev/people/carol");
+    let settings = format!("exemptions:\n  approvers: [{{issuer: \"{issuer}\", identity: \"{carol}\"}}]\n");
+    scene.write("organization.yaml", settings.as_bytes());
+    scene.sluice(&["organization", "apply", "organization.yaml"], 0);
+    let image = format!("{IMAGE}@{}", Digest::of(b"image"));
+    push(&scene, &image, &["--force"], 4);
+
+    let document = format!(
+        "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: default}}\nspec:\n  scope: {{rule: material-note, repositories: [{IMAGE}]}}\n  reason: the note comes on Monday\n  from: {}\n  until: {}\n",
+        days(-1),
+        days(7)
+    );
+    scene.write("note.yaml", document.as_bytes());
+    scene.write("other.yaml", document.replace("Monday", "Tuesday").as_bytes());
+    let approvals = contracts::exemption::Approvals::none_of(document.into_bytes());
+    scene.write("carol.json", sigstore.attest(&approvals.statement("note.yaml"), carol, issuer, at).bytes());
+    let told = scene.sluice(&["exemption", "sign", "other.yaml", "--add-bundle", "carol.json"], 2);
+    assert!(told.contains("does not approve of this document"), "{told}");
+    // No key is taken from the environment of a pipeline, and nobody is asked.
+    let ambient = [("SLUICE_SIGNING_KEY_PATH", "keys/release.key")];
+    let told = scene.sluice_on(&ambient, &["exemption", "sign", "note.yaml"], 2);
+    assert!(told.contains("there is nothing to sign with"), "{told}");
+    scene.sluice(&["exemption", "sign", "note.yaml", "--add-bundle", "carol.json"], 0);
+    scene.sluice(&["exemption", "apply", "note.signed.json"], 0);
+    let told = scene.sluice(&["exemption", "list"], 0);
+    assert!(told.contains(carol), "{told}");
+    assert!(scene.sluice(&["check", &image], 0).contains("by exemption alone"));
+}

@@ -2,22 +2,27 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Emergency, Exemption, Matter, PAYLOAD_TYPE, exemptable,
+    Approvals, Emergency, Exemption, Matter, PAYLOAD_TYPE,
+    approvals::approves_of,
+    exemptable,
     never::{Never, RuleNames},
 };
 use crate::{
-    AllowedSigner, Diagnostics, Digest, Envelope, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot,
-    VerifyError, api::ExemptionSettings, contract::BreakGlass, duration,
+    AllowedSigner, Bundle, Diagnostics, Digest, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot,
+    VerifyError,
+    api::{Approver, ExemptionSettings},
+    contract::BreakGlass,
+    duration,
 };
 
 /// What an organization's settings say about exemptions, read and checked.
 #[derive(Debug, Clone)]
 pub struct ApprovalRules {
     organization: String,
-    /// With whose keys signatures are checked; `None`: nobody approves.
+    /// With whose keys signatures are checked, and who may sign; `None`: nobody approves.
     approvers: Option<(TrustRoot, SignerPolicy)>,
     longest: SignedDuration,
     never: Arc<Never>,
@@ -48,15 +53,24 @@ pub enum ApprovalError {
     /// Its signatures prove nothing.
     #[error("the exemption is not approved: {0}")]
     Signature(VerifyError),
+    /// What was signed with a certificate approves of something else, or nothing proves when it was signed.
+    #[error("the exemption is not approved: {reason}")]
+    Bundle {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// Too few of those who may approve.
     #[error(
-        "{approved} of the organization's approvers signed the exemption, and {threshold} distinct ones must: several signatures of one key count once"
+        "{approved} of the organization's approvers signed the exemption, and {threshold} distinct ones must: several signatures of one key or identity count once{}",
+        other.as_ref().map(|other| format!(" (one signature counts for nobody: {other})")).unwrap_or_default()
     )]
     TooFew {
         /// How many distinct ones did.
         approved: usize,
         /// How many must.
         threshold: u32,
+        /// Why one of the signatures does not count.
+        other: Option<Box<Self>>,
     },
     /// What was signed is not an exemption.
     #[error("what was signed is not an exemption: {0}")]
@@ -104,7 +118,9 @@ impl ApprovalError {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NobodyApproves | Self::Signature(_) | Self::TooFew { .. } => "exemption-not-approved",
+            Self::NobodyApproves | Self::Signature(_) | Self::Bundle { .. } | Self::TooFew { .. } => {
+                "exemption-not-approved"
+            }
             Self::Document(_) => "exemption-invalid",
             Self::Organization { .. } => "exemption-of-another-organization",
             Self::TooLong { .. } => "exemption-too-long",
@@ -121,19 +137,29 @@ impl ApprovalRules {
     /// What in them cannot be used, in words.
     pub fn new(organization: &str, settings: &ExemptionSettings, rules: &RuleNames) -> Result<Self, String> {
         let ExemptionSettings { approvers, threshold, longest, never } = settings;
-        let mut keys = Vec::with_capacity(approvers.len());
-        for (at, pem) in approvers.iter().enumerate() {
-            let key = PublicKey::from_pem(pem);
-            keys.push(key.map_err(|e| format!("the key number {} under `exemptions.approvers`: {e}", at + 1))?);
+        let (mut keys, mut may) = (Vec::new(), Vec::with_capacity(approvers.len()));
+        for (at, approver) in approvers.iter().enumerate() {
+            may.push(match approver {
+                Approver::Key(pem) => {
+                    let key = PublicKey::from_pem(pem);
+                    let key =
+                        key.map_err(|e| format!("the key number {} under `exemptions.approvers`: {e}", at + 1))?;
+                    keys.push(key.clone());
+                    AllowedSigner::Key(key)
+                }
+                Approver::Identity { issuer, identity } => {
+                    AllowedSigner::Identity { issuer: issuer.clone(), identity: identity.clone() }
+                }
+            });
         }
         let longest = duration::parse(longest).map_err(|e| format!("`exemptions.longest`: {e}"))?;
         if never.iter().any(|rule| rule.trim().is_empty()) {
             return Err("`exemptions.never` holds an empty text: name rules, or codes of findings".to_owned());
         }
-        let approvers = match (keys.is_empty(), *threshold) {
+        let approvers = match (may.is_empty(), *threshold) {
             (true, 1..) => None,
             (_, threshold) => {
-                let policy = SignerPolicy::new(threshold, keys.iter().cloned().map(AllowedSigner::Key));
+                let policy = SignerPolicy::new(threshold, may);
                 let policy = policy.map_err(|e| format!("`exemptions.threshold`: {e}"))?;
                 let root = TrustRoot::new(keys, None).map_err(|e| format!("`exemptions.approvers`: {e}"))?;
                 Some((root, policy))
@@ -150,24 +176,49 @@ impl ApprovalRules {
     }
 
     /// Verifies that enough distinct approvers signed an exemption for this organization, and that it asks for no
-    /// more than the organization allows.
+    /// more than the organization allows. `authorities` are those who vouch for certificates, and `now` is the latest
+    /// time at which something can have been signed. What was signed with a certificate counts only with a proof of when.
     ///
     /// # Errors
     /// When it is not so. Nothing of the document comes back beside an error.
-    pub fn approve(&self, envelope: &Envelope) -> Result<Approved, ApprovalError> {
+    pub fn approve(
+        &self,
+        approvals: &Approvals,
+        authorities: &TrustRoot,
+        now: Timestamp,
+    ) -> Result<Approved, ApprovalError> {
         let (root, policy) = self.approvers.as_ref().ok_or(ApprovalError::NobodyApproves)?;
-        let signed = root.verify_document(envelope, PAYLOAD_TYPE).map_err(ApprovalError::Signature)?;
-        let approved = policy.count(&signed.signers);
-        if !policy.satisfied_by(&signed.signers) {
-            return Err(ApprovalError::TooFew { approved, threshold: policy.threshold() });
+        let may: BTreeSet<SignerIdentity> = policy.allowed().map(AllowedSigner::identity).collect();
+        let (mut approvers, mut refused) = (BTreeSet::new(), None);
+        if let Some(envelope) = approvals.envelope() {
+            match root.verify_document(&envelope, PAYLOAD_TYPE) {
+                Ok(signed) => approvers.extend(signed.signers.iter().cloned()),
+                Err(error) => refused = Some(ApprovalError::Signature(error)),
+            }
         }
-        let (exemption, _) = Exemption::parse("exemption", &signed.document).map_err(ApprovalError::Document)?;
+        let digest = Digest::of(approvals.document());
+        for bundle in approvals.bundles() {
+            match certified(bundle, &digest, authorities, now) {
+                Ok(signers) => approvers.extend(signers),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        let proven = !approvers.is_empty();
+        approvers.retain(|signer| may.contains(signer));
+        if !policy.satisfied_by(&approvers) {
+            let (approved, threshold) = (policy.count(&approvers), policy.threshold());
+            return Err(match refused {
+                Some(error) if !proven => error,
+                other => ApprovalError::TooFew { approved, threshold, other: other.map(Box::new) },
+            });
+        }
+        let (exemption, _) = Exemption::parse("exemption", approvals.document()).map_err(ApprovalError::Document)?;
         let lasts = exemption.until.duration_since(exemption.from);
         if lasts > self.longest {
             let (lasts, longest) = (words(lasts), words(self.longest));
             return Err(ApprovalError::TooLong { lasts, longest });
         }
-        self.taken(exemption, signed.signers.clone(), None)
+        self.taken(exemption, approvers, None)
     }
 
     /// Holds an emergency against what the contract's `breakGlass` allows.
@@ -245,6 +296,26 @@ impl Approved {
             && self.exemption.concerns(matter.repository, matter.digest)
             && self.exemption.scope.matches(matter, rule)
     }
+}
+
+/// Whom a certificate names who signed that the document is approved.
+fn certified(
+    bundle: &Bundle,
+    document: &Digest,
+    authorities: &TrustRoot,
+    now: Timestamp,
+) -> Result<BTreeSet<SignerIdentity>, ApprovalError> {
+    let verified = authorities.verify(bundle, now).map_err(ApprovalError::Signature)?;
+    let wrong = |reason| Err(ApprovalError::Bundle { reason });
+    if !approves_of(&verified.statement, document) {
+        return wrong("a bundle with it approves of another document, or says something else");
+    }
+    if verified.signed_at.is_none() {
+        return wrong("nothing proves when a bundle with it was signed: a log's entry or a timestamp is needed");
+    }
+    // Keys sign the document itself.
+    let named = verified.signers.iter().filter(|signer| matches!(signer, SignerIdentity::Certificate { .. }));
+    Ok(named.cloned().collect())
 }
 
 fn words(span: SignedDuration) -> String {

@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::{Envelope, SigningKey, api::ExemptionSettings, dsse::EnvelopeSignature};
+use crate::{Envelope, SigningKey, TrustRoot, api::ExemptionSettings, dsse::EnvelopeSignature};
 
 const GOOD: &str = "apiVersion: sluice.dev/v1
 kind: Exemption
@@ -16,6 +16,14 @@ spec:
   from: 2026-12-24
   until: 2026-12-28T09:00:00+01:00
 ";
+
+fn nobody_vouches() -> TrustRoot {
+    TrustRoot::new(Vec::new(), None).unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-12-25T00:00:00Z".parse().unwrap()
+}
 
 fn mistakes(text: &str) -> String {
     let diagnostics = Exemption::parse("exemption.yaml", text.as_bytes()).unwrap_err();
@@ -87,12 +95,12 @@ spec:
 }
 
 fn settings(keys: &[&SigningKey], threshold: u32) -> ExemptionSettings {
-    let approvers = keys.iter().map(|key| key.public().to_pem()).collect();
+    let approvers = keys.iter().map(|key| key.public().to_pem().into()).collect();
     ExemptionSettings { approvers, threshold, ..ExemptionSettings::default() }
 }
 
 fn refused(rules: &ApprovalRules, envelope: &Envelope) -> &'static str {
-    rules.approve(envelope).map(|_| ()).unwrap_err().code()
+    rules.approve(&envelope.clone().into(), &nobody_vouches(), now()).map(|_| ()).unwrap_err().code()
 }
 
 #[test]
@@ -101,7 +109,7 @@ fn approvers_are_counted_by_who_they_are() {
     let rules = ApprovalRules::new("acme", &settings(&[&ann, &bob, &ann], 2), &RuleNames::default()).unwrap();
     let one = ann.approve(GOOD.as_bytes()).unwrap();
     let both = bob.approve_too(&one).unwrap();
-    assert_eq!(rules.approve(&both).unwrap().approvers().len(), 2);
+    assert_eq!(rules.approve(&both.clone().into(), &nobody_vouches(), now()).unwrap().approvers().len(), 2);
     let mut named_twice = ann.approve_too(&one).unwrap();
     named_twice.signatures[1].keyid = Some(bob.public().id().to_string());
     for envelope in [&one, &named_twice] {
@@ -148,7 +156,7 @@ fn settings_that_hold_nobody_to_anything_are_refused() {
         (ExemptionSettings { threshold: 0, ..good() }, "threshold is 0"),
         (ExemptionSettings { threshold: 0, approvers: Vec::new(), ..good() }, "threshold is 0"),
         (ExemptionSettings { threshold: 2, ..good() }, "only 1 different"),
-        (ExemptionSettings { approvers: vec!["x".into()], ..good() }, "number 1"),
+        (ExemptionSettings { approvers: vec!["x".to_owned().into()], ..good() }, "number 1"),
         (ExemptionSettings { longest: "0d".into(), ..good() }, "longest"),
         (ExemptionSettings { never: vec![" ".into()], ..good() }, "never"),
     ] {

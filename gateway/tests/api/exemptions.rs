@@ -1,6 +1,7 @@
 //! Exemptions through the front door: what is taken, what it lets through, and all that must not be.
 
 mod emergency;
+mod keyless;
 
 use contracts::{
     Decision, Dependency, Digest, Envelope,

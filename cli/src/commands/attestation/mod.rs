@@ -15,7 +15,7 @@ mod manifest;
 mod push;
 mod reset;
 mod shape;
-mod signing;
+pub mod signing;
 mod status;
 mod verify;
 mod wanted;

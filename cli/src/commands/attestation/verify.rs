@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     args, beside, clock,
-    commands::variable,
+    commands::{key::refuse_elsewhere, variable},
     exit::Exit,
     files, image,
     report::{Report, plain, table},
@@ -65,6 +65,7 @@ impl Wanted {
     fn of(args: &args::AttestationVerify) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
         for reference in &args.keys {
+            refuse_elsewhere(reference)?;
             let pem = match reference.strip_prefix("env://") {
                 Some(name) => variable(name).with_context(|| format!("the variable `{name}` is not set"))?,
                 None => files::read_text(Path::new(reference), limits::KEY_BYTES)?,

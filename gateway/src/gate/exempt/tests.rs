@@ -26,9 +26,10 @@ fn approved(key: &SigningKey, rule: &str, from: i64, until: i64) -> Arc<Approved
         at(from),
         at(until)
     );
-    let settings = ExemptionSettings { approvers: vec![key.public().to_pem()], ..ExemptionSettings::default() };
+    let settings = ExemptionSettings { approvers: vec![key.public().to_pem().into()], ..ExemptionSettings::default() };
     let rules = ApprovalRules::new("acme", &settings, &RuleNames::default()).unwrap();
-    Arc::new(rules.approve(&key.approve(document.as_bytes()).unwrap()).unwrap())
+    let nobody = contracts::TrustRoot::new(Vec::new(), None).unwrap();
+    Arc::new(rules.approve(&key.approve(document.as_bytes()).unwrap().into(), &nobody, noon()).unwrap())
 }
 
 fn rules(exemptions: Vec<Arc<Approved>>) -> OrganizationRules {

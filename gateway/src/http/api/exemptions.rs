@@ -9,11 +9,9 @@ use axum::{
     response::Response,
 };
 use contracts::{
-    Envelope,
     api::{ExemptionInfo, ExemptionState, NewEmergency, Role},
-    dsse::EnvelopeError,
     duration,
-    exemption::{ApprovalError, ApprovalRules, Approved, Emergency, Exemption},
+    exemption::{ApprovalError, ApprovalRules, Approvals, ApprovalsError, Approved, Emergency, Exemption},
     limits,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -60,7 +58,7 @@ fn may_see(caller: &Caller, info: &ExemptionInfo) -> bool {
     }
 }
 
-/// Takes an envelope with the approvers' signatures. Whoever brings it need not be one of them: the signatures count.
+/// Takes the document with the approvers' signatures. Whoever brings it need not be one of them: the signatures count.
 pub(super) async fn apply(
     State(app): State<App>,
     caller: Caller,
@@ -71,13 +69,14 @@ pub(super) async fn apply(
     caller.needs(Role::Admin)?;
     let wanted = name(&wanted)?;
     body::content_type(&headers, None, &["application/json"], "`application/json`")?;
-    let bytes = body::whole(body, limits::EXEMPTION_BYTES).await?;
-    let envelope = Envelope::parse(&bytes).map_err(unreadable)?;
+    let bytes = body::whole(body, limits::APPROVALS_BYTES).await?;
+    let approvals = Approvals::parse(&bytes).map_err(unreadable)?;
     let settings = app.store.settings(&caller.organization).await?;
     let names = app.rules.current(&caller.organization).await?.rule_names();
     let rules = ApprovalRules::new(caller.organization.as_str(), &settings.exemptions, &names);
-    let approved = rules.map_err(ApiError::internal)?.approve(&envelope)?;
-    let (exemption, now) = (approved.exemption(), clock::now());
+    let now = clock::now();
+    let approved = rules.map_err(ApiError::internal)?.approve(&approvals, app.rules.authorities(), now)?;
+    let exemption = approved.exemption();
     if exemption.name != wanted.as_str() {
         let message = format!("the exemption's name is `{}`, not `{wanted}`", exemption.name);
         return Err(ApiError::invalid(message));
@@ -86,7 +85,7 @@ pub(super) async fn apply(
         let message = format!("the exemption ended at {}: a new one needs new signatures", exemption.until);
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "exemption-over", message));
     }
-    let record = record(&approved, ExemptionBody::Signed(envelope.to_value()), now);
+    let record = record(&approved, ExemptionBody::Signed(approvals.to_value()), now);
     keep(&app, &caller, record, now).await
 }
 
@@ -279,9 +278,9 @@ fn info(record: ExemptionRecord, rules: &OrganizationRules, now: Timestamp) -> E
     let problem = rules.void_exemptions.get(&record.digest).cloned();
     let exemption = match &record.body {
         ExemptionBody::Emergency(emergency) => Some(emergency.exemption()),
-        ExemptionBody::Signed(value) => Envelope::parse(value.to_string().as_bytes())
+        ExemptionBody::Signed(value) => Approvals::parse(value.to_string().as_bytes())
             .ok()
-            .and_then(|envelope| Exemption::parse("exemption", &envelope.payload).ok())
+            .and_then(|approvals| Exemption::parse("exemption", approvals.document()).ok())
             .map(|(exemption, _)| exemption),
     };
     let (from, until) = exemption.as_ref().map_or((record.applied_at, record.until), |e| (e.from, e.until));
@@ -317,7 +316,7 @@ fn info(record: ExemptionRecord, rules: &OrganizationRules, now: Timestamp) -> E
     }
 }
 
-fn unreadable(error: EnvelopeError) -> ApiError {
+fn unreadable(error: ApprovalsError) -> ApiError {
     let message = format!("{error}: send what `sluice exemption sign` wrote");
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "exemption-invalid", message)
 }
@@ -328,6 +327,7 @@ impl From<ApprovalError> for ApiError {
         let status = match &error {
             ApprovalError::NobodyApproves
             | ApprovalError::Signature(_)
+            | ApprovalError::Bundle { .. }
             | ApprovalError::TooFew { .. }
             | ApprovalError::Never { .. }
             | ApprovalError::NoBreakGlass { .. }
