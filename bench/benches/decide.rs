@@ -65,6 +65,7 @@ impl Fixture {
             locate: Arc::new(|_, _| None),
             workers: Workers::default(),
             metrics: Arc::new(Metrics::default()),
+            own_keys: Arc::default(),
             discovery_interval: Duration::from_secs(60),
         };
         let intake = Intake::new(store, evidence, Arc::clone(&parts.rules), Workers::default());

@@ -83,6 +83,8 @@ codes! {
     StatementMismatch = "statement-mismatch",
     /// The attestation was made for another image: none of its output images is the one that is asked about.
     SubjectMismatch = "subject-mismatch",
+    /// No verifier that the contract names has said of this subject that it passed.
+    SummaryMissing = "summary-missing",
     /// The attestation names another commit than the one that was proven to be built.
     CommitMismatch = "commit-mismatch",
     /// The certificate that signed and the identity token that it was pushed with are not of one build.

@@ -140,6 +140,8 @@ pub const MANIFEST_BYTES: usize = 4 * 1024 * 1024;
 pub const ATTESTATIONS_PER_SUBJECT: usize = 64;
 /// Workflows, each under one contract, whose newest runs about one image are examined.
 pub const WORKFLOWS_PER_SUBJECT: usize = 256;
+/// Other verifiers that a contract asks.
+pub const VERIFIERS: usize = 16;
 /// Contracts that one question to the gate may name.
 pub const NAMED_CONTRACTS: usize = 32;
 /// Runs of one workflow about one image that are examined when they are of the same instant; rejected ones first.

@@ -6,11 +6,14 @@
 //! only when contracts answered for the image, all of them allowed it, and that was enforced: what was merely let
 //! through is `FAILED`, and its extension says that it was let through.
 //!
-//! This module must not contain trust: whose summary counts is for whoever reads it to decide. The gateway itself
-//! takes none as evidence.
+//! The other way round, a contract may ask for the summary of another verifier: [`VerifierDemand`] says what such a one
+//! has to be. Whether it was signed for that verifier is found out before; the gateway's own are never evidence.
+
+mod foreign;
 
 use serde_json::{Map, Value, json};
 
+pub use self::foreign::{Rejected, VerifierDemand};
 use crate::{Decision, Dependency, Digest, Hasher, Statement, Subject, Verdict, VerdictSubject};
 
 /// The predicate's type.

@@ -245,6 +245,7 @@ fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
         locate: Arc::new(move |organization, host| table.locate(organization, host)),
         workers: workers.clone(),
         metrics: Arc::clone(&metrics),
+        own_keys: Arc::new(word.key_ids()),
         discovery_interval: settings.discovery_interval,
     });
     let (pulls, writing) = Pulls::start(Arc::clone(&store));

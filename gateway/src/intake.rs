@@ -266,7 +266,9 @@ impl Intake {
         let fetched = fetched.map_err(GateError::from)?;
         let work = move || {
             let pushed_by = pushed_by.as_ref();
-            let of = RunEvidence { verified: &verified, received_at: now, run: &run, materials: fetched, pushed_by };
+            // Which subject is asked about is not known yet, and what other verifiers say of it even less.
+            let (verified, run, materials) = (&verified, &run, fetched);
+            let of = RunEvidence { verified, received_at: now, run, materials, pushed_by, verifiers: &[] };
             materials::evaluate(compiled.rules(), of, None, Phase::Intake, now)
         };
         Ok(place.run(work).await?.map_err(GateError::from)?)

@@ -128,6 +128,8 @@ pub(crate) struct RunEvidence<'r> {
     pub(crate) materials: Materials,
     /// Who was proven to have pushed it.
     pub(crate) pushed_by: Option<&'r RunnerIdentity>,
+    /// The other verifiers that say of what it is about that it passed.
+    pub(crate) verifiers: &'r [String],
 }
 
 /// Evaluates the rules over one run. A material that cannot be read denies, whatever the rules say.
@@ -149,7 +151,7 @@ pub(crate) fn evaluate(
     unreadable.extend(proven.filter_map(|identity| another_commit(identity, of.verified)).next());
     let identity = builder.as_ref().map(Builder::identity);
     let attested = Attested::of_run(of.verified, of.received_at, of.run).built_by(identity);
-    let evidence = Evidence::of_run(attested, materials);
+    let evidence = Evidence::of_run(attested, materials).verified_by(of.verifiers.iter().map(String::as_str));
     let mut evaluation = policies::evaluate(rules, &evidence, subject, phase, now)?;
     if !unreadable.is_empty() {
         evaluation.decision = Decision::Deny;

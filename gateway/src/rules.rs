@@ -15,6 +15,7 @@ use contracts::{
     exemption::{ApprovalRules, Approvals, Approved, RuleNames},
     pattern::RepositoryPattern,
     revision::Revision,
+    vsa::VerifierDemand,
 };
 use moka::sync::Cache;
 use policies::RuleSet;
@@ -38,6 +39,16 @@ pub struct Compiled {
     rules: RuleSet,
     /// Or why there is none.
     trust: Result<Trust, String>,
+    verifiers: Vec<TrustedVerifier>,
+}
+
+/// Another verifier that a contract asks, with those who sign for it.
+#[derive(Debug)]
+pub struct TrustedVerifier {
+    /// What its summary has to be.
+    pub demand: VerifierDemand,
+    /// Who signs it.
+    pub trust: Trust,
 }
 
 impl Compiled {
@@ -53,7 +64,20 @@ impl Compiled {
         // One contract whose signers cannot be used must not keep the others from being asked.
         let trust = Trust::of(&revision, settings, roots)
             .and_then(|trust| trust.ok_or_else(|| "neither the contract nor the organization names any".to_owned()));
-        Ok(Self { revision, rules, trust })
+        let mut verifiers = Vec::new();
+        for demand in revision.verifiers() {
+            // Without its signer nobody speaks for it, and the contract allows nothing.
+            if let Ok(trust) = Trust::by(demand.signer.clone(), roots) {
+                verifiers.push(TrustedVerifier { demand: demand.clone(), trust });
+            }
+        }
+        Ok(Self { revision, rules, trust, verifiers })
+    }
+
+    /// The other verifiers whose summaries count.
+    #[must_use]
+    pub fn verifiers(&self) -> &[TrustedVerifier] {
+        &self.verifiers
     }
 
     /// That nobody can sign for the contract, so that it allows nothing.

@@ -123,6 +123,12 @@ pub(crate) struct Trial {
     roots: Option<Bytes>,
 }
 
+/// The key with which the gateway signs its own word.
+pub(crate) fn own_key() -> &'static SigningKey {
+    static KEY: std::sync::LazyLock<SigningKey> = std::sync::LazyLock::new(|| SigningKey::generate_p256().unwrap());
+    &KEY
+}
+
 pub(crate) fn acme() -> Name {
     "acme".parse().unwrap()
 }
@@ -249,6 +255,7 @@ impl Trial {
             }),
             workers: workers.clone(),
             metrics: Arc::new(Metrics::default()),
+            own_keys: Arc::new(BTreeSet::from([own_key().public().id()])),
             discovery_interval: Duration::from_secs(INTERVAL.as_secs().unsigned_abs()),
         });
         (gate, Intake::new(store, Arc::clone(evidence), rules, workers))

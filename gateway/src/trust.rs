@@ -15,7 +15,7 @@ use moka::sync::Cache;
 /// Memory for verified attestations, in bytes of their bundles.
 const VERIFIED_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Who may speak for one contract.
+/// Who may speak for one contract, or for one of the other verifiers that it asks.
 #[derive(Debug)]
 pub struct Trust {
     root: TrustRoot,
@@ -86,6 +86,14 @@ impl Trust {
                 SignerPolicy::new(1, keys).map_err(|e| e.to_string())?
             }
         };
+        Self::by(signers, roots).map(Some)
+    }
+
+    /// These signers, vouched for by the authorities of `roots`.
+    ///
+    /// # Errors
+    /// When there are more keys than are tried.
+    pub fn by(signers: SignerPolicy, roots: &TrustRoot) -> Result<Self, String> {
         let root = roots.with_keys(signers.keys().cloned().collect()).map_err(|e| e.to_string())?;
         let mut hasher = Hasher::default();
         hasher.update_framed(root.digest().as_bytes());
@@ -93,7 +101,7 @@ impl Trust {
         for signer in signers.allowed() {
             hasher.update_framed(signer.identity().to_string().as_bytes());
         }
-        Ok(Some(Self { root, signers, digest: hasher.finish() }))
+        Ok(Self { root, signers, digest: hasher.finish() })
     }
 
     /// Whether [`Trust::of`] would take the signers, whatever the authorities.

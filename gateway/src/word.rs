@@ -9,6 +9,8 @@
 
 mod file;
 
+use std::collections::BTreeSet;
+
 use contracts::{
     Bundle, Digest, KeyError, PublicKey, SignError, SigningKey,
     api::{GatewayKey, GatewayKeys, IsolatedBuilder},
@@ -84,6 +86,12 @@ impl Word {
     #[must_use]
     pub fn key_id(&self) -> Digest {
         self.key.public().id()
+    }
+
+    /// The ids of the key that signs and of all that did: what they signed is the gateway's own word.
+    #[must_use]
+    pub fn key_ids(&self) -> BTreeSet<Digest> {
+        self.previous.iter().chain([&self.current]).map(|key| key.id).collect()
     }
 
     /// What the gate decided, as a signed Verification Summary Attestation.

@@ -358,6 +358,18 @@ impl Compiler {
                 ..Clause::of(&max_age.origin)
             });
         }
+        if let Some(first) = admission.verifiers.first() {
+            let ids: BTreeSet<&str> = admission.verifiers.iter().map(|verifier| verifier.id.as_str()).collect();
+            let named = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            self.cel(Clause {
+                id: "verifiers".to_owned(),
+                source: "size(verifiers) >= 1".to_owned(),
+                message: format!("no summary by {named} says that it passed"),
+                code: Code::SummaryMissing,
+                phase: Phase::Admission,
+                ..Clause::of(&first.origin)
+            });
+        }
         for rule in &admission.rules {
             match cel::compile(&rule.cel.value, &rule.cel.origin) {
                 Ok(expression) => {

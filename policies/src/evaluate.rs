@@ -355,6 +355,7 @@ fn facts<'e>(evidence: &'e Evidence, attested: &'e Attested, subject: &'e Value)
         materials: &evidence.facts,
         subject,
         signers: &attested.signers,
+        verifiers: &evidence.verifiers,
         run: &attested.run,
         signed_at: attested.signed_at,
     }

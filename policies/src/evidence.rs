@@ -260,6 +260,8 @@ pub struct Evidence {
     pub(crate) materials: BTreeMap<String, Piece>,
     /// The materials as CEL sees them.
     pub(crate) facts: Value,
+    /// The ids of the other verifiers that say of the subject that it passed.
+    pub(crate) verifiers: Value,
 }
 
 impl Evidence {
@@ -297,6 +299,13 @@ impl Evidence {
         Self::new(attested, materials, &BTreeMap::new())
     }
 
+    /// The same with the ids of those other verifiers whose summaries about the subject were verified, and are what the
+    /// contract demands of them. Without this, none has said anything.
+    #[must_use]
+    pub fn verified_by<'v>(self, ids: impl IntoIterator<Item = &'v str>) -> Self {
+        Self { verifiers: Value::from(ids.into_iter().map(text).collect::<Vec<_>>()), ..self }
+    }
+
     #[cfg(test)]
     pub(crate) fn nothing() -> Self {
         Self::new(Vec::new(), Vec::new(), &BTreeMap::new())
@@ -309,7 +318,7 @@ impl Evidence {
             .collect();
         let facts = pieces.iter().map(|(name, piece)| (text(name), piece.material.facts()));
         let facts = Value::from(facts.collect::<BTreeMap<_, _>>());
-        Self { attested, materials: pieces, facts }
+        Self { attested, materials: pieces, facts, verifiers: Value::from(Vec::<Value>::new()) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 
-use super::{Admission, AdmissionRule, BreakGlass};
+use super::{Admission, AdmissionRule, BreakGlass, verifiers};
 use crate::{
     Code, Enforcement, Finding,
     digest::shorten,
@@ -18,13 +18,14 @@ pub(super) fn read(spec: &Fields<'_>, issues: &mut Issues) -> Option<Admission> 
     // Written but empty is a mistake: the contract would answer for nothing in silence.
     spec.entry("admission")?;
     let node = spec.need("admission", issues)?;
-    const KNOWN: &[&str] = &["repositories", "enforcement", "maxAge", "rules", "breakGlass"];
+    const KNOWN: &[&str] = &["repositories", "enforcement", "maxAge", "rules", "verifiers", "breakGlass"];
     let admission = Fields::read(node, "`admission`", KNOWN, issues)?;
     Some(Admission {
         repositories: read_repositories(&admission, issues),
         enforcement: read_enforcement(&admission, issues),
         max_age: read_max_age(&admission, issues),
         rules: read_rules(&admission, issues),
+        verifiers: verifiers::read(&admission, issues),
         break_glass: read_break_glass(&admission, issues),
         origin: issues.at(node.place),
     })

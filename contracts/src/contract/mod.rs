@@ -8,6 +8,7 @@ mod materials;
 mod policies;
 mod schema;
 mod signers;
+mod verifiers;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ pub(crate) use policies::{read_attachment, read_match_mode};
 pub use schema::{SchemaError, compile_schema};
 
 use crate::{
-    Code, Diagnostics, Enforcement, Finding, Origin,
+    Code, Diagnostics, Digest, Enforcement, Finding, Origin,
     digest::shorten,
     materials::MaterialType,
     pattern::RepositoryPattern,
@@ -230,9 +231,28 @@ pub struct Admission {
     pub max_age: Option<Spanned<SignedDuration>>,
     /// Rules of the contract's own, no name twice.
     pub rules: Vec<AdmissionRule>,
+    /// Other verifiers, of whom one must have said that the image passed; nobody is asked when there are none.
+    pub verifiers: Vec<VerifierClause>,
     /// Who may let an image through on their own in an emergency; `None` means nobody.
     pub break_glass: Option<BreakGlass>,
     /// Where it is written.
+    pub origin: Origin,
+}
+
+/// Another verifier, whose Verification Summary Attestations count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifierClause {
+    /// How it names itself (`verifier.id`), compared letter by letter.
+    pub id: String,
+    /// Who signs for it.
+    pub signer: SignerClause,
+    /// What it must have verified, each of these or a higher level of the same track.
+    pub levels: Vec<String>,
+    /// The digest of the policy that it must have verified by.
+    pub policy: Option<Digest>,
+    /// How long ago it may have done so.
+    pub max_age: Option<SignedDuration>,
+    /// Where it is named.
     pub origin: Origin,
 }
 

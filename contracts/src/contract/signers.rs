@@ -68,6 +68,11 @@ fn read_threshold(signers: &Fields<'_>, named: usize, issues: &mut Issues) -> Op
 
 fn read_signer(node: &Node, issues: &mut Issues) -> Option<SignerClause> {
     let signer = Fields::read(node, "a signer", &["publicKey", "issuer", "identity"], issues)?;
+    read_named(&signer, node, issues)
+}
+
+/// The signer that a map names, which may have other keys as well.
+pub(super) fn read_named(signer: &Fields<'_>, node: &Node, issues: &mut Issues) -> Option<SignerClause> {
     let of_identity = ["issuer", "identity"].iter().find_map(|key| signer.entry(key));
     if let (Some(_), Some(entry)) = (signer.entry("publicKey"), of_identity) {
         let message = "a signer is the holder of a key or an identity, not both at once";
@@ -75,15 +80,15 @@ fn read_signer(node: &Node, issues: &mut Issues) -> Option<SignerClause> {
         return None;
     }
     if signer.entry("publicKey").is_some() {
-        return read_key(&signer, node, issues);
+        return read_key(signer, node, issues);
     }
     if of_identity.is_none() {
         let message = "a signer needs `publicKey`, or `issuer` and `identity`";
         issues.error(Code::DocumentMissingKey, node.place, message);
         return None;
     }
-    let issuer = read_exact(&signer, "issuer", issues);
-    let identity = read_exact(&signer, "identity", issues);
+    let issuer = read_exact(signer, "issuer", issues);
+    let identity = read_exact(signer, "identity", issues);
     let issuer = issuer?;
     if !issuer.starts_with("https://") && !issuer.starts_with("http://") {
         let message = format!("`{}` is not the address of an issuer", shorten(&issuer));
@@ -112,7 +117,7 @@ fn read_key(signer: &Fields<'_>, node: &Node, issues: &mut Issues) -> Option<Sig
 }
 
 /// A text that is compared letter by letter, so a wildcard in it is a misunderstanding that must not stand.
-fn read_exact(signer: &Fields<'_>, key: &str, issues: &mut Issues) -> Option<String> {
+pub(super) fn read_exact(signer: &Fields<'_>, key: &str, issues: &mut Issues) -> Option<String> {
     let node = signer.need(key, issues)?;
     let place: Place = node.place;
     if node.scalar().is_some_and(|scalar| scalar.text.trim().is_empty()) {

@@ -87,7 +87,9 @@ pub(super) fn gather(contract_file: &str, load: &mut Load<'_>, issues: &mut Issu
         for group in &contract.policy_groups {
             gathering.group(&group.file, &group.origin);
         }
-        for signer in contract.signers.iter().flat_map(|signers| &signers.any) {
+        let verifiers = contract.admission.iter().flat_map(|admission| &admission.verifiers);
+        let verifiers = verifiers.map(|verifier| &verifier.signer);
+        for signer in contract.signers.iter().flat_map(|signers| &signers.any).chain(verifiers) {
             if let SignerClause::Key { path, origin } = signer {
                 gathering.take(path, origin);
             }

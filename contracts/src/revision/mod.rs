@@ -20,6 +20,7 @@ use crate::{
     keys::PublicKey,
     policy::{PolicyDocument, ScriptKind, ScriptLanguage},
     verify::SignerPolicy,
+    vsa::VerifierDemand,
     yaml::Issues,
 };
 
@@ -31,6 +32,7 @@ pub struct Revision {
     digest: Digest,
     attachments: Vec<ResolvedAttachment>,
     signer_policy: Option<SignerPolicy>,
+    verifiers: Vec<VerifierDemand>,
 }
 
 /// An attached policy with its document, arguments, data and scripts. Those that are disabled, or that a group's
@@ -108,6 +110,7 @@ impl Revision {
         let groups = groups::resolve(&mut gathered, &mut issues);
         let attachments = resolve::attachments(&gathered, &groups, &mut issues);
         let signer_policy = signers::resolve(&gathered, &mut issues);
+        let verifiers = signers::verifiers(&gathered, &mut issues);
         let mut warnings = issues.finish()?;
         let Some(contract) = gathered.contract else { return Err(Diagnostics(warnings)) };
         // Without its signers a contract would fall to the organization's, which is for contracts that name none.
@@ -131,7 +134,7 @@ impl Revision {
         }
         let digest = digest_of(files);
         let files = files.clone();
-        Ok((Self { contract, files, digest, attachments, signer_policy }, warnings))
+        Ok((Self { contract, files, digest, attachments, signer_policy, verifiers }, warnings))
     }
 
     /// The contract, with the materials that its policy groups ask for.
@@ -165,7 +168,13 @@ impl Revision {
         self.signer_policy.as_ref()
     }
 
-    /// The public keys that the contract names, no key twice.
+    /// The other verifiers whose summaries are asked for, with their keys.
+    #[must_use]
+    pub fn verifiers(&self) -> &[VerifierDemand] {
+        &self.verifiers
+    }
+
+    /// The public keys that the contract's signers have, no key twice.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         self.signer_policy.iter().flat_map(SignerPolicy::keys)
     }

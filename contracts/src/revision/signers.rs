@@ -1,4 +1,4 @@
-//! The signers of a contract with their keys.
+//! The signers of a contract, and of the verifiers that it asks, with their keys.
 
 use super::files::Gathered;
 use crate::{
@@ -7,8 +7,47 @@ use crate::{
     digest::shorten,
     keys::PublicKey,
     verify::{AllowedSigner, SignerPolicy},
+    vsa::VerifierDemand,
     yaml::Issues,
 };
+
+/// The verifiers; those whose signer cannot be read come with a mistake, and are left out.
+pub(super) fn verifiers(gathered: &Gathered, issues: &mut Issues) -> Vec<VerifierDemand> {
+    let admission = gathered.contract.as_ref().and_then(|contract| contract.admission.as_ref());
+    let mut demands = Vec::new();
+    for clause in admission.iter().flat_map(|admission| &admission.verifiers) {
+        let signer = match &clause.signer {
+            SignerClause::Identity { issuer, identity, .. } => {
+                AllowedSigner::Identity { issuer: issuer.clone(), identity: identity.clone() }
+            }
+            SignerClause::Key { path, origin } => {
+                let Some(pem) = gathered.files.get(path) else { continue };
+                match PublicKey::from_pem(pem) {
+                    Ok(key) => AllowedSigner::Key(key),
+                    Err(error) => {
+                        let message = format!("`{}` is not a public key: {error}", shorten(path));
+                        issues.push(Finding::error(Code::DocumentInvalidValue, message).at(origin.clone()));
+                        continue;
+                    }
+                }
+            }
+        };
+        match SignerPolicy::new(1, [signer]) {
+            Ok(signer) => demands.push(VerifierDemand {
+                id: clause.id.clone(),
+                signer,
+                levels: clause.levels.clone(),
+                policy: clause.policy,
+                max_age: clause.max_age,
+            }),
+            Err(error) => {
+                let finding = Finding::error(Code::DocumentInvalidValue, error.to_string());
+                issues.push(finding.at(clause.origin.clone()));
+            }
+        }
+    }
+    demands
+}
 
 /// `None` when the contract leaves it to the organization, or with an error.
 pub(super) fn resolve(gathered: &Gathered, issues: &mut Issues) -> Option<SignerPolicy> {

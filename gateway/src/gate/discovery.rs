@@ -211,7 +211,7 @@ struct Genuine {
     speaks_for: Digest,
 }
 
-/// Holds an attestation against the trust of every contract. Whom it speaks for is a digest over those that it speaks
+/// Holds an attestation against the trust of every contract, and of every verifier that one asks. Whom it speaks for is a digest over those that it speaks
 /// for and the signers that each of them sees: there are only so many, however many wrappings somebody makes.
 fn genuine(
     bytes: &[u8],
@@ -223,7 +223,10 @@ fn genuine(
     let bundle = Bundle::parse(bytes).ok()?;
     let trusts: BTreeMap<Digest, &Trust> = contracts
         .iter()
-        .filter_map(|contract| contract.compiled.trust())
+        .flat_map(|contract| {
+            let verifiers = contract.compiled.verifiers().iter().map(|verifier| &verifier.trust);
+            contract.compiled.trust().into_iter().chain(verifiers)
+        })
         .map(|trust| (trust.digest(), trust))
         .collect();
     let (mut first, mut speaks_for) = (None, Hasher::default());

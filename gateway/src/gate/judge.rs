@@ -4,7 +4,9 @@
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
 
 mod newest;
+mod nothing;
 mod rejected;
+mod summaries;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use policies::{Attested, Evaluation, Evidence, Phase};
 
 use newest::newest;
+use summaries::Summaries;
 
 use super::{
     broken_runs,
@@ -93,6 +96,8 @@ struct Judging<'q> {
     core: &'q Core,
     question: &'q Question,
     contract: &'q Arc<CurrentContract>,
+    /// What other verifiers say of the subject.
+    summaries: Summaries,
     judgement: Judgement,
 }
 
@@ -118,7 +123,8 @@ impl Core {
             perishable: false,
             used: Used::default(),
         };
-        let mut judging = Judging { core: self, question, contract, judgement };
+        let summaries = Summaries::default();
+        let mut judging = Judging { core: self, question, contract, summaries, judgement };
         let answer = match contract.compiled.trust() {
             None => Err(vec![contract.compiled.nobody_may_sign()]),
             Some(_) => judging.answer(gathered).await?,
@@ -161,6 +167,8 @@ impl Against {
 
 impl Judging<'_> {
     async fn answer(&mut self, gathered: &Gathered) -> Result<Answer, GateError> {
+        self.summaries = self.summaries(gathered).await?;
+        self.judgement.beside |= self.summaries.any();
         let pushed = self.newest_pushed(gathered);
         let mut against = Against::default();
         for run in &pushed {
@@ -173,7 +181,7 @@ impl Judging<'_> {
             return against.answer(|| self.nothing(&Beside::default(), gathered));
         }
         let mut beside = self.beside(gathered).await?;
-        self.judgement.beside = gathered.looked;
+        self.judgement.beside |= gathered.looked;
         for run in newest(std::mem::take(&mut beside.runs)) {
             match self.workflow(&run).await {
                 Ok(Ok(warnings)) => return Ok(Ok(warnings)),
@@ -181,7 +189,7 @@ impl Judging<'_> {
             }
         }
         // A run that was pushed and failed is not outvoted by what lies in the registry.
-        if pushed.is_empty() && !beside.foreign.is_empty() {
+        if pushed.is_empty() && (!beside.foreign.is_empty() || self.summaries.counts()) {
             let answer = self.foreign(&beside.foreign).await?;
             return match self.exempt(answer, None) {
                 Err(findings) if against.could_not.is_some() => against.answer(|| findings),
@@ -349,9 +357,11 @@ impl Judging<'_> {
             Source::Discovered { .. } => None,
         };
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
+        let verifiers = self.summaries.ids();
         let work = move || {
             let pushed_by = pushed_by.as_deref();
-            let of = RunEvidence { verified: &verified, received_at, run: &run, materials: fetched, pushed_by };
+            let (verified, run, materials) = (&verified, &run, fetched);
+            let of = RunEvidence { verified, received_at, run, materials, pushed_by, verifiers: &verifiers };
             materials::evaluate(compiled.rules(), of, Some(&subject), Phase::Admission, now)
         };
         let evaluation = place.run(work).await??;
@@ -402,13 +412,20 @@ impl Judging<'_> {
     ) -> Result<Answer, GateError> {
         self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.facts.id));
         self.judgement.evaluated = true;
-        let attestations: Vec<_> =
+        let mut attestations: Vec<_> =
             attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.facts.known_since())).collect();
+        // Where other tools say nothing, another verifier's word stands for itself. Beside theirs it is what they are
+        // held against, and no attestation whose statement rules read.
+        if attestations.is_empty() {
+            attestations = self.summaries.attestations();
+        }
+        let verifiers = self.summaries.ids();
         let compiled = Arc::clone(&self.contract.compiled);
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let work = move || {
             let attested = attestations.iter().map(|(verified, received_at)| Attested::new(verified, *received_at));
-            let evidence = Evidence::of_foreign(attested.collect(), compiled.rules());
+            let evidence = Evidence::of_foreign(attested.collect(), compiled.rules())
+                .verified_by(verifiers.iter().map(String::as_str));
             policies::evaluate(compiled.rules(), &evidence, Some(&subject), Phase::Admission, now)
         };
         let evaluation = self.core.parts.workers.run(work).await??;
@@ -418,44 +435,20 @@ impl Judging<'_> {
     /// Takes an evaluation into the answer.
     fn take(&mut self, evaluation: Evaluation, attestation: Option<Digest>) -> Answer {
         let Evaluation { decision, mut findings, valid_until, .. } = evaluation;
-        let until = &mut self.judgement.valid_until;
-        *until = match (*until, valid_until) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (one, other) => one.or(other),
-        };
+        let known = &mut self.judgement.valid_until;
+        *known = known.iter().copied().chain(valid_until).min();
         for finding in &mut findings {
+            self.summaries.explain(finding);
             let place = finding.evidence.get_or_insert_default();
             place.attestation = place.attestation.or(attestation);
         }
         if decision == Decision::Allow { Ok(findings) } else { Err(findings) }
     }
 
-    /// Why there is nothing to judge.
-    fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Vec<Finding> {
-        let subject = &self.question.place.subject;
-        let (noun, digest, name) = (subject.noun(), subject.digest(), &self.contract.name);
-        let strangers = beside.untrusted.saturating_add(gathered.ignored);
-        if strangers > 0 {
-            let message = format!(
-                "none of the {strangers} attestations beside the image {digest} is signed by those whom the contract `{name}` trusts"
-            );
-            return vec![Finding::error(Code::SignerNotAllowed, message)];
-        }
-        let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
-        let message = if elsewhere.is_empty() {
-            format!("there is no attestation of the {noun} {digest}")
-        } else {
-            let elsewhere: Vec<&str> = elsewhere.into_iter().collect();
-            format!(
-                "the {noun} {digest} has attestations for other contracts only ({}), and none for `{name}`",
-                elsewhere.join(", ")
-            )
-        };
-        vec![Finding::error(Code::NoEvidence, message)]
-    }
-
     fn finish(self, answer: Answer, gathered: &Gathered) -> Judgement {
-        let Self { question, contract, mut judgement, .. } = self;
+        let Self { question, contract, summaries, mut judgement, .. } = self;
+        judgement.valid_until = judgement.valid_until.into_iter().chain(summaries.until()).min();
+        judgement.attestations.extend(summaries.judged());
         judgement.decision = if answer.is_ok() { Decision::Allow } else { Decision::Deny };
         judgement.findings = match answer {
             Ok(warnings) => {

@@ -52,6 +52,11 @@ fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract, artif
         Code::MaterialBytesAbsent | Code::MaterialDigestMismatch => {
             "upload the material's bytes again (`sluice attestation add` does), and push".to_owned()
         }
+        Code::SummaryMissing => {
+            format!(
+                "attach to the {noun} in its registry what a verifier signed that the contract `{name}` names under `verifiers`"
+            )
+        }
         Code::EvidenceTooOld => format!("run the pipeline again: {push}"),
         Code::RuleError | Code::RuleBudget | Code::RuleResultShape => {
             format!("whoever maintains the contract `{name}` must mend the rule")

@@ -69,6 +69,8 @@ pub struct Parts {
     pub workers: Workers,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The ids of the keys that the gateway signs with or did: what they signed is no evidence.
+    pub own_keys: Arc<BTreeSet<Digest>>,
     /// How long a look at an upstream's attestations of an allowed image is taken as current.
     pub discovery_interval: Duration,
 }

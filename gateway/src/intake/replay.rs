@@ -120,6 +120,7 @@ impl Intake {
                 run: &run,
                 materials: fetched,
                 pushed_by: identity.as_ref(),
+                verifiers: &[],
             };
             let phase = if pinned.is_some() { Phase::Admission } else { Phase::Intake };
             materials::evaluate(compiled.rules(), of, pinned.as_ref(), phase, now)

@@ -36,7 +36,7 @@ use document::Over;
 
 /// What rules may refer to.
 pub(crate) const VARIABLES: &[&str] =
-    &["attestation", "materials", "subject", "signers", "run", "signed_at", "now", "age"];
+    &["attestation", "materials", "subject", "signers", "verifiers", "run", "signed_at", "now", "age"];
 
 /// One environment for all rules; it never changes.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -181,6 +181,7 @@ pub(crate) struct Facts<'d> {
     pub(crate) materials: &'d Value,
     pub(crate) subject: &'d Value,
     pub(crate) signers: &'d Value,
+    pub(crate) verifiers: &'d Value,
     pub(crate) run: &'d Value,
     pub(crate) signed_at: Timestamp,
 }
@@ -196,6 +197,7 @@ impl<'d> Facts<'d> {
             ("materials", self.materials),
             ("subject", self.subject),
             ("signers", self.signers),
+            ("verifiers", self.verifiers),
             ("run", self.run),
         ] {
             context.add_variable_as_val(name, document::view(value));

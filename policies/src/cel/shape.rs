@@ -72,6 +72,7 @@ fn variable(name: &str) -> Shape {
         "materials" => Map(&Record(MATERIAL)),
         "subject" => Record(SUBJECT),
         "signers" => List(&Record(SIGNER)),
+        "verifiers" => List(&Text),
         "run" => Record(RUN),
         "signed_at" | "now" => Instant,
         "age" => Span,

@@ -16,6 +16,7 @@ fn run(source: &str, attestation: &str) -> Result<bool, RunError> {
         attestation: &attestation,
         materials: &null,
         subject: &null,
+        verifiers: &null,
         signers: &null,
         run: &null,
         signed_at: "2027-01-01T00:00:00Z".parse().unwrap(),

@@ -33,7 +33,7 @@ fn every_mistake_is_told_at_its_line() {
     bad.yaml:11:22 policy-builtin policies have no network: `http.send` may not be called; put what it fetches into a file under `spec.data` and read `data.<name>`
     bad.yaml:14:23 policy-builtin `walk` is not a function that policies may call
     other.rego:4:26 policy-compile Undefined variable: 'nothing_like_it'
-    contract.yaml:13:24 policy-compile `atestation` is not known: rules can use `attestation`, `materials`, `subject`, `signers`, `run`, `signed_at`, `now`, `age`
+    contract.yaml:13:24 policy-compile `atestation` is not known: rules can use `attestation`, `materials`, `subject`, `signers`, `verifiers`, `run`, `signed_at`, `now`, `age`
     contract.yaml:14:32 policy-compile `reverse` is not a function that rules may call
     ");
 }

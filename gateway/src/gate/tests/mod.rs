@@ -8,3 +8,4 @@ mod memory;
 mod outlives;
 mod outputs;
 mod own;
+mod summaries;
