@@ -10,7 +10,7 @@ use contracts::{
     cases::PolicyCases,
     contract::Contract,
     dsse::Envelope,
-    exemption::Exemption,
+    exemption::{Approvals, Exemption},
     json,
     keys::{PublicKey, SigningKey},
     limits,
@@ -19,7 +19,7 @@ use contracts::{
     signing::{Draft, LogVersion, Services},
     statement::{Statement, Subject},
     verify::{
-        TrustRoot,
+        OwnAuthority, TrustRoot,
         token::{Expectations, Jwks, Token},
     },
 };
@@ -33,6 +33,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("accesschk", |bytes| materials_of("accesschk", bytes)),
     ("admission_review", admission_review),
+    ("approvals", approvals),
     ("archive", |bytes| materials_of("archive", bytes)),
     ("asyncapi", |bytes| materials_of("asyncapi", bytes)),
     ("attestation", |bytes| materials_of("attestation", bytes)),
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     ("key", key),
     ("openapi", |bytes| materials_of("openapi", bytes)),
     ("openvex", |bytes| materials_of("openvex", bytes)),
+    ("own_ca", own_ca),
     ("policy", policy),
     ("policy_group", policy_group),
     ("policy_test", policy_test),
@@ -214,6 +216,25 @@ fn json(bytes: &[u8]) {
 fn contract(bytes: &[u8]) {
     if let Err(mistakes) = Contract::parse("contract.yaml", bytes) {
         assert!(mistakes.0.iter().any(|finding| finding.blocks()), "refused without a reason");
+    }
+}
+
+fn approvals(bytes: &[u8]) {
+    if let Ok(approvals) = Approvals::parse(bytes) {
+        assert!(approvals.count() > 0, "a document that nobody signed was read");
+        if let Ok(again) = Approvals::parse(approvals.to_value().to_string().as_bytes()) {
+            assert_eq!((again.document(), again.count()), (approvals.document(), approvals.count()));
+        }
+    }
+}
+
+fn own_ca(bytes: &[u8]) {
+    const ROOT: &str = include_str!("../testdata/own-ca/ca.pem");
+    const TIMESTAMPS: &str = include_str!("../testdata/own-ca/tsa-chain.pem");
+    let (Ok(bundle), Ok(own)) = (Bundle::parse(bytes), OwnAuthority::new(ROOT, None, Some(TIMESTAMPS))) else { return };
+    let later = "2027-06-01T00:00:00Z".parse().expect("an instant");
+    if let Ok(verified) = own.verify(&bundle, later) {
+        assert!(verified.signed_at.is_some(), "a certificate that is over counted without a time");
     }
 }
 

@@ -144,6 +144,67 @@ fn keys_are_written_once_encrypted_and_for_their_owner() {
     assert_eq!(folder.read("build.key"), before);
 }
 
+/// How it ended, and all that it said.
+fn run(folder: &Folder, arguments: &[&str]) -> (i32, String) {
+    let told = folder.sluice(arguments);
+    (told.exit, told.to_string())
+}
+
+/// What a Chainloop server's own authority vouches for (`testdata/own-ca`).
+#[test]
+fn verify_takes_an_authority_of_ones_own_with_whom_it_has_to_name() {
+    let folder = Folder::new();
+    for name in ["ca.pem", "tsa-chain.pem", "timestamped.json", "timestamped-twice.json", "expired.json"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/own-ca").join(name);
+        folder.write(name, &std::fs::read_to_string(path).unwrap());
+    }
+    let organization = "O=18c3f782-4936-4630-ab8d-20b511366699";
+    let verify = |bundle: &str, identity: &str, more: &[&str]| {
+        let own = ["attestation", "verify", bundle, "--ca-roots", "ca.pem", "--certificate-identity", identity];
+        run(&folder, &[&own[..], more].concat())
+    };
+    let timed = ["--timestamp-certificate-chain", "tsa-chain.pem"];
+    for bundle in ["timestamped.json", "timestamped-twice.json"] {
+        assert_eq!(verify(bundle, organization, &timed).0, 0, "{bundle}");
+    }
+    for (bundle, identity, more, why) in [
+        ("timestamped.json", "O=another", &timed[..], "not who was asked for"),
+        ("timestamped.json", "18c3f782-4936-4630-ab8d-20b511366699", &timed, "not who was asked for"),
+        ("timestamped.json", organization, &[], "--timestamp-certificate-chain"),
+        ("expired.json", organization, &timed, "carries none"),
+        (
+            "timestamped.json",
+            organization,
+            &[timed[0], timed[1], "--certificate-oidc-issuer", "https://i"],
+            "not who was",
+        ),
+    ] {
+        let (code, told) = verify(bundle, identity, more);
+        assert!(code == 1 && told.contains(why), "{bundle} {identity}: {code} {told}");
+    }
+    let (code, told) = run(&folder, &["attestation", "verify", "timestamped.json", "--ca-roots", "ca.pem"]);
+    assert!(code == 2 && told.contains("--certificate-identity"), "{told}");
+    let (code, told) = verify("timestamped.json", organization, &["--ca-intermediates", "timestamped.json"]);
+    assert!(code == 2 && told.contains("`timestamped.json` cannot be used"), "{told}");
+}
+
+#[test]
+fn keys_that_stay_elsewhere_are_named_as_not_there() {
+    let folder = Folder::new();
+    folder.write("b.json", "{}");
+    for key in [
+        "pkcs11:token=a;object=b?pin-value=1234",
+        "awskms:///alias/x",
+        "gcpkms://p",
+        "azurekms://v/k",
+        "hashivault://k",
+        "k8s://ns/s",
+    ] {
+        let (code, told) = run(&folder, &["attestation", "verify", "b.json", "--key", key]);
+        assert!(code == 2 && told.contains("are not used here") && !told.contains("1234"), "{key}: {told}");
+    }
+}
+
 #[test]
 fn verify_says_no_to_every_other_key_byte_and_digest() {
     let folder = Folder::new();

@@ -113,6 +113,24 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// A leaf as a Chainloop server gives out from an authority of its own: its subject is an organization on that server,
+    /// and it names neither an address nor who vouches for it.
+    #[must_use]
+    pub fn of_organization(&self, organization: &str, now: Timestamp) -> CodeSigning {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, organization);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        params.use_authority_key_identifier_extension = true;
+        valid(&mut params, now, SignedDuration::from_mins(5));
+        let key = key();
+        let leaf = params.signed_by(&key, &self.root).expect("a certificate");
+        CodeSigning { certificate_der: leaf.der().to_vec(), certificate_pem: leaf.pem(), key_pem: key.serialize_pem() }
+    }
+}
+
 fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key pair")
 }

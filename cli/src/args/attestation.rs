@@ -249,7 +249,9 @@ pub struct Signing {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("trusted").required(true).multiple(true).args(["keys", "trusted_root"]))]
+#[command(group = clap::ArgGroup::new("trusted").required(true).multiple(true).args(["keys", "trusted_root", "ca_roots"]))]
+#[command(group = clap::ArgGroup::new("authorities").multiple(true).args(["trusted_root", "ca_roots"]))]
+#[command(group = clap::ArgGroup::new("vouching").multiple(true).args(["issuer", "ca_roots"]))]
 pub struct AttestationVerify {
     /// A file with the bundle, or an image whose attestations are looked for beside it in its registry
     #[arg(value_name = "BUNDLE|IMAGE", required_unless_present = "bundle")]
@@ -263,20 +265,30 @@ pub struct AttestationVerify {
     /// A Sigstore `trusted_root.json`, for keyless signatures
     #[arg(long, value_name = "FILE", requires = "identity")]
     pub trusted_root: Option<PathBuf>,
+    /// The certificates, in PEM, of authorities of one's own, for signatures that no log and perhaps no timestamp vouches
+    /// for. Without a timestamp, one counts only while its certificate is valid
+    #[arg(long, value_name = "FILE", requires = "identity", conflicts_with_all = ["trusted_root", "keys"])]
+    pub ca_roots: Option<PathBuf>,
+    /// The certificates between those and signers
+    #[arg(long, value_name = "FILE", requires = "ca_roots")]
+    pub ca_intermediates: Option<PathBuf>,
+    /// The certificates of a timestamp authority: the one that signs first, its root last
+    #[arg(long, value_name = "FILE", requires = "ca_roots")]
+    pub timestamp_certificate_chain: Option<PathBuf>,
     /// Who vouched for the signer, exactly
     #[arg(
         long = "certificate-oidc-issuer",
         aliases = ["issuer", "cert-oidc-issuer"],
         value_name = "URL",
-        requires = "trusted_root"
+        requires = "authorities"
     )]
     pub issuer: Option<String>,
-    /// The signer's identity, exactly
+    /// The signer's identity, exactly. Of a certificate that names none, its subject: O=ORGANIZATION
     #[arg(
         long = "certificate-identity",
         aliases = ["identity", "cert-identity"],
         value_name = "TEXT",
-        requires = "issuer"
+        requires = "vouching"
     )]
     pub identity: Option<String>,
     /// The artifact that it must speak of

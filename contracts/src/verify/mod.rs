@@ -4,6 +4,7 @@
 //! the answer against, and what a contract asks for is decided elsewhere.
 
 mod keyless;
+mod own_ca;
 mod signer;
 pub mod token;
 mod verified;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::keyless::Keyless;
 pub use self::{
+    own_ca::{OwnAuthority, OwnAuthorityError},
     signer::{AllowedSigner, SignerIdentity, SignerPolicy, SignerPolicyError},
     verified::Verified,
 };
@@ -297,7 +299,9 @@ pub enum VerifyError {
         reason: String,
     },
     /// The certificate does not say whose it is.
-    #[error("the certificate names no identity, or no issuer that vouches for it")]
+    #[error(
+        "the certificate names no identity, or no issuer that vouches for it, as those of an authority of one's own: `sluice attestation verify --ca-roots` checks such a one"
+    )]
     Nameless,
     /// Nothing that could be looked up.
     #[error("the statement names nothing by its sha256 digest")]

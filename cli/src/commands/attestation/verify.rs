@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use contracts::{
-    Bundle, Digest, Verified,
+    Bundle, Digest, SignerIdentity, Verified,
     dsse::Envelope,
     keys::PublicKey,
     limits,
     statement::Statement,
-    verify::{AllowedSigner, SignerPolicy, TrustRoot, Verification},
+    verify::{AllowedSigner, OwnAuthority, SignerPolicy, TrustRoot, Verification},
 };
 use serde_json::{Value, json};
 
@@ -55,14 +55,79 @@ pub async fn run(args: &args::AttestationVerify) -> anyhow::Result<Report> {
 
 /// What an attestation has to be.
 struct Wanted {
-    root: TrustRoot,
-    signers: SignerPolicy,
+    trusted: Trusted,
     digest: Option<Digest>,
     predicate: Option<String>,
 }
 
+/// Whom it is checked against.
+enum Trusted {
+    /// Keys, or the authorities of a trusted root, and who may sign.
+    Root(Box<TrustRoot>, SignerPolicy),
+    /// Authorities of one's own, and whom their certificate has to name.
+    Own { authority: Box<OwnAuthority>, identity: String, issuer: Option<String> },
+}
+
+impl Trusted {
+    fn own(args: &args::AttestationVerify, roots: &Path) -> anyhow::Result<Self> {
+        let read = |path: &Path| files::read_text(path, limits::TRUSTED_ROOT_BYTES);
+        let (between, timestamps) = (args.ca_intermediates.as_deref(), args.timestamp_certificate_chain.as_deref());
+        let texts = (read(roots)?, between.map(read).transpose()?, timestamps.map(read).transpose()?);
+        let authority = OwnAuthority::new(&texts.0, texts.1.as_deref(), texts.2.as_deref());
+        let authority = authority.map_err(|(which, error)| {
+            let path = match which {
+                "intermediates" => between,
+                "timestamps" => timestamps,
+                _ => Some(roots),
+            };
+            anyhow!("`{}` cannot be used: {error}", path.unwrap_or(roots).display())
+        })?;
+        let identity =
+            args.identity.clone().context("--ca-roots needs --certificate-identity: say who has to have signed")?;
+        Ok(Self::Own { authority: Box::new(authority), identity, issuer: args.issuer.clone() })
+    }
+
+    /// What the bundle proves, when it is by one of those who may have signed.
+    fn check(&self, bundle: &Bundle) -> Result<Verified<Verification>, String> {
+        let now = clock::now();
+        let (verified, allowed) = match self {
+            Self::Root(root, signers) => {
+                let verified = root.verify(bundle, now).map_err(|error| error.to_string())?;
+                let allowed = signers.satisfied_by(&verified.signers);
+                (verified, allowed)
+            }
+            Self::Own { authority, identity, issuer } => {
+                let verified = authority.verify(bundle, now).map_err(|error| error.to_string())?;
+                let allowed = verified.signers.iter().all(|signer| match signer {
+                    SignerIdentity::Certificate { issuer: by, identity: is } => match issuer {
+                        Some(issuer) => issuer == by && identity == is,
+                        // Whom a provider vouches for is nobody without the provider.
+                        None => identity == is && !by.starts_with("http"),
+                    },
+                    SignerIdentity::Key { .. } => false,
+                });
+                (verified, allowed)
+            }
+        };
+        if allowed {
+            Ok(verified)
+        } else {
+            Err(format!("it is signed by {}, which is not who was asked for", signers(&verified)))
+        }
+    }
+}
+
 impl Wanted {
     fn of(args: &args::AttestationVerify) -> anyhow::Result<Self> {
+        let trusted = match &args.ca_roots {
+            Some(roots) => Trusted::own(args, roots)?,
+            None => Self::root(args)?,
+        };
+        let predicate = args.predicate.as_deref().map(|name| predicate(name).to_owned());
+        Ok(Self { trusted, digest: args.digest, predicate })
+    }
+
+    fn root(args: &args::AttestationVerify) -> anyhow::Result<Trusted> {
         let mut keys = Vec::new();
         for reference in &args.keys {
             refuse_elsewhere(reference)?;
@@ -77,20 +142,12 @@ impl Wanted {
         if let (Some(issuer), Some(identity)) = (&args.issuer, &args.identity) {
             allowed.push(AllowedSigner::Identity { issuer: issuer.clone(), identity: identity.clone() });
         }
-        Ok(Self {
-            signers: SignerPolicy::new(1, allowed)?,
-            root: TrustRoot::new(keys, root.as_deref())?,
-            digest: args.digest,
-            predicate: args.predicate.as_deref().map(|name| predicate(name).to_owned()),
-        })
+        Ok(Trusted::Root(Box::new(TrustRoot::new(keys, root.as_deref())?), SignerPolicy::new(1, allowed)?))
     }
 
     /// The statement, when it is genuine, by one of the signers, and about what is asked; else why not.
     fn check(&self, bundle: &Bundle) -> Result<Verified<Verification>, String> {
-        let verified = self.root.verify(bundle, clock::now()).map_err(|error| error.to_string())?;
-        if !self.signers.satisfied_by(&verified.signers) {
-            return Err(format!("it is signed by {}, which is not who was asked for", signers(&verified)));
-        }
+        let verified = self.trusted.check(bundle)?;
         if let Some(digest) = self.digest.filter(|digest| !verified.statement.names_sha256(digest)) {
             return Err(format!("it does not speak of `{digest}`"));
         }
