@@ -112,7 +112,7 @@ fn files_are_added_by_pattern_and_by_manifest_and_images_from_folders() {
 
 /// A registry that knows one tag, and wants to know who asks.
 #[cfg(unix)]
-fn guarded_registry(digest: Digest, authorization: String) -> std::net::SocketAddr {
+pub fn guarded_registry(digest: Digest, authorization: String) -> std::net::SocketAddr {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

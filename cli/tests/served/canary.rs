@@ -245,14 +245,15 @@ fn refuse(mut stream: TcpStream) {
 }
 
 /// A containerd of its own.
-struct Containerd {
+pub struct Containerd {
     child: Child,
-    socket: PathBuf,
+    /// Where it listens.
+    pub socket: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Containerd {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = testdata::scratch();
         let at = |name: &str| folder.path().join(name);
         let settings = format!(

@@ -21,3 +21,4 @@ mod real_clients_sigstore;
 mod scene;
 mod tutorial;
 mod uploads;
+mod upstreams;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use testdata::{Attached, Image, Index, Layout, Minter};
 
 use crate::{
+    canary::Containerd,
     real_clients::{HOST, World, get, programs},
     scene::{Scene, both, read},
 };
@@ -202,4 +203,42 @@ fn clients_log_in_with_a_token_and_pull_with_what_they_get_for_it() {
         assert!(begun.elapsed() < Duration::from_secs(60));
         assert!(Path::new(&world.folder(&format!("by-{program}")).join("manifest.json")).is_file());
     }
+}
+
+#[test]
+fn containerd_exchanges_its_password_by_form_and_means_registries_by_ns() {
+    let Some(found) = programs(&["docker-registry", "skopeo", "containerd", "ctr"]) else { return };
+    let world = World::new(&found);
+    let image = Image::new("app");
+    world.push_image("demo/app:v1", &image);
+    let scene = world.scene("demo/**");
+    let _serving = scene.serve();
+    scene.apply();
+    let containerd = Containerd::start();
+    let url = scene.url();
+    let hosts = format!("server = \"{url}\"\n[host.\"{url}\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+    scene.write(&format!("hosts/{HOST}/hosts.toml"), hosts.as_bytes());
+    let user = format!("robot:{}", scene.token());
+    let fetch = |arguments: &[&str]| {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(&containerd.socket).args(["content", "fetch", "--user", &user]);
+        command.args(["--platform", "linux/amd64"]).args(arguments).current_dir(scene.path(""));
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let (named, mirrored) = (format!("{}/{HOST}/demo/app:v1", scene.address()), format!("{HOST}/demo/app:v1"));
+    let ways = [&["--plain-http", &named][..], &["--hosts-dir", "hosts", &mirrored]];
+    for way in ways {
+        let denied = fetch(way);
+        assert!(!denied.status.success(), "{}", both(&denied));
+    }
+    world.attest(&scene, "demo/app", image.digest());
+    for way in ways {
+        let fetched = fetch(way);
+        assert!(fetched.status.success(), "{way:?} {}\n{}", both(&fetched), scene.log());
+    }
+    let mut metrics = Command::new("curl");
+    metrics.args(["-s", "-u", &user, &format!("{url}/metrics")]);
+    let counted = both(&metrics.output().unwrap());
+    let form = r#"sluice_http_requests_total{method="POST",route="/token",status="200"}"#;
+    assert!(counted.contains(form), "{counted}");
 }

@@ -76,8 +76,17 @@ impl Scene {
         self.serve_by(&[])
     }
 
+    /// The same, with variables of its own.
+    pub fn serve_with(&self, variables: &[(&str, &str)]) -> Serving {
+        self.started(&[], variables)
+    }
+
     /// The same, run by a command that is given the program and its arguments.
     pub fn serve_by(&self, by: &[&str]) -> Serving {
+        self.started(by, &[])
+    }
+
+    fn started(&self, by: &[&str], variables: &[(&str, &str)]) -> Serving {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("serve.log")).unwrap();
         let serve = ["serve", "--config", "sluice.toml"];
         let mut command = match by.split_first() {
@@ -88,6 +97,7 @@ impl Scene {
                 command
             }
         };
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let begun = Instant::now();
         // The port is taken before the first token is written.
