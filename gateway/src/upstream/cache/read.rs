@@ -14,7 +14,10 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinHandle,
+};
 
 use super::{
     fetch::{Fetch, Progress, Rest},
@@ -26,10 +29,23 @@ use crate::upstream::{Asked, Blob, UpstreamError};
 const HELD: u64 = 24 * 1024 * 1024;
 /// One read, at least and at most.
 const PIECE: (u64, u64) = (16 * 1024, 256 * 1024);
+/// Reads of at least so much are begun while what comes before them is sent.
+const AHEAD: u64 = 64 * 1024;
+/// Reads at a time. Each takes a thread.
+const READS: usize = 16;
 
 /// Readers at the moment: the more there are, the less each holds.
-#[derive(Clone, Default)]
-pub(super) struct Readers(Arc<AtomicU64>);
+#[derive(Clone)]
+pub(super) struct Readers {
+    count: Arc<AtomicU64>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { count: Arc::default(), places: Arc::new(Semaphore::new(READS)) }
+    }
+}
 
 /// Where the bytes are.
 pub(super) enum Source {
@@ -65,20 +81,20 @@ struct Reader(Readers);
 
 impl Readers {
     fn piece(&self) -> u64 {
-        let share = HELD.checked_div(self.0.load(Ordering::Relaxed)).unwrap_or(HELD);
+        let share = HELD.checked_div(self.count.load(Ordering::Relaxed)).unwrap_or(HELD);
         share.clamp(PIECE.0, PIECE.1)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Reading {
     pub(super) fn new(readers: &Readers, source: Source, (at, end): (u64, u64), host: &Arc<str>) -> Self {
-        readers.0.fetch_add(1, Ordering::Relaxed);
+        readers.count.fetch_add(1, Ordering::Relaxed);
         let reader = Reader(readers.clone());
         Self { source, at, end, host: Arc::clone(host), again: None, uses: None, reader, ahead: None }
     }
@@ -161,16 +177,22 @@ impl Reading {
 
     /// The next bytes before `limit`, of which the file has all. While they are sent, those after them are read.
     async fn read(&mut self, file: Arc<File>, limit: u64) -> Result<Bytes, UpstreamError> {
+        let places = &self.reader.0.places;
         let reading = match self.ahead.take() {
             Some(reading) => reading,
-            None => read_at(&file, self.at, self.reader.0.piece().min(limit - self.at)),
+            None => {
+                let place = Arc::clone(places).acquire_owned().await.ok();
+                read_at(&file, self.at, self.reader.0.piece().min(limit - self.at), place)
+            }
         };
         let read = reading.await.map_err(io::Error::other).and_then(|read| read);
         let piece = read.map_err(|error| self.unavailable(&format!("the gateway's disk: {error}")))?;
         self.at += piece.len() as u64;
-        let left = limit.saturating_sub(self.at);
-        if left > 0 {
-            self.ahead = Some(read_at(&file, self.at, self.reader.0.piece().min(left)));
+        let next = self.reader.0.piece().min(limit.saturating_sub(self.at));
+        if next >= AHEAD
+            && let Ok(place) = Arc::clone(&self.reader.0.places).try_acquire_owned()
+        {
+            self.ahead = Some(read_at(&file, self.at, next, Some(place)));
         }
         Ok(piece)
     }
@@ -180,10 +202,18 @@ impl Reading {
     }
 }
 
-fn read_at(file: &Arc<File>, at: u64, length: u64) -> JoinHandle<io::Result<Bytes>> {
+/// Begins a read. What it reads into is made here and not on its thread, of which there are many: each would keep memory
+/// for the next time.
+fn read_at(
+    file: &Arc<File>,
+    at: u64,
+    length: u64,
+    place: Option<OwnedSemaphorePermit>,
+) -> JoinHandle<io::Result<Bytes>> {
     let file = Arc::clone(file);
+    let mut bytes = BytesMut::zeroed(usize::try_from(length).unwrap_or_default());
     tokio::task::spawn_blocking(move || {
-        let mut bytes = BytesMut::zeroed(usize::try_from(length).map_err(io::Error::other)?);
+        let _place = place;
         fill(&file, &mut bytes, at)?;
         Ok(bytes.freeze())
     })
