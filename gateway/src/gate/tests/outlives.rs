@@ -1,7 +1,11 @@
 //! No verdict outlives what it was computed from: after any change, and at any instant, a gate that remembers says what
 //! a reader of the inputs would say, and so does one that only has the store.
 
-use contracts::{Decision, PinnedRef, SigningKey, api::OrganizationSettings, exemption::ApprovalRules};
+use contracts::{
+    Decision, PinnedRef, SigningKey, TrustRoot,
+    api::{Approver, OrganizationSettings},
+    exemption::{ApprovalRules, RuleNames},
+};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{
     prelude::*,
@@ -93,7 +97,7 @@ async fn walk(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let (mut trial, ann) = (Trial::new().await, SigningKey::generate_ed25519().unwrap());
     let mut settings =
         OrganizationSettings { default_signers: vec![trial.key.public().to_pem()], ..OrganizationSettings::default() };
-    settings.exemptions.approvers = vec![ann.public().to_pem()];
+    settings.exemptions.approvers = vec![Approver::Key(ann.public().to_pem())];
     trial.store.put_settings(&acme(), settings, trial.by()).await.unwrap();
     let images = [image("one"), image("two")];
     let mut known = Known::default();
@@ -177,7 +181,9 @@ async fn exempt(trial: &Trial, ann: &SigningKey, until: Timestamp) {
     );
     let envelope = ann.approve(document.as_bytes()).unwrap();
     let settings = trial.store.settings(&acme()).await.unwrap();
-    let approved = ApprovalRules::new("acme", &settings.exemptions).unwrap().approve(&envelope).unwrap();
+    let nobody = TrustRoot::new(Vec::new(), None).unwrap();
+    let rules = ApprovalRules::new("acme", &settings.exemptions, &RuleNames::default()).unwrap();
+    let approved = rules.approve(&envelope.clone().into(), &nobody, trial.now).unwrap();
     let record = ExemptionRecord {
         name: "note".to_owned(),
         digest: approved.exemption().digest,
