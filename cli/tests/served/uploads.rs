@@ -120,7 +120,8 @@ fn memory_does_not_grow_with_the_file() {
     assert!(status.success(), "{}", scene.log());
     let gateway = peak(serving.id()).unwrap();
     println!("{megabytes} MB in {:?}: client {client} MB, gateway {gateway} MB at most", begun.elapsed());
-    assert!(client < 120, "the client took {client} MB");
+    // 64 MB of it are for the key's password, while the evidence is on its way.
+    assert!(client < 160, "the client took {client} MB");
     assert!(gateway < 160, "the gateway took {gateway} MB");
 }
 

@@ -157,7 +157,7 @@ impl Proof {
     }
 }
 
-/// Tells who is asking, from what [`Proof::of`] reads.
+/// Tells who is asking, from the `Authorization` header.
 ///
 /// # Errors
 /// When there is no such token. Whether a secret was never given out or was revoked is not told.

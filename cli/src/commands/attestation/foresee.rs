@@ -16,8 +16,10 @@ use crate::{
 /// What stands in the way of the whole session, what is missing apart.
 pub fn whole(session: &Session, contract: &Contract) -> anyhow::Result<Vec<Finding>> {
     let mut findings = ask(session, contract)?;
-    // That something is missing is told by its own words.
-    findings.retain(|finding| finding.code != contracts::Code::MaterialMissing);
+    // That something is missing is told by its own words, and with it what could not judge it.
+    let missing = |finding: &Finding| finding.code == contracts::Code::MaterialMissing;
+    let causes: Vec<Finding> = findings.iter().filter(|finding| missing(finding)).cloned().collect();
+    findings.retain(|finding| !missing(finding) && !causes.iter().any(|cause| finding.is_beneath(cause)));
     Ok(findings)
 }
 
