@@ -20,7 +20,7 @@ pub enum Exemption {
         /// The document, or what another approver's `sign` wrote
         file: PathBuf,
         /// Add a Sigstore bundle that another program made: `cosign attest-blob` with the type
-        /// https://sluice.dev/exemption-approval/v1
+        /// <https://sluice.dev/exemption-approval/v1>
         #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "identity_token"])]
         add_bundle: Option<PathBuf>,
         #[command(flatten)]
