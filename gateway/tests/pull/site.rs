@@ -131,6 +131,17 @@ impl Site {
         panic!("{blobs} blobs were expected: {}", self.stats().await);
     }
 
+    /// Waits until nothing is on its way into the cache. Manifests are put there after they were sent.
+    pub async fn rests(&self) {
+        for _ in 0..400 {
+            if self.files("partial").is_empty() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("something is left: {:?}", self.files("partial"));
+    }
+
     /// The names of the files that the cache has of content: digests.
     pub fn files(&self, part: &str) -> Vec<String> {
         let folder = self.folder.path().join("cache").join(part);
