@@ -151,7 +151,10 @@ async fn every_way_to_be_nobody_has_its_own_code() {
         ("HMAC", hmac),
         ("unknown key", other_key),
         ("a key's name on another", same_id),
-        ("a damaged signature", format!("{header}.{payload}.{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..])),
+        (
+            "a damaged signature",
+            format!("{header}.{payload}.{}{}", if signature.starts_with('A') { "B" } else { "A" }, &signature[1..]),
+        ),
         ("not a token", format!("{header}.{payload}x.{signature}")),
         ("a secret", "sluice_nothing".to_owned()),
     ];
