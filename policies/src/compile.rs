@@ -348,7 +348,7 @@ impl Compiler {
         if let Some(max_age) = &admission.max_age {
             self.cel(Clause {
                 id: "max-age".to_owned(),
-                source: format!("age <= duration('{}s')", max_age.value.as_secs()),
+                source: format!("age < duration('{}s')", max_age.value.as_secs()),
                 message: format!("the evidence is older than {:#}", max_age.value),
                 mend: Some("build and attest the image again".to_owned()),
                 code: Code::EvidenceTooOld,

@@ -65,7 +65,7 @@ fn the_rules_of_a_contract_can_be_read() {
     policy-p-sbom-2 Rego Intake gate=false policy-violation: package p
     policy-p-other-sbom-cyclonedx-json-2 Rego Intake gate=false policy-violation: package p
     output-image Cel Admission gate=true subject-mismatch: !('image' in materials) || materials['image'].digest == subject.digest
-    max-age Cel Admission gate=true evidence-too-old: age <= duration('7776000s')
+    max-age Cel Admission gate=true evidence-too-old: age < duration('7776000s')
     mine Cel Admission gate=true rule-failed: size(signers) > 0
     "#);
 }
