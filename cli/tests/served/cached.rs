@@ -238,7 +238,8 @@ async fn a_registry_that_sends_a_hundred_gigabytes_fills_neither_memory_nor_disk
         assert!(puller.pull(&good).await.is_some_and(|bytes| bytes == good.layers[1].bytes), "others are served");
         let peak = peak_mib(serving.id());
         println!("{CLIENTS} floods, {} MB read: from {before} to {peak} MiB at most", received / 1_000_000);
-        assert!(peak < before + 100, "from {before} to {peak} MiB");
+        // Each manifest is read up to the most that one may have, 4 MiB, and each stream has buffers.
+        assert!(peak < before + 200, "from {before} to {peak} MiB");
         if !cache.is_empty() {
             let files = |part: &str| {
                 fs::read_dir(scene.path("cache").join(part)).unwrap().map(|one| one.unwrap().metadata().unwrap().len())
