@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Reading;
+use super::reading::Reading;
 use crate::upstream::CacheSettings;
 
 /// What the folder is called beside the state file when none is named.

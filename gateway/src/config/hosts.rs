@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Reading;
+use super::reading::Reading;
 use crate::names::{Name, NameError};
 
 /// `[[hosts]]`

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::{Spanned, de::DeTable};
 
-use super::{Mistake, Reading, unknown_in};
+use super::{
+    mistakes::{Mistake, unknown_in},
+    reading::Reading,
+};
 use crate::{
     kubernetes::Templates,
     names::{Name, NameError},

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use toml::{Spanned, de::DeTable, de::DeValue};
 
-use super::{Mistake, Reading, unknown_in};
+use super::{
+    mistakes::{Mistake, unknown_in},
+    reading::Reading,
+};
 
 /// What the key is called beside the state file when none is named.
 const KEY_FILE: &str = "signing.key";
