@@ -8,6 +8,7 @@ mod evidence;
 mod fake;
 mod names;
 mod referrers;
+mod registry;
 mod site;
 mod tls;
 mod tokens;

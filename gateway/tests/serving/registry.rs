@@ -1,131 +1,36 @@
-//! Pulling through the gateway: a real server, a real client, and a registry that can be made to lie.
-
-// Over 500 lines: one scene, and what each client may do in it.
-#![cfg(test)]
-
-#[path = "fake/mod.rs"]
-mod fake;
+//! Pulling as clients do it: what is served, in whole and in parts, what is refused, and a registry that lies.
 
 use std::time::{Duration, Instant};
 
 use axum::{body::Body, http::StatusCode, response::IntoResponse};
-use contracts::{Digest, api::CreatedToken};
+use contracts::Digest;
 use gateway::{
-    app::{Gateway, Running},
+    app::Gateway,
     config::{Settings, TlsSettings},
     upstream::{UpstreamError, UpstreamSettings, Upstreams},
 };
 use jiff::SignedDuration;
-use reqwest::{Client, Method, RequestBuilder, Response, header};
+use reqwest::{Method, header};
 use serde_json::{Value, json};
 use testdata::{Attached, Authority, Blob, Image, Index, Material, Minter};
 
-use self::fake::Fake;
+use crate::site::{Site, failed, header_of, is, site_with};
 
-/// A gateway over a fake registry that is `registry.test` for it. Whatever is in `open/…` may be pulled (a contract
-/// warns about it only), nothing else may.
-struct Site {
-    _folder: tempfile::TempDir,
-    running: Running,
-    fake: Fake,
-    admin: String,
-    pull: String,
-    client: Client,
-}
-
-async fn site() -> Site {
-    let fake = Fake::start().await;
-    let folder = testdata::scratch();
-    let upstream = UpstreamSettings {
-        url: Some(fake.url()),
-        plain_http: true,
-        aliases: vec!["mirror.test".to_owned()],
-        connect_timeout: SignedDuration::from_millis(500),
-        answer_timeout: SignedDuration::from_millis(500),
-        idle_timeout: SignedDuration::from_millis(500),
-        ..UpstreamSettings::new("registry.test")
-    };
-    let settings = Settings {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        upstreams: vec![upstream],
-        ..Settings::defaults(folder.path())
-    };
-    let running = Gateway::start(settings).await.unwrap();
-    let admin = std::fs::read_to_string(running.admin_token_file().unwrap()).unwrap().trim().to_owned();
-    let client = Client::builder().no_proxy().build().unwrap();
-    let mut site = Site { _folder: folder, running, fake, pull: String::new(), admin, client };
-    site.pull = site.token(&site.admin, "pull").await;
-    site.open(&site.admin).await;
-    site
-}
-
-impl Site {
-    fn api(&self, token: &str, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.running.address())).bearer_auth(token)
-    }
-
-    async fn token(&self, admin: &str, role: &str) -> String {
-        let body = json!({"name": "a test", "role": role});
-        let response = self.api(admin, Method::POST, "/api/v1/tokens").json(&body).send().await.unwrap();
-        response.json::<CreatedToken>().await.unwrap().secret
-    }
-
-    /// Applies the contract that only warns about `open/…`.
-    async fn open(&self, admin: &str) {
-        self.signed_by(admin, &Minter::fresh().public_pem()).await;
-        let admission = r#"{repositories: ["registry.test/open/**"], enforcement: warn}"#;
-        self.contract(admin, "open", "{name: image, type: CONTAINER_IMAGE}", admission).await;
-    }
-
-    /// Makes this key the organization's signer.
-    async fn signed_by(&self, admin: &str, key: &str) {
-        let settings = json!({"default_signers": [key], "unmatched": "deny"});
-        let put = self.api(admin, Method::PUT, "/api/v1/organization").json(&settings).send().await.unwrap();
-        assert_eq!(put.status(), 200);
-    }
-
-    async fn contract(&self, admin: &str, name: &str, material: &str, admission: &str) {
-        let contract = format!(
-            "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: {name}}}\nspec:\n  materials: [{material}]\n  admission: {admission}\n"
-        );
-        let files = json!({"contract": "contract.yaml", "files": {"contract.yaml": contract}});
-        let path = format!("/api/v1/contracts/{name}");
-        let put = self.api(admin, Method::PUT, &path).json(&files).send().await.unwrap();
-        assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
-    }
-
-    fn ask(&self, method: Method, path: &str) -> RequestBuilder {
-        self.api(&self.pull, method, &format!("/v2/{path}"))
-    }
-
-    async fn get(&self, path: &str) -> Response {
-        self.ask(Method::GET, path).send().await.unwrap()
-    }
-
-    async fn head(&self, path: &str) -> Response {
-        self.ask(Method::HEAD, path).send().await.unwrap()
-    }
-}
-
-fn header_of<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
-    response.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
-/// The status, and the code of the error.
-async fn failed(response: Response) -> (u16, String) {
-    let status = response.status().as_u16();
-    let body: Value = response.json().await.unwrap();
-    assert!(!body["errors"][0]["message"].as_str().unwrap().is_empty());
-    (status, body["errors"][0]["code"].as_str().unwrap().to_owned())
-}
-
-fn is(status: u16, code: &str) -> (u16, String) {
-    (status, code.to_owned())
+/// A gateway that waits half a second for its registry, which has another name too.
+async fn hasty() -> Site {
+    site_with(|settings| {
+        for upstream in &mut settings.upstreams {
+            upstream.aliases = vec!["mirror.test".to_owned()];
+            let half = SignedDuration::from_millis(500);
+            (upstream.connect_timeout, upstream.answer_timeout, upstream.idle_timeout) = (half, half, half);
+        }
+    })
+    .await
 }
 
 #[tokio::test]
 async fn a_token_that_may_pull_comes_as_basic_or_bearer() {
-    let site = site().await;
+    let site = hasty().await;
     let url = format!("http://{}/v2/", site.running.address());
     let nobody = site.client.get(&url).send().await.unwrap();
     assert!(header_of(&nobody, "www-authenticate").unwrap().starts_with("Bearer realm="));
@@ -149,7 +54,7 @@ async fn a_token_that_may_pull_comes_as_basic_or_bearer() {
 
 #[tokio::test]
 async fn a_denied_image_gives_a_reason_and_no_bytes() {
-    let site = site().await;
+    let site = hasty().await;
     let image = Image::new("app");
     site.fake.image("skynet/app", "v1", &image);
     for reference in ["v1".to_owned(), image.digest().to_string()] {
@@ -186,7 +91,7 @@ async fn a_denied_image_gives_a_reason_and_no_bytes() {
 
 #[tokio::test]
 async fn an_allowed_image_is_served_whole_and_in_parts() {
-    let site = site().await;
+    let site = hasty().await;
     let image = Image::with_payload("app", 2_000_000);
     site.fake.image("open/app", "v1", &image);
     let layer = &image.layers[1];
@@ -234,17 +139,14 @@ async fn an_allowed_image_is_served_whole_and_in_parts() {
     let elsewhere = format!("registry.test/skynet/app/blobs/{}", layer.digest);
     site.fake.blob("skynet/app", layer);
     assert_eq!(failed(site.get(&elsewhere).await).await, is(403, "DENIED"));
-    let body = json!({"name": "other"});
-    let made = site.api(&site.admin, Method::POST, "/api/v1/organizations").json(&body).send().await.unwrap();
-    let other = made.json::<CreatedToken>().await.unwrap().secret;
-    site.open(&other).await;
-    let theirs = site.api(&other, Method::GET, &format!("/v2/{blob}")).send().await.unwrap();
+    let other = site.organization("other").await;
+    let theirs = site.by(&other, Method::GET, &format!("/v2/{blob}")).send().await.unwrap();
     assert_eq!(failed(theirs).await, is(403, "DENIED"));
 }
 
 #[tokio::test]
 async fn what_is_not_a_pull_of_a_known_repository_reaches_nobody() {
-    let site = site().await;
+    let site = hasty().await;
     let digest = Digest::of(b"x");
     for (path, answer) in [
         ("registry.test/a/../b/manifests/v1", is(400, "NAME_INVALID")),
@@ -290,13 +192,10 @@ async fn raw_get(address: std::net::SocketAddr, path: &str, token: &str) -> (u16
 
 #[tokio::test]
 async fn an_upstream_that_lies_or_does_not_answer_is_no_verdict() {
-    let site = site().await;
+    let site = hasty().await;
     let image = Image::new("app");
     let path = format!("registry.test/open/app/manifests/{}", image.digest());
     assert_eq!(failed(site.get(&path).await).await, is(404, "MANIFEST_UNKNOWN"));
-
-    let admission = r#"{repositories: ["registry.test/skynet/**"]}"#;
-    site.contract(&site.admin, "skynet", "{name: sbom, type: SBOM_CYCLONEDX_JSON}", admission).await;
 
     let other = Image::new("other").manifest.bytes;
     site.fake.hook(move |asked| {
@@ -330,7 +229,7 @@ async fn an_upstream_that_lies_or_does_not_answer_is_no_verdict() {
 
 #[tokio::test]
 async fn a_tampered_layer_never_arrives_whole() {
-    let site = site().await;
+    let site = hasty().await;
     let image = Image::with_payload("app", 500_000);
     site.fake.image("open/app", "v1", &image);
     let layer = &image.layers[1];
@@ -344,7 +243,7 @@ async fn a_tampered_layer_never_arrives_whole() {
 
 #[tokio::test]
 async fn what_speaks_about_an_allowed_image_is_served_with_it() {
-    let site = site().await;
+    let site = hasty().await;
     let image = Image::new("app");
     site.fake.image("open/app", "v1", &image);
     let attached = Attached::bundles(&image.manifest, &[br#"{"a":"bundle"}"#]);
@@ -372,17 +271,13 @@ async fn what_speaks_about_an_allowed_image_is_served_with_it() {
 
 #[tokio::test]
 async fn an_allowed_index_opens_its_own_parts_and_closes_them_again() {
-    let site = site().await;
-    let minter = Minter::fresh();
-    site.signed_by(&site.admin, &minter.public_pem()).await;
-    let admission = r#"{repositories: ["registry.test/skynet/**"]}"#;
-    site.contract(&site.admin, "skynet", "{name: sbom, type: SBOM_CYCLONEDX_JSON}", admission).await;
+    let site = hasty().await;
     let (index, foreign) = (Index::new("app"), Index::new("foreign"));
     for one in [&index, &foreign] {
         site.fake.manifest("skynet/app", &one.index, None);
         one.images.iter().for_each(|image| site.fake.image("skynet/app", "one", image));
     }
-    let bundle = minter.cosign_cyclonedx("registry.test/skynet/app", index.digest(), &testdata::cyclonedx(3));
+    let bundle = site.minter.cosign_cyclonedx("registry.test/skynet/app", index.digest(), &testdata::cyclonedx(3));
     site.fake.attach("skynet/app", &Attached::bundles(&index.index, &[bundle.bytes()]));
 
     let status = async |kind: &str, digest: Digest| {
@@ -408,7 +303,7 @@ async fn an_allowed_index_opens_its_own_parts_and_closes_them_again() {
 
 #[tokio::test]
 async fn a_hot_manifest_costs_its_registry_nothing() {
-    let site = site().await;
+    let site = hasty().await;
     let index = Index::new("app");
     let blob = |blob: &Blob| site.fake.manifest("open/app", blob, None);
     blob(&index.index);
@@ -469,17 +364,13 @@ async fn only_the_named_authority_vouches_for_an_upstream() {
 
 #[tokio::test]
 async fn no_index_opens_an_image_that_was_rejected_itself() {
-    let site = site().await;
-    let minter = Minter::fresh();
-    site.signed_by(&site.admin, &minter.public_pem()).await;
-    let admission = r#"{repositories: ["registry.test/skynet/**"]}"#;
-    site.contract(&site.admin, "skynet", "{name: sbom, type: SBOM_CYCLONEDX_JSON}", admission).await;
+    let site = hasty().await;
     let index = Index::new("app");
     site.fake.manifest("skynet/app", &index.index, None);
     for (number, image) in index.images.iter().enumerate() {
         site.fake.image("skynet/app", &format!("part-{number}"), image);
     }
-    let bundle = minter.cosign_cyclonedx("registry.test/skynet/app", index.digest(), &testdata::cyclonedx(3));
+    let bundle = site.minter.cosign_cyclonedx("registry.test/skynet/app", index.digest(), &testdata::cyclonedx(3));
     site.fake.attach("skynet/app", &Attached::bundles(&index.index, &[bundle.bytes()]));
     let status = async |reference: &str| {
         site.get(&format!("registry.test/skynet/app/manifests/{reference}")).await.status().as_u16()
@@ -496,15 +387,15 @@ async fn no_index_opens_an_image_that_was_rejected_itself() {
 
     // Now a run about one part alone, without what the contract asks for.
     let workflow = json!({"project": "skynet", "name": "release", "team": "core", "contract": "skynet"});
-    let put = site.api(&site.admin, Method::POST, "/api/v1/workflows").json(&workflow).send().await.unwrap();
+    let put = site.by(&site.admin, Method::POST, "/api/v1/workflows").json(&workflow).send().await.unwrap();
     assert_eq!(put.status(), 201);
     let run = json!({"project": "skynet", "workflow": "release"});
-    let run = site.api(&site.admin, Method::POST, "/api/v1/runs").json(&run).send().await.unwrap();
+    let run = site.by(&site.admin, Method::POST, "/api/v1/runs").json(&run).send().await.unwrap();
     let run = run.json::<contracts::api::StartedRun>().await.unwrap();
     let image = Material::image("image", "registry.test/skynet/app", rejected.digest());
-    let push = site.api(&site.admin, Method::POST, "/api/v1/attestations?project=skynet&workflow=release");
+    let push = site.by(&site.admin, Method::POST, "/api/v1/attestations?project=skynet&workflow=release");
     let push = push.header("content-type", "application/vnd.dev.sigstore.bundle.v0.3+json");
-    let pushed = push.body(minter.attest(&run, &[image]).bytes().to_vec()).send().await.unwrap();
+    let pushed = push.body(site.minter.attest(&run, &[image]).bytes().to_vec()).send().await.unwrap();
     assert_eq!(pushed.status(), 422, "{}", pushed.text().await.unwrap());
 
     for reference in ["part-0", &rejected.digest().to_string()] {
