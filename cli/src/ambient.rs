@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use reqwest::Url;
 use tokio::process::Command;
 
-use crate::secret::Secret;
+use contracts::Secret;
 
 /// What the token is for. Tokens for one purpose are not shown to those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use contracts::{
-    Digest, Finding,
+    Digest, Finding, Secret,
     api::{
         AppliedContract, CacheStats, ChangedOrganization, CheckAnswer, CheckRequest, ContractBody, ContractInfo,
         CreatedToken, DenialInfo, EndRun, ErrorBody, ExemptionInfo, JudgeImages, JudgedImage, NewDenial, NewEmergency,
@@ -23,7 +23,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::crafting::StateAnswer;
-use crate::{ambient::Ambient, secret::Secret, settings::Connection};
+use crate::{ambient::Ambient, settings::Connection};
 
 /// An answer that is not a backup.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, anyhow};
-use contracts::{Digest, Reference, Tag, Target};
+use anyhow::{Context, anyhow, bail};
+use contracts::{Digest, Reference, Tag, Target, registry_login::Login};
 use oci_client::{
     Client,
     client::{ClientConfig, ClientProtocol},
@@ -106,7 +106,10 @@ fn credentials(
         return Ok(RegistryAuth::Basic(user, password));
     }
     Ok(match keychain::login(host, variable)? {
-        Some(login) => RegistryAuth::Basic(login.user, login.password.reveal().to_owned()),
+        Some(Login::Password { user, password }) => RegistryAuth::Basic(user, password.reveal().to_owned()),
+        Some(Login::Identity(_)) => bail!(
+            "the login for `{host}` is an identity token, which is not taken here: log in with a password or an access token"
+        ),
         None => RegistryAuth::Anonymous,
     })
 }

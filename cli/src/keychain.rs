@@ -1,10 +1,6 @@
-//! What `docker login` left: users and passwords of registries, in Docker's configuration or with its credential helpers.
-//! Podman's `auth.json` is the same document.
-//!
-//! Only the host that is asked is looked up, and what is found goes to that host alone.
+//! What `docker login` left on this machine: Docker's configuration, else podman's, and their credential helpers.
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     path::PathBuf,
     process::{Command, Stdio},
@@ -12,52 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use contracts::registry_login::{DockerConfig, Found, Login, helper_answer, is_helper};
 
-use crate::{files, secret::Secret};
+use crate::files;
 
 const CONFIG_BYTES: usize = 1024 * 1024;
 /// How long a helper may take; some ask a service.
 const PATIENCE: Duration = Duration::from_secs(30);
-const HUB: &str = "https://index.docker.io/v1/";
-
-/// A user of a registry.
-#[derive(Debug, Clone)]
-pub struct Login {
-    /// The name.
-    pub user: String,
-    /// The password.
-    pub password: Secret,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Config {
-    #[serde(default)]
-    auths: BTreeMap<String, Auth>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-    #[serde(default)]
-    creds_store: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Auth {
-    #[serde(default)]
-    auth: Option<String>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Helped {
-    username: String,
-    secret: String,
-}
 
 /// The login for this host (`host` or `host:port`), if there is one.
 pub fn login(host: &str, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Option<Login>> {
@@ -65,9 +22,13 @@ pub fn login(host: &str, variable: &dyn Fn(&str) -> Option<String>) -> anyhow::R
         if !path.is_file() {
             continue;
         }
-        let broken = || format!("`{}` is not a configuration of Docker", path.display());
-        let config: Config = serde_json::from_slice(&files::read(&path, CONFIG_BYTES)?).with_context(broken)?;
-        let found = config.login(host, &|helper, server| ask(helper, server))?;
+        let bytes = files::read(&path, CONFIG_BYTES)?;
+        let config = DockerConfig::parse(&bytes).with_context(|| format!("`{}`", path.display()))?;
+        let found = match config.find(host) {
+            Some(Found::Login(login)) => Some(login),
+            Some(Found::Ask { helper, server }) => ask(&helper, &server)?,
+            None => None,
+        };
         if found.is_some() {
             return Ok(found);
         }
@@ -84,63 +45,9 @@ fn places(variable: &dyn Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     docker.into_iter().chain(podman).collect()
 }
 
-impl Config {
-    fn login(
-        &self,
-        host: &str,
-        ask: &dyn Fn(&str, &str) -> anyhow::Result<Option<Login>>,
-    ) -> anyhow::Result<Option<Login>> {
-        let keys = keys(host);
-        if let Some((server, helper)) = keys.iter().find_map(|key| self.cred_helpers.get_key_value(key)) {
-            return ask(helper, server);
-        }
-        let listed = self.auths.iter().find(|(key, _)| keys.iter().any(|wanted| same_host(key, wanted)));
-        if let Some(found) = listed.and_then(|(_, auth)| auth.login()) {
-            return Ok(Some(found));
-        }
-        match (&self.creds_store, keys.first()) {
-            (Some(helper), Some(server)) => ask(helper, server),
-            _ => Ok(None),
-        }
-    }
-}
-
-impl Auth {
-    fn login(&self) -> Option<Login> {
-        if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            return Some(Login { user: user.clone(), password: Secret::new(password.clone()) });
-        }
-        let text = String::from_utf8(STANDARD.decode(self.auth.as_ref()?).ok()?).ok()?;
-        let (user, password) = text.split_once(':')?;
-        // Some write a zero byte behind it.
-        let password = password.trim_end_matches('\0');
-        (!user.is_empty()).then(|| Login { user: user.to_owned(), password: Secret::new(password.to_owned()) })
-    }
-}
-
-/// How a host is written in configurations.
-fn keys(host: &str) -> Vec<String> {
-    match host {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => {
-            vec![HUB.to_owned(), "index.docker.io".to_owned(), "docker.io".to_owned()]
-        }
-        other => vec![other.to_owned(), format!("https://{other}")],
-    }
-}
-
-/// Whether a key is this one, written with or without its scheme and the API's path.
-fn same_host(key: &str, wanted: &str) -> bool {
-    let bare = |text: &str| {
-        let text = text.trim_start_matches("https://").trim_start_matches("http://");
-        let text = text.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-        text.to_ascii_lowercase()
-    };
-    bare(key) == bare(wanted)
-}
-
 /// Asks `docker-credential-NAME get`. That it knows nothing is no error.
 fn ask(helper: &str, server: &str) -> anyhow::Result<Option<Login>> {
-    if helper.is_empty() || !helper.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+    if !is_helper(helper) {
         bail!("`{helper}` is not the name of a credential helper");
     }
     let program = format!("docker-credential-{helper}");
@@ -169,53 +76,13 @@ fn ask(helper: &str, server: &str) -> anyhow::Result<Option<Login>> {
     if !output.status.success() || output.stdout.len() > CONFIG_BYTES {
         return Ok(None);
     }
-    let told: Helped = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("the credential helper `{program}` does not answer as one"))?;
-    if told.username == "<token>" {
-        bail!(
-            "the credential helper `{program}` has an identity token for `{server}`, which is not taken here: log in with a password or an access token"
-        );
-    }
-    Ok(Some(Login { user: told.username, password: Secret::new(told.secret) }))
+    let login = helper_answer(&output.stdout);
+    login.map(Some).with_context(|| format!("the credential helper `{program}` does not answer as one"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(config: &str, host: &str) -> Option<String> {
-        let config: Config = serde_json::from_str(config).unwrap();
-        let ask = |helper: &str, server: &str| {
-            let password = Secret::new("helped".to_owned());
-            Ok((helper != "empty").then(|| Login { user: format!("{helper} for {server}"), password }))
-        };
-        let login = config.login(host, &ask).unwrap()?;
-        Some(format!("{} {}", login.user, login.password.reveal()))
-    }
-
-    #[test]
-    fn credentials_are_for_their_host_alone() {
-        let config = r#"{"auths":{"registry.acme.dev":{"auth":"am86c2VjOnJldA=="},"https://index.docker.io/v1/":{},
-            "https://other.dev/v2/":{"username":"a","password":"b"}}}"#;
-        assert_eq!(found(config, "registry.acme.dev").as_deref(), Some("jo sec:ret"));
-        assert_eq!(found(config, "other.dev").as_deref(), Some("a b"));
-        for other in ["acme.dev", "registry.acme.dev:5000", "docker.io", "", "dev"] {
-            assert_eq!(found(config, other), None, "{other}");
-        }
-        let hub = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"am86eA=="}}}"#;
-        assert_eq!(found(hub, "docker.io").as_deref(), Some("jo x"));
-    }
-
-    #[test]
-    fn a_helper_of_the_host_comes_before_the_general_one() {
-        let config = r#"{"credsStore":"desktop","credHelpers":{"gcr.io":"gcloud","quay.io":"empty"},
-            "auths":{"plain.dev":{"auth":"am86eA=="}}}"#;
-        assert_eq!(found(config, "gcr.io").as_deref(), Some("gcloud for gcr.io helped"));
-        assert_eq!(found(config, "quay.io"), None);
-        assert_eq!(found(config, "plain.dev").as_deref(), Some("jo x"));
-        assert_eq!(found(config, "ecr.dev").as_deref(), Some("desktop for ecr.dev helped"));
-        assert_eq!(found(config, "docker.io").as_deref(), Some("desktop for https://index.docker.io/v1/ helped"));
-    }
 
     #[cfg(unix)]
     #[test]

@@ -6,13 +6,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use contracts::Secret;
 use reqwest::Url;
 use serde::Deserialize;
 
 use crate::{
     ambient::{Ambient, Purpose},
     args, files,
-    secret::Secret,
 };
 
 const DEFAULT_GATEWAY: &str = "http://127.0.0.1:8080";

@@ -4,12 +4,10 @@ use std::{fmt::Write as _, net::IpAddr, time::Duration};
 
 use anyhow::{Context, bail};
 use contracts::{
-    limits,
+    Secret, limits,
     signing::{Draft, Ephemeral, LogVersion, Services},
 };
 use reqwest::{Client, StatusCode, Url, header};
-
-use crate::secret::Secret;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a service is asked that does not answer or is overloaded.

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use contracts::keys::{KeyError, SigningKey};
+use contracts::{
+    Secret,
+    keys::{KeyError, SigningKey},
+};
 use serde_json::json;
 
 use super::variable;
@@ -12,7 +15,6 @@ use crate::{
     exit::Exit,
     files::{self, Readers},
     report::Report,
-    secret::Secret,
 };
 
 const KEY_BYTES: usize = 64 * 1024;

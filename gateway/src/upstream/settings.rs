@@ -1,16 +1,14 @@
 //! What the operator says about one source of images.
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use contracts::Repository;
+use contracts::{Repository, Secret, registry_login::is_helper};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::remote::is_helper;
 use crate::names::Name;
 
 /// One `[[upstreams]]` table of the settings file: a remote registry (`url`) or an OCI image layout folder
@@ -95,46 +93,6 @@ fn seconds<const N: i64>() -> SignedDuration {
     SignedDuration::from_secs(N)
 }
 
-/// A secret as it is read from its file. Its `Debug` shows nothing.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Secret(String);
-
-impl Secret {
-    pub(super) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    fn read(host: &str, key: &'static str, path: &Path) -> Result<Self, UpstreamSettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|error| UpstreamSettingsError::File {
-            host: host.to_owned(),
-            key,
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })?;
-        let secret = text.trim_end_matches(['\r', '\n']).to_owned();
-        if secret.is_empty() || secret.contains(['\r', '\n']) {
-            return Err(UpstreamSettingsError::File {
-                host: host.to_owned(),
-                key,
-                path: path.display().to_string(),
-                reason: "it must hold one line".to_owned(),
-            });
-        }
-        Ok(Self(secret))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 /// How the gateway presents itself to a registry.
 #[derive(Debug, Clone)]
 pub(super) enum Credentials {
@@ -199,10 +157,10 @@ impl UpstreamSettings {
             (None, None, None, None, None) => Ok(Credentials::Anonymous),
             (Some(username), Some(file), None, None, None) if !username.contains(':') => Ok(Credentials::Password {
                 username: username.clone(),
-                password: Secret::read(&self.host, "password_file", file)?,
+                password: secret(&self.host, "password_file", file)?,
             }),
             (None, None, Some(file), None, None) => {
-                Ok(Credentials::Token(Secret::read(&self.host, "token_file", file)?))
+                Ok(Credentials::Token(secret(&self.host, "token_file", file)?))
             }
             (None, None, None, Some(name), None) if is_helper(name) => Ok(Credentials::Helper(name.clone())),
             (None, None, None, Some(_), None) => Err(self.invalid(
@@ -283,4 +241,24 @@ pub enum UpstreamSettingsError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// The one line of a file.
+fn secret(host: &str, key: &'static str, path: &Path) -> Result<Secret, UpstreamSettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|error| UpstreamSettingsError::File {
+        host: host.to_owned(),
+        key,
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    })?;
+    let secret = text.trim_end_matches(['\r', '\n']).to_owned();
+    if secret.is_empty() || secret.contains(['\r', '\n']) {
+        return Err(UpstreamSettingsError::File {
+            host: host.to_owned(),
+            key,
+            path: path.display().to_string(),
+            reason: "it must hold one line".to_owned(),
+        });
+    }
+    Ok(Secret::new(secret))
 }

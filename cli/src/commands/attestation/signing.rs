@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use contracts::{
-    Bundle, Statement, TrustRoot,
+    Bundle, Secret, Statement, TrustRoot,
     keys::SigningKey,
     limits,
     signing::{Draft, Ephemeral, LogVersion, Services, Transparency},
@@ -15,7 +15,6 @@ use crate::{
     args, clock,
     commands::{key::signing_key, variable},
     files,
-    secret::Secret,
     sigstore::Sigstore,
 };
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use contracts::{Secret, registry_login::Login};
 use moka::sync::Cache;
 use reqwest::{
     Url,
@@ -10,8 +11,8 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::keychain::{Keychain, Login};
-use crate::upstream::settings::{Credentials, Secret};
+use super::keychain::Keychain;
+use crate::upstream::settings::Credentials;
 
 /// A token realm's answer.
 pub(super) const TOKEN_BYTES: usize = 256 * 1024;
@@ -102,7 +103,7 @@ impl Identity {
     /// What to send at once, without waiting for a challenge.
     pub(super) fn present(&self, path: &str) -> Option<HeaderValue> {
         if let Some(token) = &self.fixed {
-            return sensitive(&format!("Bearer {}", token.expose()));
+            return sensitive(&format!("Bearer {}", token.reveal()));
         }
         let used = |key: &str| self.tokens.get(key).filter(|token| Instant::now() < token.until);
         used(path).or_else(|| used("")).map(|token| token.header)
@@ -151,8 +152,8 @@ impl Identity {
 
 /// A user name and password as a header; an identity token is none.
 pub(super) fn basic(login: &Login) -> Option<HeaderValue> {
-    let Login::Password(username, password) = login else { return None };
-    sensitive(&format!("Basic {}", STANDARD.encode(format!("{username}:{}", password.expose()))))
+    let Login::Password { user, password } = login else { return None };
+    sensitive(&format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal()))))
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {

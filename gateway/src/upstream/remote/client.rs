@@ -3,6 +3,7 @@
 use std::{error::Error as _, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use contracts::registry_login::Login;
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE},
@@ -12,7 +13,6 @@ use reqwest::{
 use super::{
     auth::{Challenge, Identity, TOKEN_BYTES, basic, challenge},
     hosts::{Hosts, Resolver, is_forbidden_host},
-    keychain::Login,
     patience::Patience,
 };
 use crate::upstream::{
@@ -241,7 +241,7 @@ impl Wire {
                 ("client_id", "sluice"),
                 ("service", service.unwrap_or_default()),
                 ("scope", scope.as_str()),
-                ("refresh_token", token.expose()),
+                ("refresh_token", token.reveal()),
             ]);
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             let form = form.query().unwrap_or_default().to_owned();

@@ -3,21 +3,19 @@
 //! takes what it was told. What is found goes to the registry and its token realms alone, as every login does.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use contracts::registry_login::{DockerConfig, Found, Login, helper_answer, is_helper, server};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
     sync::Mutex,
 };
 
-use crate::upstream::settings::{Credentials, Secret};
+use crate::upstream::settings::Credentials;
 
 /// How long a login is used before it is asked for again. Those of clouds hold for hours.
 const HELD: Duration = Duration::from_secs(600);
@@ -27,18 +25,6 @@ const FRESH: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A configuration of Docker, or what a helper says.
 const BYTES: u64 = 1024 * 1024;
-const HUB: &str = "https://index.docker.io/v1/";
-/// The user that helpers name when they have an identity token.
-const TOKEN_USER: &str = "<token>";
-
-/// Who we are to a registry.
-#[derive(Debug, Clone)]
-pub(super) enum Login {
-    /// A user and a password.
-    Password(String, Secret),
-    /// An identity token, which a token realm takes as `refresh_token`.
-    Identity(Secret),
-}
 
 /// Where logins come from. Reading one never waits for another registry.
 pub(super) struct Keychain {
@@ -58,12 +44,9 @@ impl Keychain {
         let source = match credentials {
             Credentials::Anonymous | Credentials::Token(_) => Source::Nobody,
             Credentials::Password { username, password } => {
-                Source::Fixed(Login::Password(username.clone(), password.clone()))
+                Source::Fixed(Login::Password { user: username.clone(), password: password.clone() })
             }
-            Credentials::Helper(name) => {
-                let server = keys(host).into_iter().next().unwrap_or_else(|| host.to_owned());
-                Source::Helper { name: name.clone(), server }
-            }
+            Credentials::Helper(name) => Source::Helper { name: name.clone(), server: server(host) },
             Credentials::Config(path) => Source::Config { path: path.clone(), host: host.to_owned() },
         };
         Self { source, held: Mutex::new(None) }
@@ -97,112 +80,17 @@ impl Keychain {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Config {
-    #[serde(default)]
-    auths: BTreeMap<String, Auth>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-    #[serde(default)]
-    creds_store: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Auth {
-    #[serde(default)]
-    auth: Option<String>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<Secret>,
-    #[serde(default, rename = "identitytoken")]
-    identity: Option<Secret>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Helped {
-    username: String,
-    secret: Secret,
-}
-
-/// What a configuration says about a host.
-enum Found {
-    Login(Login),
-    Ask { helper: String, server: String },
-}
-
 async fn configured(path: &Path, host: &str) -> Result<Login, String> {
     let shown = path.display();
     let bytes = tokio::fs::read(path).await.map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
     if bytes.len() as u64 > BYTES {
         return Err(format!("`{shown}` is longer than {BYTES} bytes"));
     }
-    // The reader's words could repeat what is secret.
-    let config: Config =
-        serde_json::from_slice(&bytes).map_err(|_| format!("`{shown}` is not a configuration of Docker"))?;
-    match config.find(host) {
+    match DockerConfig::parse(&bytes).map_err(|error| format!("`{shown}`: {error}"))?.find(host) {
         Some(Found::Login(login)) => Ok(login),
         Some(Found::Ask { helper, server }) => ask(&helper, &server).await,
         None => Err(format!("`{shown}` has no login for `{host}`")),
     }
-}
-
-impl Config {
-    fn find(&self, host: &str) -> Option<Found> {
-        let keys = keys(host);
-        let ask = |helper: &String, server: &String| Found::Ask { helper: helper.clone(), server: server.clone() };
-        if let Some((server, helper)) = keys.iter().find_map(|key| self.cred_helpers.get_key_value(key)) {
-            return Some(ask(helper, server));
-        }
-        let mut listed = self.auths.iter().filter(|(key, _)| keys.iter().any(|wanted| same_host(key, wanted)));
-        if let Some(login) = listed.find_map(|(_, auth)| auth.login()) {
-            return Some(Found::Login(login));
-        }
-        Some(ask(self.creds_store.as_ref()?, keys.first()?))
-    }
-}
-
-impl Auth {
-    fn login(&self) -> Option<Login> {
-        if let Some(token) = self.identity.as_ref().filter(|token| !token.expose().is_empty()) {
-            return Some(Login::Identity(token.clone()));
-        }
-        if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            return Some(Login::Password(user.clone(), password.clone()));
-        }
-        let text = String::from_utf8(STANDARD.decode(self.auth.as_ref()?).ok()?).ok()?;
-        let (user, password) = text.split_once(':')?;
-        // Some write a zero byte behind it.
-        let password = Secret::new(password.trim_end_matches('\0').to_owned());
-        (!user.is_empty()).then(|| Login::Password(user.to_owned(), password))
-    }
-}
-
-/// How a host is written in configurations.
-fn keys(host: &str) -> Vec<String> {
-    match host {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => {
-            vec![HUB.to_owned(), "index.docker.io".to_owned(), "docker.io".to_owned()]
-        }
-        other => vec![other.to_owned(), format!("https://{other}")],
-    }
-}
-
-/// Whether a key is this one, written with or without its scheme and the API's path.
-fn same_host(key: &str, wanted: &str) -> bool {
-    let bare = |text: &str| {
-        let text = text.trim_start_matches("https://").trim_start_matches("http://");
-        let text = text.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-        text.to_ascii_lowercase()
-    };
-    bare(key) == bare(wanted)
-}
-
-/// Whether a text can be the name of a helper, and not of a program elsewhere.
-pub(in crate::upstream) fn is_helper(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Asks `docker-credential-NAME get`, as Docker does.
@@ -217,9 +105,7 @@ async fn ask(helper: &str, server: &str) -> Result<Login, String> {
     let Some(told) = told else {
         return Err(format!("the credential helper `{program}` has no login for `{server}`"));
     };
-    let Helped { username, secret } = serde_json::from_slice(&told)
-        .map_err(|_| format!("the credential helper `{program}` does not answer as one"))?;
-    if username == TOKEN_USER { Ok(Login::Identity(secret)) } else { Ok(Login::Password(username, secret)) }
+    helper_answer(&told).ok_or_else(|| format!("the credential helper `{program}` does not answer as one"))
 }
 
 /// What the program says; `None` when it fails.
@@ -241,35 +127,6 @@ async fn run(program: &str, server: &str) -> std::io::Result<Option<zeroize::Zer
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(config: &str, host: &str) -> Option<String> {
-        let config: Config = serde_json::from_str(config).unwrap();
-        Some(match config.find(host)? {
-            Found::Login(Login::Password(user, password)) => format!("{user} {}", password.expose()),
-            Found::Login(Login::Identity(token)) => format!("token {}", token.expose()),
-            Found::Ask { helper, server } => format!("ask {helper} for {server}"),
-        })
-    }
-
-    #[test]
-    fn logins_are_for_their_host_alone_and_its_helper_comes_first() {
-        let config = r#"{"auths":{"registry.acme.dev":{"auth":"am86c2VjOnJldA=="},"https://index.docker.io/v1/":{},
-            "https://other.dev/v2/":{"username":"a","password":"b"},"acr.dev":{"identitytoken":"t","auth":"am86eA=="}},
-            "credHelpers":{"gcr.io":"gcloud"}}"#;
-        for (host, login) in [
-            ("registry.acme.dev", "jo sec:ret"),
-            ("other.dev", "a b"),
-            ("acr.dev", "token t"),
-            ("gcr.io", "ask gcloud for gcr.io"),
-        ] {
-            assert_eq!(found(config, host).as_deref(), Some(login));
-        }
-        for other in ["acme.dev", "registry.acme.dev:5000", "docker.io", "", "dev"] {
-            assert_eq!(found(config, other), None, "{other}");
-        }
-        let store = r#"{"credsStore":"desktop"}"#;
-        assert_eq!(found(store, "docker.io").as_deref(), Some("ask desktop for https://index.docker.io/v1/"));
-    }
 
     #[tokio::test]
     async fn what_is_no_helper_is_not_run() {

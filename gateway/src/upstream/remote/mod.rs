@@ -21,7 +21,6 @@ use reqwest::{
 
 use self::client::{Ask, Wire};
 pub(crate) use self::hosts::{Resolver, is_forbidden_host};
-pub(super) use self::keychain::is_helper;
 use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
     UpstreamSettingsError,
