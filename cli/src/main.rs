@@ -17,7 +17,6 @@ mod image;
 mod keychain;
 mod layout;
 mod report;
-mod secret;
 mod settings;
 mod sigstore;
 mod sources;
@@ -43,7 +42,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Threads are for those who serve others: a client waits for one answer, and each thread has memory of its own.
+    let mut builder = match arguments.command {
+        Command::Serve(_) | Command::Quickstart(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             report::failure(&anyhow::Error::new(error).context("the program cannot start"));
