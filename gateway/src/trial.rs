@@ -76,6 +76,10 @@ impl Upstream for Registry {
         Box::pin(async move { Err(UpstreamError::NotFound { what: tag.to_string() }) })
     }
 
+    fn tags<'a>(&'a self, _: &'a Repository) -> Asked<'a, Arc<[String]>> {
+        Box::pin(async { Ok(Arc::new([]) as Arc<[String]>) })
+    }
+
     fn has<'a>(&'a self, _: &'a PinnedRef) -> Asked<'a, bool> {
         Box::pin(async { Ok(true) })
     }

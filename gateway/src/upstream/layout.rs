@@ -327,6 +327,18 @@ impl Upstream for Layout {
         .boxed()
     }
 
+    fn tags<'a>(&'a self, repository: &'a Repository) -> Asked<'a, Arc<[String]>> {
+        async move {
+            let contents = self.contents().await?;
+            let listing = contents.repositories.get(repository.path());
+            let listing = listing.ok_or_else(|| UpstreamError::NotFound { what: repository.to_string() })?;
+            let mut tags: Vec<_> = listing.tags.keys().cloned().collect();
+            tags.sort_unstable();
+            Ok(tags.into())
+        }
+        .boxed()
+    }
+
     fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool> {
         async move {
             let contents = self.contents().await?;
@@ -418,6 +430,8 @@ mod tests {
         let resolved = upstream.resolve(&repository, &"v1".parse().unwrap()).await.unwrap();
         assert_eq!(resolved, plain.digest());
         assert!(missing(&upstream.resolve(&repository, &"v2".parse().unwrap()).await));
+        assert_eq!(*upstream.tags(&repository).await.unwrap(), ["v1".to_owned()]);
+        assert!(missing(&upstream.tags(&testdata::repository("registry.test/no/app")).await));
         assert_eq!(upstream.manifest_of("skynet/app", resolved).await.unwrap().bytes, plain.manifest.bytes);
         let child = &named.images[1];
         assert_eq!(upstream.manifest_of("other/app", child.digest()).await.unwrap().bytes, child.manifest.bytes);

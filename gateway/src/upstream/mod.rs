@@ -96,6 +96,8 @@ pub struct Found {
 pub trait Upstream: Send + Sync + 'static {
     /// The digest that a tag points at now. Nothing else of the manifest leaves this call.
     fn resolve<'a>(&'a self, repository: &'a Repository, tag: &'a Tag) -> Asked<'a, Digest>;
+    /// The names of the tags of a repository, in lexical order. Not what they point at.
+    fn tags<'a>(&'a self, repository: &'a Repository) -> Asked<'a, Arc<[String]>>;
     /// Whether it has this manifest. Nothing of the manifest leaves this call.
     fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool>;
     /// The manifest that the permit is for.

@@ -10,6 +10,7 @@ mod names;
 mod referrers;
 mod registry;
 mod site;
+mod tags;
 mod tls;
 mod tokens;
 mod upstreams;

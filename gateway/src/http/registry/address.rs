@@ -33,11 +33,22 @@ pub(super) enum Part {
     Blob(Digest),
     /// What speaks about a manifest.
     Referrers(Digest),
+    /// The names of its tags.
+    Tags(Page),
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    /// `?n=`: at most so many.
+    pub(super) most: Option<usize>,
+    /// `?last=`: those after this one.
+    pub(super) after: Option<String>,
 }
 
 impl Address {
     pub(super) fn read(uri: &Uri) -> Result<Self, OciError> {
-        let [namespace, artifact_type] = parameters(uri, ["ns", "artifactType"])?;
+        let [namespace, artifact_type, most, after] = parameters(uri, ["ns", "artifactType", "n", "last"])?;
         let rest = uri.path().strip_prefix("/v2").unwrap_or_default();
         let rest = rest.strip_prefix('/').unwrap_or(rest);
         if rest.is_empty() {
@@ -46,7 +57,11 @@ impl Address {
         let mut parts = rest.rsplitn(3, '/');
         let (last, kind, name) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
         let part = match (kind, last) {
-            (Some("tags"), "list") | (None, "_catalog") => return Err(OciError::unlisted()),
+            (None, "_catalog") => return Err(OciError::unlisted()),
+            (Some("tags"), "list") => {
+                let most = most.map(|text| text.parse().map_err(|_| OciError::not_a_number(&text))).transpose()?;
+                Part::Tags(Page { most, after })
+            }
             (Some("manifests"), last) => Part::Manifest(target(last)?),
             (Some("blobs"), last) => Part::Blob(digest(last)?),
             (Some("referrers"), last) => Part::Referrers(digest(last)?),
@@ -115,6 +130,9 @@ mod tests {
         assert_eq!(read(&format!("/v2/a/referrers/{digest}")), of("a", Part::Referrers(digest)));
         let mirrored = read("/v2/a/manifests/v1?x=1&ns=r.dev%3A5000").unwrap();
         assert_eq!(mirrored.namespace.as_deref(), Some("r.dev:5000"));
+        let page = |most, after: Option<&str>| Part::Tags(Page { most, after: after.map(str::to_owned) });
+        assert_eq!(read("/v2/r.dev/a/tags/list"), of("r.dev/a", page(None, None)));
+        assert_eq!(read("/v2/a/tags/list?n=2&last=v1"), of("a", page(Some(2), Some("v1"))));
         let filtered = read(&format!("/v2/a/referrers/{digest}?artifactType=a%2Fb")).unwrap();
         assert_eq!((filtered.artifact_type.as_deref(), filtered.namespace), (Some("a/b"), None));
     }
@@ -132,7 +150,9 @@ mod tests {
             ("/v2//manifests/v1", 400),
             ("/v2/manifests/v1", 400),
             ("/v2/_catalog", 404),
-            ("/v2/a/tags/list", 404),
+            ("/v2/a/tags/list?n=-1", 400),
+            ("/v2/a/tags/list?n=1&n=2", 400),
+            ("/v2/tags/list", 400),
             ("/v2/a/anything/else", 404),
             ("/v2/a", 404),
         ] {

@@ -119,7 +119,12 @@ impl OciError {
     }
 
     pub(super) fn unlisted() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "tags and repositories are not listed here")
+        Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "repositories are not listed here")
+    }
+
+    pub(super) fn not_a_number(text: &str) -> Self {
+        let message = format!("`n={text}` is not a number of tags");
+        Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message)
     }
 
     pub(super) fn not_an_address() -> Self {

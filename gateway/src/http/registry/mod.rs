@@ -1,7 +1,7 @@
 //! The OCI distribution API, for pulling: `/v2/…`.
 //!
-//! Everything here asks the gate first and hands out bytes against a permit only. There is no pushing, no listing,
-//! and no compression: clients count and hash the bytes that they are sent.
+//! Everything here asks the gate first and hands out bytes against a permit only. There is no pushing, no list
+//! of repositories, and no compression: clients count and hash the bytes that they are sent.
 
 mod address;
 mod answer;
@@ -11,6 +11,7 @@ mod exchange;
 mod pull;
 mod range;
 mod referrers;
+mod tags;
 mod told;
 mod words;
 
@@ -109,6 +110,7 @@ async fn serve(app: &App, door: Door, exchange: &Exchange, parts: &Parts) -> Res
         Part::Manifest(target) => pull.manifest(target).await?,
         Part::Blob(digest) => pull.blob(digest, headers).await?,
         Part::Referrers(digest) => pull.referrers(digest, artifact_type.as_deref()).await?,
+        Part::Tags(page) => pull.tags(&name, namespace.as_deref(), &page).await?,
     };
     response = conditions::unless_known(headers, response);
     if let Some(namespace) = namespace.and_then(|text| HeaderValue::from_str(&text).ok()) {

@@ -261,6 +261,10 @@ impl Upstream for Cached {
         self.inner.resolve(repository, tag)
     }
 
+    fn tags<'a>(&'a self, repository: &'a Repository) -> Asked<'a, Arc<[String]>> {
+        self.inner.tags(repository)
+    }
+
     fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool> {
         self.inner.has(pinned)
     }

@@ -8,8 +8,11 @@ mod client;
 mod hosts;
 mod keychain;
 mod patience;
+mod tags;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, Tag, Target, limits::MANIFEST_BYTES};
@@ -19,8 +22,11 @@ use reqwest::{
     header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LINK},
 };
 
-use self::client::{Ask, Wire};
 pub(crate) use self::hosts::{Resolver, is_forbidden_host};
+use self::{
+    client::{Ask, Wire},
+    tags::TagLists,
+};
 use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
     UpstreamSettingsError,
@@ -48,6 +54,7 @@ struct Page {
 pub(super) struct Remote {
     wire: Wire,
     memory: Memory,
+    tags: TagLists,
 }
 
 impl Remote {
@@ -55,7 +62,7 @@ impl Remote {
         if settings.repository.is_some() {
             return Err(settings.invalid("`repository` goes with `layout`"));
         }
-        Ok(Self { wire: Wire::new(settings)?, memory })
+        Ok(Self { wire: Wire::new(settings)?, memory, tags: TagLists::new() })
     }
 
     async fn get_manifest(
@@ -187,7 +194,7 @@ impl Remote {
         if !media_type.starts_with(OCI_INDEX) {
             return Ok(None);
         }
-        let next = text(response.headers(), LINK).and_then(|link| next_page(&link, path));
+        let next = text(response.headers(), LINK).and_then(|link| next_page(&link, path, of_referrers));
         let bytes = match self.wire.body(response, MANIFEST_BYTES).await {
             Ok(bytes) => bytes,
             // More than is read: there is something, and it is not known what.
@@ -265,6 +272,10 @@ impl Upstream for Remote {
         self.resolved(repository.path(), tag).boxed()
     }
 
+    fn tags<'a>(&'a self, repository: &'a Repository) -> Asked<'a, Arc<[String]>> {
+        self.tags.of(&self.wire, repository.path()).boxed()
+    }
+
     fn has<'a>(&'a self, pinned: &'a PinnedRef) -> Asked<'a, bool> {
         self.is_there(pinned.repository.path(), pinned.digest).boxed()
     }
@@ -323,8 +334,13 @@ fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     Some((first.parse().ok()?, last.parse().ok()?, total.parse().ok()?))
 }
 
+/// Whether this is a list of referrers.
+fn of_referrers(rest: &str) -> bool {
+    rest.strip_prefix("referrers/").is_some_and(|digest| digest.parse::<Digest>().is_ok())
+}
+
 /// The next page of a list, as what follows the repository in the address. Only the query is taken from the link.
-fn next_page(link: &str, path: &str) -> Option<String> {
+fn next_page(link: &str, path: &str, known: impl Fn(&str) -> bool) -> Option<String> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     if !parameters.replace('"', "").contains("rel=next") {
         return None;
@@ -332,6 +348,5 @@ fn next_page(link: &str, path: &str) -> Option<String> {
     let root = Url::parse("https://registry.invalid").ok()?;
     let url = root.join(target).ok()?;
     let rest = url.path().strip_prefix(&format!("/v2/{path}/"))?;
-    let known = rest.strip_prefix("referrers/").is_some_and(|digest| digest.parse::<Digest>().is_ok());
-    known.then(|| format!("{rest}?{}", url.query().unwrap_or_default()))
+    known(rest).then(|| format!("{rest}?{}", url.query().unwrap_or_default()))
 }
