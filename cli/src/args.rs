@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 pub use attestation::{
     Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationReset, AttestationStatus,
-    AttestationVerify, CraftFormat, Crafting, Registry, Signing, Trigger,
+    AttestationVerify, AttestationWithdraw, CraftFormat, Crafting, Registry, Signing, Trigger,
 };
 pub use cache::Cache;
 pub use check::{Check, CheckFormat, SubjectKind};
@@ -450,6 +450,10 @@ mod tests {
             "deny sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 --reason r --until 7d",
             "deny r.dev/a@sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 --reason r --until 2027-01-31 --repository r.dev/a/** -o json",
             "deny list -o json",
+            "attestation withdraw sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03 --reason r -o json",
+            "att withdraw r1 --reason r",
+            "att restore r1",
+            "att withdrawn -o json",
             "deny rm sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
             "pulls --since 7d --limit 10 -o json",
             "pulls --would-deny --since 2027-01-31",
@@ -467,6 +471,8 @@ mod tests {
             "pulls --since yesterday",
             "deny sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
             "deny sha256:00 --reason r --until soon",
+            "attestation withdraw r1",
+            "attestation withdraw --reason r",
             "run list --project p",
             "policy eval p.yaml",
             "policy eval p.yaml --material m --attestation a",

@@ -1,6 +1,7 @@
 //! The gateway over HTTP.
 
 mod crafting;
+mod operators;
 
 use std::{
     path::Path,
@@ -11,9 +12,9 @@ use contracts::{
     Digest, Finding, Secret,
     api::{
         AppliedContract, CacheStats, ChangedOrganization, CheckAnswer, CheckRequest, ContractBody, ContractInfo,
-        CreatedToken, DenialInfo, EndRun, ErrorBody, ExemptionInfo, JudgeImages, JudgedImage, NewDenial, NewEmergency,
-        NewRun, NewToken, NewWorkflow, OrganizationSettings, PruneCache, PrunedCache, PullInfo, PulledImage,
-        ReceivedAttestation, Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
+        CreatedToken, EndRun, ErrorBody, ExemptionInfo, JudgeImages, JudgedImage, NewEmergency, NewRun, NewToken,
+        NewWorkflow, OrganizationSettings, PruneCache, PrunedCache, PullInfo, PulledImage, ReceivedAttestation,
+        Replayed, RevisionFiles, RunInfo, StartedRun, TokenInfo, WorkflowInfo,
     },
     bundle,
     exemption::Approvals,
@@ -219,20 +220,6 @@ impl Client {
 
     pub async fn change_organization(&self, settings: &OrganizationSettings) -> Answer<ChangedOrganization> {
         self.send_json(Method::PUT, &["organization"], &[], settings).await
-    }
-
-    pub async fn deny(&self, digest: Digest, denial: &NewDenial) -> Answer<DenialInfo> {
-        self.send_json(Method::PUT, &["denials", &digest.to_string()], &[], denial).await
-    }
-
-    pub async fn denials(&self) -> Answer<Vec<DenialInfo>> {
-        self.get(&["denials"], &[]).await
-    }
-
-    pub async fn remove_denial(&self, digest: Digest) -> Answer<DenialInfo> {
-        let answer = self.send(self.request(Method::DELETE, &["denials", &digest.to_string()], &[])?).await?;
-        let answer = self.accepted(answer).await?;
-        self.read_json(answer).await
     }
 
     /// The log of pulls, newest first.

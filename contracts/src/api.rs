@@ -6,6 +6,7 @@ mod denials;
 mod pulls;
 mod replay;
 mod runs;
+mod withdrawals;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -22,6 +23,7 @@ pub use self::denials::{DenialInfo, NewDenial};
 pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
+pub use self::withdrawals::{NewWithdrawal, WithdrawalInfo, Withdrawn};
 
 /// The answer to any request that fails (every status from 400 on, outside `/v2/`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -93,6 +93,8 @@ codes! {
     RunAlreadyUsed = "run-already-used",
     /// An operator of the organization denied the image, or something that it holds.
     DeniedByOperator = "denied-by-operator",
+    /// An operator of the organization withdrew the attestation that would decide.
+    AttestationWithdrawn = "attestation-withdrawn",
     /// A document is not well-formed YAML or JSON.
     DocumentSyntax = "document-syntax",
     /// A key that the document's kind does not know.

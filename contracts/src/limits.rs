@@ -90,6 +90,8 @@ pub const EXEMPTION_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const DENIALS: usize = 1024;
 /// Repositories of one such denial.
 pub const DENIAL_REPOSITORIES: usize = 32;
+/// Attestations of one organization that are withdrawn at a time.
+pub const WITHDRAWALS: usize = 10_000;
 /// Manifests of one index that are read to see whether it holds what is denied.
 pub const INDEX_MANIFESTS: usize = 256;
 /// Entries of the log of pulls that are kept for one organization; the oldest go first.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use contracts::{
     Bundle, Code, Decision, Digest, Finding, RunnerIdentity, Severity, Verification, Verified,
-    api::{ReceivedAttestation, RunState},
+    api::{ReceivedAttestation, RunInfo, RunState},
     crafting::{self, CraftedRun},
     limits,
 };
@@ -78,7 +78,7 @@ pub enum IntakeError {
     /// It speaks of another organization, project, workflow or contract, or of a run that is taken.
     #[error("{}", finding.message)]
     Mismatch {
-        /// Why, with `statement-mismatch` or `run-already-used`.
+        /// Why, with `statement-mismatch`, `run-already-used` or `attestation-withdrawn`.
         finding: Box<Finding>,
     },
     /// It could not be judged now.
@@ -207,6 +207,7 @@ impl Intake {
                 artifacts: made_for.artifacts.into_iter().collect(),
                 identity: push.identity.cloned().map(Box::new),
             },
+            withdrawn: None,
         };
         let record = AttestationRecord { facts, bundle: push.bundle.clone() };
         let run = RunRecord {
@@ -225,6 +226,12 @@ impl Intake {
                 let message = format!("the run `{}` was attested already, or belongs to another workflow", run.id);
                 let finding = Finding::error(Code::RunAlreadyUsed, message)
                     .mend("begin a new run with `sluice attestation init` for every attestation");
+                Err(IntakeError::Mismatch { finding: Box::new(finding) })
+            }
+            Receipt::Withdrawn(withdrawn) => {
+                let message = format!("an operator withdrew what is signed here: {}", withdrawn.reason);
+                let finding = Finding::error(Code::AttestationWithdrawn, message)
+                    .mend("begin a new run with `sluice attestation init`, or ask who keeps this gateway");
                 Err(IntakeError::Mismatch { finding: Box::new(finding) })
             }
             Receipt::RunEnded => {
@@ -411,6 +418,7 @@ fn findings(
 
 /// The answer, and the one event about it.
 fn tell(push: &Push<'_>, run: RunRecord) -> ReceivedAttestation {
+    let run = RunInfo::from(run);
     let decision = if run.state == RunState::Accepted { Decision::Allow } else { Decision::Deny };
     let codes: Vec<&str> = run.findings.iter().filter(|f| f.blocks()).map(|f| f.code.as_str()).collect();
     tracing::info!(
@@ -418,7 +426,7 @@ fn tell(push: &Push<'_>, run: RunRecord) -> ReceivedAttestation {
         revision = run.revision, accepted = decision == Decision::Allow, codes = codes.join(" "),
         "took an attestation"
     );
-    ReceivedAttestation { attestation: push.id, decision, run: run.into() }
+    ReceivedAttestation { attestation: push.id, decision, run }
 }
 
 #[cfg(test)]

@@ -67,6 +67,27 @@ pub enum Attestation {
     Reset(AttestationReset),
     /// Verify a bundle against keys or identities, without the gateway: exit 0 genuine, 1 not
     Verify(AttestationVerify),
+    /// As an operator: let an attestation count no more, from the next request on; nothing is deleted
+    Withdraw(AttestationWithdraw),
+    /// As an operator: let a withdrawn attestation count again
+    Restore {
+        /// The digest of the attestation, or the id of its run
+        #[arg(value_name = "ATTESTATION|RUN")]
+        attestation: String,
+    },
+    /// List the attestations that operators withdrew
+    Withdrawn,
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationWithdraw {
+    /// The digest of the attestation, as `sluice run describe` prints it, or the id of its run. What was signed is withdrawn,
+    /// in whichever bundle it comes again
+    #[arg(value_name = "ATTESTATION|RUN")]
+    pub attestation: String,
+    /// Why; whoever is denied for it reads it
+    #[arg(long)]
+    pub reason: String,
 }
 
 #[derive(Debug, Args)]

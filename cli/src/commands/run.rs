@@ -110,6 +110,7 @@ pub fn state_name(state: RunState) -> &'static str {
         RunState::Rejected => "rejected",
         RunState::Failed => "failed",
         RunState::Cancelled => "cancelled",
+        RunState::Withdrawn => "withdrawn",
     }
 }
 

@@ -1,4 +1,4 @@
-//! An operator denies a digest, and asks which of what was pulled or runs would be denied now.
+//! An operator denies a digest or withdraws an attestation, and asks which of what was pulled or runs would be denied now.
 
 use contracts::Digest;
 use serde_json::json;
@@ -57,4 +57,31 @@ fn a_digest_is_denied_listed_and_opened_again() {
     assert!(told.contains("is not a digest"), "{told}");
     let told = scene.sluice(&["pulls", "--would-deny"], 2);
     assert!(told.contains("there is no image to ask about"), "{told}");
+}
+
+#[test]
+fn an_attestation_is_withdrawn_shown_as_such_and_restored() {
+    let (scene, _serving, _) = scene();
+    let name = "registry.shop.example/shop/app:v1";
+    scene.sluice(&["check", name], 0);
+    let runs: serde_json::Value = serde_json::from_str(&scene.sluice(&["run", "list", "-o", "json"], 0)).unwrap();
+    let (run, attestation) = (runs[0]["id"].as_str().unwrap(), runs[0]["attestation"].as_str().unwrap());
+    let reason = ["--reason", "the builder was broken into"];
+    let told = scene.sluice(&[&["attestation", "withdraw", run][..], &reason].concat(), 0);
+    assert!(told.contains(attestation) && told.contains("counts no more from now on"), "{told}");
+    let told = scene.sluice(&["check", name], 1);
+    assert!(told.contains("the builder was broken into") && told.contains("attestation-withdrawn"), "{told}");
+    let told = scene.sluice(&["run", "describe", run], 0);
+    assert!(told.contains("withdrawn") && told.contains("the builder was broken into"), "{told}");
+    let listed = scene.sluice(&["att", "withdrawn"], 0);
+    assert!(listed.contains(attestation) && listed.contains("shop/release"), "{listed}");
+    let told = scene.sluice(&["run", "provenance", run], 2);
+    assert!(told.contains("an operator withdrew"), "{told}");
+    let told = scene.sluice(&["attestation", "restore", attestation], 0);
+    assert!(told.contains("counts again"), "{told}");
+    scene.sluice(&["check", name], 0);
+    let told = scene.sluice(&["attestation", "restore", attestation, "--graceful-exit"], 2);
+    assert!(told.contains("is withdrawn"), "{told}");
+    let told = scene.sluice(&["attestation", "withdraw", "no-such-run", "--reason", "r"], 2);
+    assert!(told.contains("there is no run `no-such-run` here"), "{told}");
 }

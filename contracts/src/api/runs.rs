@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ContractBody;
+use super::{ContractBody, Withdrawn};
 use crate::{Decision, Digest, Finding, RunnerIdentity};
 
 /// `POST /api/v1/runs`: a crafting session begins. With `?dry-run=true` it is answered, and nothing is stored.
@@ -89,6 +89,8 @@ pub enum RunState {
     Failed,
     /// The pipeline was stopped before it pushed anything.
     Cancelled,
+    /// An operator withdrew its attestation, which satisfied the contract or did not: it counts no more.
+    Withdrawn,
 }
 
 impl RunState {
@@ -137,6 +139,9 @@ pub struct RunInfo {
     /// Why it failed or was cancelled, when that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// That its attestation was withdrawn: the state says so too, and the first of the findings says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Withdrawn>,
 }
 
 /// The answer to `POST /api/v1/attestations`: 200 accepted, 422 rejected. The request's body is the bundle;

@@ -182,6 +182,7 @@ impl Core {
                         received_at: now,
                         signed_at: verified.signed_at,
                         source: source.clone(),
+                        withdrawn: None,
                     };
                     Discovery { record: AttestationRecord { facts, bundle }, speaks_for }
                 });
@@ -262,6 +263,7 @@ mod tests {
                 received_at: trial.now,
                 signed_at: signed_at.map(|second| Timestamp::from_second(second).unwrap()),
                 source: Source::Discovered { repository: image("app").repository },
+                withdrawn: None,
             };
             let bundle = Bytes::from_static(bundle);
             Discovery { record: AttestationRecord { facts, bundle }, speaks_for: Digest::of(b"t") }

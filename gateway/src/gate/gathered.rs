@@ -165,4 +165,7 @@ fn record(key: &mut Hasher, record: &AttestationFacts) {
     if let Source::Pushed { identity: Some(identity), .. } = &record.source {
         key.update_framed(format!("{identity:?}").as_bytes());
     }
+    if let Some(withdrawn) = &record.withdrawn {
+        key.update_framed(format!("{withdrawn:?}").as_bytes());
+    }
 }

@@ -3,10 +3,12 @@
 //! The newest run of each workflow decides for that workflow; one that satisfies is enough. Without any pushed run,
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
 
+mod against;
 mod newest;
 mod nothing;
 mod rejected;
 mod summaries;
+mod withdrawn;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,11 +20,11 @@ use contracts::{
 use jiff::Timestamp;
 use policies::{Attested, Evaluation, Evidence, Phase};
 
+use against::Against;
 use newest::newest;
 use summaries::Summaries;
 
 use super::{
-    broken_runs,
     decide::{Core, Question},
     error::GateError,
     exempt::Used,
@@ -85,6 +87,8 @@ enum Kind<'g> {
 struct Beside<'g> {
     runs: Vec<Candidate<'g>>,
     foreign: Vec<(&'g AttestationRecord, Arc<Verified<Verification>>)>,
+    /// Other tools' attestations that would count, and that an operator withdrew.
+    withdrawn: Vec<&'g AttestationFacts>,
     /// How many were signed by others than the contract's signers.
     untrusted: usize,
 }
@@ -136,35 +140,6 @@ impl Core {
 /// The warnings of an allow, or the findings of a deny.
 type Answer = Result<Vec<Finding>, Vec<Finding>>;
 
-/// What the workflows had against an image, none of which satisfied.
-#[derive(Default)]
-struct Against {
-    denied: Option<Vec<Finding>>,
-    could_not: Option<GateError>,
-}
-
-impl Against {
-    /// Takes what one of them had. The first denial is told, unless it leaves nothing known of the image (the run is
-    /// too old, say) and a later one does: that somebody's evidence breaks the contract must not be hidden behind it.
-    fn take(&mut self, one: Result<Answer, GateError>) {
-        match one {
-            Ok(Ok(_)) => {}
-            Ok(Err(findings)) => {
-                let hides = |known: &Vec<Finding>| broken_runs(known).is_empty() && !broken_runs(&findings).is_empty();
-                if self.denied.as_ref().is_none_or(hides) {
-                    self.denied = Some(findings);
-                }
-            }
-            Err(error) => self.could_not = self.could_not.take().or(Some(error)),
-        }
-    }
-
-    /// What to answer when there is nothing else. What could not be told of one of them could have satisfied.
-    fn answer(self, nothing: impl FnOnce() -> Vec<Finding>) -> Result<Answer, GateError> {
-        self.could_not.map_or_else(|| Ok(Err(self.denied.unwrap_or_else(nothing))), Err)
-    }
-}
-
 impl Judging<'_> {
     async fn answer(&mut self, gathered: &Gathered) -> Result<Answer, GateError> {
         self.summaries = self.summaries(gathered).await?;
@@ -192,8 +167,12 @@ impl Judging<'_> {
         if pushed.is_empty() && (!beside.foreign.is_empty() || self.summaries.counts()) {
             let answer = self.foreign(&beside.foreign).await?;
             return match self.exempt(answer, None) {
-                Err(findings) if against.could_not.is_some() => against.answer(|| findings),
-                answer => Ok(answer),
+                Ok(warnings) => Ok(Ok(warnings)),
+                Err(findings) => {
+                    // Perhaps it is one of these that is missing: that is read first.
+                    let withdrawn = beside.withdrawn.iter().filter_map(|facts| self.withdrawn(facts, None));
+                    against.foreign(withdrawn.chain(findings).collect())
+                }
             };
         }
         against.answer(|| self.nothing(&beside, gathered))
@@ -227,7 +206,10 @@ impl Judging<'_> {
                     }
                 }
                 Ok((verified, None)) if !verified.statement.predicate_type.starts_with(VERDICT_PREDICATES) => {
-                    beside.foreign.push((record, verified));
+                    match record.facts.withdrawn {
+                        None => beside.foreign.push((record, verified)),
+                        Some(_) => beside.withdrawn.push(&record.facts),
+                    }
                 }
                 Ok((_, None)) => {}
                 Err(_) => beside.untrusted += 1,
@@ -285,6 +267,10 @@ impl Judging<'_> {
         for candidate in newest {
             // Also one that turns out not to count was looked at.
             self.judgement.attestations.insert(candidate.facts.id);
+            // Not to be exempted, as nothing that it says can be believed.
+            if let Some(finding) = self.withdrawn(candidate.facts, Some(&candidate.workflow)) {
+                return Ok(Err(vec![finding]));
+            }
             let answer = match &candidate.kind {
                 Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
                 Kind::Pushed(pushed) if !pushed.accepted => self.rejected(candidate, pushed).await?,

@@ -57,6 +57,7 @@ fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract, artif
                 "attach to the {noun} in its registry what a verifier signed that the contract `{name}` names under `verifiers`"
             )
         }
+        Code::AttestationWithdrawn => format!("run the pipeline again, and {push}; or ask who keeps this gateway"),
         Code::EvidenceTooOld => format!("run the pipeline again: {push}"),
         Code::RuleError | Code::RuleBudget | Code::RuleResultShape => {
             format!("whoever maintains the contract `{name}` must mend the rule")

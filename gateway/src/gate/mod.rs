@@ -166,7 +166,7 @@ impl Gate {
     }
 
     /// The verdict that an image has of its own, when that is a deny because a run that was pushed about it was rejected
-    /// or breaks its contract now, or that more workflows pushed about it than are examined. What is known of the
+    /// or withdrawn, or breaks its contract now, or that more workflows pushed about it than are examined. What is known of the
     /// image itself counts for more than that an index lists it.
     /// `None` for all else, a run that no longer counts or was made for another image among it; where nothing was
     /// pushed, the registry is not asked.
@@ -211,7 +211,8 @@ impl Gate {
     }
 }
 
-/// The attestations that findings hold something against, of which an image was made. That one is too old, is signed
+/// The attestations that findings hold something against, of which an image was made, or that an operator withdrew. That
+/// one is too old, is signed
 /// by nobody who is trusted now, or was made for another image leaves nothing known of this one.
 fn broken_runs(findings: &[Finding]) -> BTreeSet<Digest> {
     let about = |finding: &Finding| finding.evidence.as_ref().and_then(|place| place.attestation);

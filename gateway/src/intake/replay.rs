@@ -47,7 +47,9 @@ impl Intake {
         let current = rules.contract(&proposed.name)?;
         let mut replayed = Replayed { judged: 0, flips: Vec::new(), undecided: Vec::new() };
         for run in self.store.runs(organization, None, LOOKED_THROUGH).await? {
-            let Some(id) = run.attestation.filter(|_| rules.bound(&run.workflow, &proposed.name)) else { continue };
+            // What was withdrawn counts under no contract.
+            let counts = run.withdrawn.is_none() && rules.bound(&run.workflow, &proposed.name);
+            let Some(id) = run.attestation.filter(|_| counts) else { continue };
             if replayed.judged + replayed.undecided.len() >= most {
                 break;
             }

@@ -3,22 +3,26 @@
 //! Every write that a caller is told about is durable before the call returns. Every call names the
 //! organization first; nothing is found across organizations. The store holds no policy: it never decides.
 
+mod attestation;
 mod denial;
 mod exemption;
 mod redb;
 mod runs;
+mod withdrawal;
 
+pub use attestation::{AttestationFacts, AttestationRecord, Discovery, PushedAbout};
 pub use denial::{DenialPut, DenialRecord};
 pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
 pub use redb::RedbStore;
 pub use runs::{Ending, RunRecord, RunSession, SessionKept};
+pub use withdrawal::{AttestationName, WithdrawalRecord, Withdrawing};
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Role},
+    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Role, Withdrawn},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -110,70 +114,6 @@ pub enum Source {
     },
 }
 
-/// An attestation whose signature was verified when it came. Verified again whenever it is used as evidence
-/// under another trust root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttestationRecord {
-    /// What is known of it.
-    pub facts: AttestationFacts,
-    /// The bundle's own bytes.
-    pub bundle: Bytes,
-}
-
-/// What is known of an attestation, without its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttestationFacts {
-    /// SHA-256 of the bundle.
-    pub id: Digest,
-    /// SHA-256 of what was signed: the payload and its type, in DSSE's encoding. The bytes around them are
-    /// nobody's word, so the same statement in another wrapping keeps its first receipt.
-    pub signed: Digest,
-    /// The sha256 subjects it names.
-    pub subjects: Vec<Digest>,
-    /// When what was signed first came, in whichever wrapping. Never renewed.
-    pub received_at: Timestamp,
-    /// The earliest time that was proven for a signature of it, in whichever wrapping has come by now.
-    pub signed_at: Option<Timestamp>,
-    /// How it came.
-    pub source: Source,
-}
-
-impl AttestationFacts {
-    /// Since when what was signed is known to exist: whichever is earlier of the proven time and the first receipt.
-    #[must_use]
-    pub fn known_since(&self) -> Timestamp {
-        self.signed_at.map_or(self.received_at, |proven| proven.min(self.received_at))
-    }
-
-    /// Its place in the order of runs: [`Self::known_since`] in microseconds, which is what the store orders by, so
-    /// that one instant is the same everywhere.
-    #[must_use]
-    pub fn at(&self) -> Timestamp {
-        let since = self.known_since();
-        Timestamp::from_microsecond(since.as_microsecond()).unwrap_or(since)
-    }
-}
-
-/// An attestation that was found beside an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Discovery {
-    /// The attestation.
-    pub record: AttestationRecord,
-    /// A digest over all whom it speaks for: the trusts that it verifies against and who signed it for them. Found
-    /// again in other bytes, the same signed content that speaks for the same is the same attestation.
-    pub speaks_for: Digest,
-}
-
-/// The runs that were pushed for an image or another artifact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushedAbout {
-    /// Of each workflow under each contract the newest ([`AttestationFacts::at`]), by names. Several when they are of
-    /// the same instant, at most [`contracts::limits::RUNS_OF_ONE_INSTANT`], those that were rejected first.
-    pub newest: Vec<AttestationFacts>,
-    /// Whether that is all: no more than [`contracts::limits::WORKFLOWS_PER_SUBJECT`] have pushed about it.
-    pub complete: bool,
-}
-
 /// What `receive` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Receipt {
@@ -185,6 +125,8 @@ pub enum Receipt {
     RunUsed,
     /// The pipeline said that the run failed or was cancelled; nothing was stored.
     RunEnded,
+    /// The same signed content was found beside an image, and an operator withdrew it; nothing was stored.
+    Withdrawn(Box<Withdrawn>),
 }
 
 /// What `revoke_token` did.
@@ -412,6 +354,24 @@ pub trait Store: Send + Sync + 'static {
     fn remove_denial<'a>(&'a self, organization: &'a Name, digest: Digest, by: By) -> Stored<'a, Option<DenialRecord>>;
     /// All denials, by digest, some that have ended among them.
     fn denials<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<DenialRecord>>;
+
+    /// Withdraws what an attestation signed, in whichever bytes it came or comes: it is marked, and nothing is removed.
+    fn withdraw_attestation<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a AttestationName,
+        withdrawn: Withdrawn,
+        by: By,
+    ) -> Stored<'a, Withdrawing>;
+    /// Takes a withdrawal back, as if it had not been. `None`: no such attestation is withdrawn.
+    fn restore_attestation<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a AttestationName,
+        by: By,
+    ) -> Stored<'a, Option<WithdrawalRecord>>;
+    /// All withdrawals, by what was signed.
+    fn withdrawals<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WithdrawalRecord>>;
 
     /// Appends to the log of pulls, which keeps the newest [`contracts::limits::PULLS`]; may be lost in a crash.
     fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()>;

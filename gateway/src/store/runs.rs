@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use contracts::{
-    Digest, Finding, RunnerIdentity,
-    api::{RunInfo, RunState},
+    Code, Digest, EvidencePlace, Finding, RunnerIdentity,
+    api::{RunInfo, RunState, Withdrawn},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct RunRecord {
     /// Why it failed or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// That an operator withdrew its attestation. The state stays what was found of it when it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Box<Withdrawn>>,
 }
 
 impl RunRecord {
@@ -60,26 +63,37 @@ impl RunRecord {
             url: None,
             reason: None,
             identity: None,
+            withdrawn: None,
         }
     }
 }
 
 impl From<RunRecord> for RunInfo {
+    /// What was withdrawn is told as such before all that was found of it.
     fn from(record: RunRecord) -> Self {
+        let told = record.withdrawn.as_ref().map(|withdrawn| {
+            let message =
+                format!("an operator withdrew the attestation of the run `{}`: {}", record.id, withdrawn.reason);
+            let place = EvidencePlace { attestation: record.attestation, material: None };
+            Finding::error(Code::AttestationWithdrawn, message)
+                .in_evidence(place)
+                .mend("begin a new run with `sluice attestation init`, or ask who keeps this gateway")
+        });
         Self {
             id: record.id,
             project: record.workflow.project.to_string(),
             workflow: record.workflow.workflow.to_string(),
-            state: record.state,
+            state: if record.withdrawn.is_some() { RunState::Withdrawn } else { record.state },
             started_at: record.started_at,
             received_at: record.received_at,
             attestation: record.attestation,
             revision: record.revision,
-            findings: record.findings,
+            findings: told.into_iter().chain(record.findings).collect(),
             identity: record.identity,
             version: record.version,
             url: record.url,
             reason: record.reason,
+            withdrawn: record.withdrawn.map(|withdrawn| *withdrawn),
         }
     }
 }

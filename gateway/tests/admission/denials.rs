@@ -12,7 +12,7 @@ use testdata::{Image, Index};
 use crate::site::{REPOSITORY, Site, site};
 
 /// An allowed index of two images, pulled whole.
-async fn pulled() -> (Site, Index) {
+pub async fn pulled() -> (Site, Index) {
     let site = site().await;
     let index = Index::new("web");
     for image in &index.images {
@@ -25,7 +25,7 @@ async fn pulled() -> (Site, Index) {
 }
 
 /// Every way to content of the index: its tag, the digests of all manifests, all blobs.
-fn ways(index: &Index) -> Vec<String> {
+pub fn ways(index: &Index) -> Vec<String> {
     let manifests = std::iter::once(index.digest()).chain(index.images.iter().map(Image::digest));
     let blobs = index.images.iter().flat_map(|image| image.blobs()).map(|blob| format!("blobs/{}", blob.digest));
     let manifests = manifests.map(|digest| format!("manifests/{digest}"));
@@ -34,12 +34,12 @@ fn ways(index: &Index) -> Vec<String> {
     all
 }
 
-fn everything(index: &Index) -> Vec<String> {
+pub fn everything(index: &Index) -> Vec<String> {
     ways(index)
 }
 
 /// The ways by which content is had. A way that is closed gives nothing by GET, HEAD or a range.
-async fn open(site: &Site, index: &Index) -> Vec<String> {
+pub async fn open(site: &Site, index: &Index) -> Vec<String> {
     let mut open = Vec::new();
     for way in ways(index) {
         let get = site.pull(Method::GET, &way, false).await;

@@ -1,5 +1,5 @@
-//! Over random graphs of indexes, manifests and blobs, with random evidence, denials and exceptions that come and go: the
-//! real router gives nothing that no allowed image leads to, and everything that an allowed one does.
+//! Over random graphs of indexes, manifests and blobs, with random evidence, denials, withdrawals and exceptions that come
+//! and go: the real router gives nothing that no allowed image leads to, and everything that an allowed one does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,6 +48,13 @@ enum Step {
     Except {
         node: usize,
     },
+    /// The newest run about an index or manifest is withdrawn.
+    Withdraw {
+        node: usize,
+    },
+    Restore {
+        node: usize,
+    },
     /// A client pulls everything that it gets.
     Pull,
     Wait,
@@ -63,6 +70,8 @@ fn plan() -> impl Strategy<Value = Plan> {
         6 => (node.clone(), prop::bool::weighted(0.7)).prop_map(|(node, accepted)| Step::Push { node, accepted }),
         4 => (node.clone(), any::<bool>()).prop_map(|(node, short)| Step::Deny { node, short }),
         2 => node.clone().prop_map(|node| Step::Undeny { node }),
+        3 => node.clone().prop_map(|node| Step::Withdraw { node }),
+        1 => node.clone().prop_map(|node| Step::Restore { node }),
         2 => node.prop_map(|node| Step::Except { node }),
         4 => Just(Step::Pull),
         1 => Just(Step::Wait),
@@ -93,6 +102,8 @@ struct World {
     blobs: Vec<Blob>,
     plan: Plan,
     runs: BTreeMap<Digest, bool>,
+    /// The newest run about each, and whether it is withdrawn.
+    newest: BTreeMap<Digest, (Digest, bool)>,
     /// Until when, if it ends.
     denied: BTreeMap<Digest, Option<Instant>>,
     excepted: BTreeMap<Digest, Instant>,
@@ -130,8 +141,8 @@ impl World {
         let indexes: Vec<Blob> = plan.indexes.iter().enumerate().map(index).collect();
         blobs.iter().for_each(|blob| site.fake.blob(REPOSITORY, blob));
         manifests.iter().chain(&indexes).for_each(|manifest| site.fake.manifest(REPOSITORY, manifest, None));
-        let (runs, denied, excepted, served) = Default::default();
-        Self { site, manifests, indexes, blobs, plan, runs, denied, excepted, served }
+        let (runs, newest, denied, excepted, served) = Default::default();
+        Self { site, manifests, indexes, blobs, plan, runs, newest, denied, excepted, served }
     }
 
     async fn take(&mut self, step: &Step) {
@@ -139,8 +150,9 @@ impl World {
         match *step {
             Step::Push { node, accepted } => {
                 let digest = self.node(node % images);
-                self.site.release(digest, accepted).await;
+                let run = self.site.release(digest, accepted).await.attestation;
                 self.runs.insert(digest, accepted);
+                self.newest.insert(digest, (run, false));
             }
             Step::Deny { node, short } => {
                 let digest = self.node(node % (images + BLOBS));
@@ -166,6 +178,20 @@ impl World {
                 let (status, body) = self.site.send(Method::POST, "/api/v1/exemptions/emergency", &emergency).await;
                 assert_eq!(status, 201, "{body}");
                 self.excepted.insert(digest, Instant::now() + LASTING);
+            }
+            Step::Withdraw { node } => {
+                let digest = self.node(node % images);
+                let Some((run, withdrawn)) = self.newest.get_mut(&digest) else { return };
+                let status = self.site.withdraw(&run.to_string()).await.0;
+                assert_eq!(status, if *withdrawn { 200 } else { 201 });
+                *withdrawn = true;
+            }
+            Step::Restore { node } => {
+                let digest = self.node(node % images);
+                let Some((run, withdrawn)) = self.newest.get_mut(&digest) else { return };
+                let status = self.site.restore(&run.to_string()).await.0;
+                assert_eq!(status, if *withdrawn { 200 } else { 404 });
+                *withdrawn = false;
             }
             Step::Pull => {}
             Step::Wait => tokio::time::sleep(LASTING + AROUND).await,
@@ -217,15 +243,20 @@ impl World {
         }
         match self.runs.get(digest) {
             None => Some(false),
+            Some(_) if self.withdrawn(digest) => Some(false),
             Some(true) => Some(true),
             Some(false) => Self::holds(self.excepted.get(digest)),
         }
     }
 
+    fn withdrawn(&self, digest: &Digest) -> bool {
+        self.newest.get(digest).is_some_and(|(_, withdrawn)| *withdrawn)
+    }
+
     /// Whether an index does not open it, whatever its verdict.
     fn closed(&self, digest: &Digest) -> Option<bool> {
         let rejected = self.runs.get(digest) == Some(&false) && !Self::holds(self.excepted.get(digest))?;
-        Some(self.denied(digest)? || rejected)
+        Some(self.denied(digest)? || rejected || self.withdrawn(digest))
     }
 
     fn manifest_open(&self, number: usize) -> Option<bool> {

@@ -12,3 +12,4 @@ mod graphs;
 mod kubernetes;
 mod pulls;
 mod site;
+mod withdrawals;

@@ -155,6 +155,16 @@ impl Site {
         self.send(Method::DELETE, &format!("/api/v1/denials/{digest}"), &json!({})).await
     }
 
+    /// An operator withdraws an attestation, by its digest or its run.
+    pub async fn withdraw(&self, named: &str) -> (u16, Value) {
+        let body = json!({"reason": "the builder was broken into"});
+        self.send(Method::PUT, &format!("/api/v1/withdrawals/{named}"), &body).await
+    }
+
+    pub async fn restore(&self, named: &str) -> (u16, Value) {
+        self.send(Method::DELETE, &format!("/api/v1/withdrawals/{named}"), &json!({})).await
+    }
+
     /// The audit log, as far as it is of these events.
     pub async fn events(&self, about: &[&str]) -> Vec<String> {
         let log = self.by(&self.admin, Method::GET, "/api/v1/audit?limit=1000").send().await.unwrap();

@@ -19,6 +19,7 @@ pub mod signing;
 mod status;
 mod verify;
 mod wanted;
+mod withdraw;
 
 use anyhow::bail;
 
@@ -38,8 +39,8 @@ pub async fn run(connection: &args::Connection, args: &args::Crafting) -> anyhow
             report.print_crafted(args.output);
             Ok(report.exit)
         }
-        // Of what is verified, nothing but having verified it is a yes.
-        Err(error) if args.graceful_exit == Some(true) && !matches!(args.command, args::Attestation::Verify(_)) => {
+        // Of what is verified or withdrawn, nothing but having done it is a yes.
+        Err(error) if args.graceful_exit == Some(true) && !exact(&args.command) => {
             report::failure(&error);
             Ok(Exit::Yes)
         }
@@ -56,6 +57,9 @@ async fn command(connection: &args::Connection, args: &args::Crafting) -> anyhow
             init::run(connection, place, init, args.org.as_deref()).await
         }
         args::Attestation::Verify(args) => verify::run(args).await,
+        args::Attestation::Withdraw(args) => withdraw::withdraw(connection, args).await,
+        args::Attestation::Restore { attestation } => withdraw::restore(connection, attestation).await,
+        args::Attestation::Withdrawn => withdraw::list(connection).await,
         command => {
             let mut desk = match args.attestation_id.as_ref().filter(|id| !id.is_empty()) {
                 Some(run) => Desk::remote(connect(connection)?, run.clone()),
@@ -76,10 +80,20 @@ async fn command(connection: &args::Connection, args: &args::Crafting) -> anyhow
                 args::Attestation::Status(args) => status::run(&mut desk, args).await,
                 args::Attestation::Push(args) => push::run(connection, &mut desk, args).await,
                 args::Attestation::Reset(args) => reset::run(connection, &mut desk, args).await,
-                args::Attestation::Init(_) | args::Attestation::Verify(_) => bail!("this is done elsewhere"),
+                args::Attestation::Init(_)
+                | args::Attestation::Verify(_)
+                | args::Attestation::Withdraw(_)
+                | args::Attestation::Restore { .. }
+                | args::Attestation::Withdrawn => bail!("this is done elsewhere"),
             }
         }
     }
+}
+
+/// Commands of which a script is never told that they were done when they were not.
+fn exact(command: &args::Attestation) -> bool {
+    use args::Attestation::{Restore, Verify, Withdraw};
+    matches!(command, Verify(_) | Withdraw(_) | Restore { .. })
 }
 
 /// The organization is the token's; one that is said must be that.

@@ -274,6 +274,7 @@ fn told_before(run: &RunInfo) -> anyhow::Result<Report> {
     let (exit, word) = match run.state {
         RunState::Accepted => (Exit::Yes, "accepted"),
         RunState::Rejected => (Exit::Blocked, "blocked"),
+        RunState::Withdrawn => (Exit::Blocked, "withdrawn by an operator since it was pushed"),
         state => bail!("the run `{}` has {} already", run.id, state_name(state)),
     };
     let id = run.attestation.map(|id| id.to_string()).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Why there is nothing to judge: no attestation at all, by nobody who is trusted, or of other contracts alone.
+//! Why there is nothing to judge: no attestation at all, by nobody who is trusted, only what was withdrawn, or what is
+//! of other contracts alone.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,9 @@ impl Judging<'_> {
             }
             self.summaries.explain(&mut finding);
             return vec![finding];
+        }
+        if !beside.withdrawn.is_empty() {
+            return beside.withdrawn.iter().filter_map(|facts| self.withdrawn(facts, None)).collect();
         }
         let strangers = beside.untrusted.saturating_add(gathered.ignored);
         if strangers > 0 {

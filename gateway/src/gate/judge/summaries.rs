@@ -11,7 +11,7 @@ use contracts::{
 use jiff::Timestamp;
 
 use super::{GateError, Gathered, Judging, VERDICT_PREDICATES};
-use crate::{rules::TrustedVerifier, trust::Verifications};
+use crate::{rules::TrustedVerifier, store::AttestationFacts, trust::Verifications};
 
 /// Reasons that are told.
 const TOLD: usize = 3;
@@ -90,7 +90,11 @@ impl Judging<'_> {
         let records: Vec<_> = gathered
             .beside
             .iter()
-            .map(|record| (record.facts.id, record.bundle.clone(), record.facts.known_since()))
+            .map(|record| {
+                let AttestationFacts { id, withdrawn, .. } = &record.facts;
+                let withdrawn = withdrawn.as_ref().map(|withdrawn| withdrawn.reason.clone());
+                (*id, record.bundle.clone(), record.facts.known_since(), withdrawn)
+            })
             .collect();
         let (contract, verifications) = (Arc::clone(self.contract), Arc::clone(&self.core.verifications));
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
@@ -98,8 +102,13 @@ impl Judging<'_> {
         let work = move || {
             let asked = Asked { verifications: &verifications, subject: &subject, own: &own, now };
             let mut summaries = Summaries::default();
-            for (id, bytes, known_since) in records {
-                match asked.hold(contract.compiled.verifiers(), id, &bytes, known_since) {
+            for (id, bytes, known_since, withdrawn) in records {
+                let held = match (asked.hold(contract.compiled.verifiers(), id, &bytes, known_since), withdrawn) {
+                    (Held::Other, _) => Held::Other,
+                    (_, Some(reason)) => Held::Refused(format!("an operator withdrew it: {reason}")),
+                    (held, None) => held,
+                };
+                match held {
                     Held::Counts(counting) => summaries.counting.push(*counting),
                     Held::Refused(reason) => summaries.refused.push(format!("of the summary {id}: {reason}")),
                     Held::Later(begins, reason) => {

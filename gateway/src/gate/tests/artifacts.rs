@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use contracts::{Code, Decision, Digest, MaterialType, PinnedRef, Verdict};
+use contracts::{Code, Decision, Digest, MaterialType, PinnedRef, Verdict, api::Withdrawn};
 use jiff::SignedDuration;
 
 use crate::{
     gate::{GateError, Inquiry},
     names::Name,
-    store::Store,
+    store::{AttestationName, Store},
     trial::{Trial, acme, codes, craft, file, image, name, only, text},
 };
 
@@ -153,4 +153,18 @@ async fn naming_a_contract_makes_an_answer_about_an_image_stricter_and_never_a_p
     let inquiry = Inquiry::image(elsewhere.clone(), named(&["files"]));
     let denied = trial.gate.check(&acme(), inquiry, trial.now).await.unwrap();
     assert_eq!((denied.verdict.decision, denied.verdict.enforced), (Decision::Deny, true));
+}
+
+#[tokio::test]
+async fn a_files_run_is_withdrawn_as_an_images_is() {
+    let trial = trial().await;
+    let digest = Digest::of(BYTES);
+    push(&trial, "f1", BYTES, true).await;
+    assert_eq!(codes(&ask(&trial, digest, &["files"]).await), None);
+    let run = AttestationName::Run("f1".to_owned());
+    let said = Withdrawn { reason: "r".to_owned(), withdrawn_at: trial.now, by: "t".to_owned() };
+    trial.store.withdraw_attestation(&acme(), &run, said, trial.by()).await.unwrap();
+    assert_eq!(codes(&ask(&trial, digest, &["files"]).await), only(Code::AttestationWithdrawn));
+    trial.store.restore_attestation(&acme(), &run, trial.by()).await.unwrap().unwrap();
+    assert_eq!(codes(&ask(&trial, digest, &["files"]).await), None);
 }

@@ -14,7 +14,7 @@ use crate::{
 const BILL: &str = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: release}\nspec:\n  materials:\n    - {name: sbom, type: SBOM_CYCLONEDX_JSON}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n";
 
 /// The same signed content in other bytes.
-fn wrapped(bundle: &Bytes, spaces: usize) -> Bytes {
+pub(super) fn wrapped(bundle: &Bytes, spaces: usize) -> Bytes {
     Bytes::from([bundle, " ".repeat(spaces).as_bytes()].concat())
 }
 

@@ -9,3 +9,4 @@ mod outlives;
 mod outputs;
 mod own;
 mod summaries;
+mod withdrawn;

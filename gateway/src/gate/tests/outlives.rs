@@ -2,8 +2,8 @@
 //! a reader of the inputs would say, and so does one that only has the store.
 
 use contracts::{
-    Decision, PinnedRef, SigningKey, TrustRoot,
-    api::{Approver, OrganizationSettings},
+    Decision, Digest, PinnedRef, SigningKey, TrustRoot,
+    api::{Approver, OrganizationSettings, Withdrawn},
     exemption::{ApprovalRules, RuleNames},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use proptest::{
 };
 
 use crate::{
-    store::{DenialRecord, ExemptionBody, ExemptionRecord, Store},
+    store::{AttestationName, DenialRecord, ExemptionBody, ExemptionRecord, Store},
     trial::{Trial, acme, contract, image},
 };
 
@@ -35,6 +35,12 @@ enum Step {
         lasting: i64,
     },
     Withdraw,
+    WithdrawRun {
+        image: usize,
+    },
+    RestoreRun {
+        image: usize,
+    },
     MaxAge(Option<i64>),
     /// Until just before, or to, the instant at which something ends.
     ToNextEnd {
@@ -47,6 +53,8 @@ enum Step {
 #[derive(Debug, Default)]
 struct Known {
     runs: [Option<(bool, Timestamp)>; 2],
+    /// The newest run of each, and whether it is withdrawn.
+    newest: [Option<(Digest, bool)>; 2],
     denied: [Option<Option<Timestamp>>; 2],
     exempted: Option<Timestamp>,
     max_age: Option<SignedDuration>,
@@ -58,7 +66,8 @@ impl Known {
         let Some((accepted, at)) = self.runs[number] else { return false };
         let fresh = self.max_age.is_none_or(|age| now < at.checked_add(age).unwrap());
         let exempted = self.exempted.is_some_and(|until| now < until);
-        !denied && fresh && (accepted || exempted)
+        let withdrawn = self.newest[number].is_some_and(|(_, withdrawn)| withdrawn);
+        !denied && !withdrawn && fresh && (accepted || exempted)
     }
 
     fn ends(&self, now: Timestamp) -> Option<Timestamp> {
@@ -75,6 +84,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2_usize).prop_map(|image| Step::Undeny { image }),
         2 => (1..90_i64).prop_map(|lasting| Step::Exempt { lasting }),
         1 => Just(Step::Withdraw),
+        2 => (0..2_usize).prop_map(|image| Step::WithdrawRun { image }),
+        1 => (0..2_usize).prop_map(|image| Step::RestoreRun { image }),
         1 => prop::option::of(10..120_i64).prop_map(Step::MaxAge),
         4 => any::<bool>().prop_map(|before| Step::ToNextEnd { before }),
         1 => (1..60_i64).prop_map(Step::Pass),
@@ -128,7 +139,8 @@ async fn take(
 ) {
     match step {
         Step::Push { image, note } => {
-            trial.push(&format!("run-{number}"), &images[*image], *note).await;
+            let run = trial.push(&format!("run-{number}"), &images[*image], *note).await;
+            known.newest[*image] = Some((run, false));
             known.runs[*image] = Some((*note, trial.now));
         }
         Step::Deny { image, lasting } => {
@@ -156,6 +168,18 @@ async fn take(
         Step::Withdraw => {
             trial.store.withdraw_exemption(&acme(), "note", trial.by()).await.unwrap();
             known.exempted = None;
+        }
+        Step::WithdrawRun { image } => {
+            let Some((run, withdrawn)) = &mut known.newest[*image] else { return };
+            let said = Withdrawn { reason: "r".to_owned(), withdrawn_at: trial.now, by: "t".to_owned() };
+            trial.store.withdraw_attestation(&acme(), &AttestationName::Id(*run), said, trial.by()).await.unwrap();
+            *withdrawn = true;
+        }
+        Step::RestoreRun { image } => {
+            let Some((run, withdrawn)) = &mut known.newest[*image] else { return };
+            let restored = trial.store.restore_attestation(&acme(), &AttestationName::Id(*run), trial.by()).await;
+            assert_eq!(restored.unwrap().is_some(), *withdrawn);
+            *withdrawn = false;
         }
         Step::MaxAge(age) => {
             let clause = age.map(|age| format!("    maxAge: {age}m\n")).unwrap_or_default();

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use contracts::{Code, Digest, PinnedRef, SigningKey, Statement, Subject, api::RevisionFiles, vsa};
+use contracts::{
+    Code, Digest, PinnedRef, SigningKey, Statement, Subject,
+    api::{RevisionFiles, Withdrawn},
+    vsa,
+};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     gate::Inquiry,
+    store::{AttestationName, Store},
     trial::{INTERVAL, Trial, acme, image, name, only, own_key},
 };
 
@@ -72,6 +77,24 @@ async fn a_passed_summary_of_the_verifier_satisfies_until_it_is_too_old() {
     assert_eq!(trial.codes(&app).await, None);
     trial.pass(SignedDuration::from_mins(1));
     assert_eq!(trial.codes(&app).await, only(Code::SummaryMissing), "at that second");
+}
+
+#[tokio::test]
+async fn a_withdrawn_summary_says_nothing() {
+    let (trial, key) = trial(NOTHING).await;
+    let app = image("app");
+    let bundle = summary(app.digest, predicate(&trial, &app), &key);
+    trial.registry.attach(app.digest, bundle.clone());
+    assert_eq!(trial.codes(&app).await, None);
+    let named = AttestationName::Id(Digest::of(&bundle));
+    let said = Withdrawn { reason: "the verifier was wrong".to_owned(), withdrawn_at: trial.now, by: "t".to_owned() };
+    trial.store.withdraw_attestation(&acme(), &named, said, trial.by()).await.unwrap();
+    let verdict = trial.verdict(&app).await;
+    assert_eq!(crate::trial::codes(&verdict), only(Code::SummaryMissing));
+    let told = &verdict.findings[0].message;
+    assert!(told.contains("an operator withdrew it: the verifier was wrong"), "{told}");
+    trial.store.restore_attestation(&acme(), &named, trial.by()).await.unwrap().unwrap();
+    assert_eq!(trial.codes(&app).await, None);
 }
 
 #[tokio::test]

@@ -39,14 +39,7 @@ pub(super) async fn put(
     caller.needs(Role::Admin)?;
     let denied = digest(&denied)?;
     let NewDenial { reason, until, repositories } = body::json(&headers, body).await?;
-    let (reason, now) = (reason.trim(), clock::now());
-    if reason.is_empty() || reason.len() > limits::REASON_BYTES {
-        let most = limits::REASON_BYTES;
-        return Err(ApiError::invalid(format!("say why under `reason`, in at most {most} bytes")));
-    }
-    if reason.chars().any(char::is_control) {
-        return Err(ApiError::invalid("`reason` is one line of text: it has control characters"));
-    }
+    let (reason, now) = (super::reason(&reason)?, clock::now());
     if let Some(until) = until.filter(|until| *until <= now) {
         let message = format!("the denial would have ended at {until}: name a later instant under `until`");
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "denial-over", message));
@@ -58,7 +51,7 @@ pub(super) async fn put(
     for pattern in &repositories {
         pattern.parse::<RepositoryPattern>().map_err(|error: PatternError| ApiError::invalid(error.to_string()))?;
     }
-    let (by, reason) = (caller.token_id.clone(), reason.to_owned());
+    let by = caller.token_id.clone();
     let record = DenialRecord { digest: denied, reason, repositories, until, denied_at: now, by };
     let organization = &caller.organization;
     let status = match app.store.put_denial(organization, record.clone(), caller.by(now)).await? {

@@ -206,6 +206,13 @@ async fn subject(
     let none = || ApiError::not_found("there is no such run");
     let run = app.store.run(&caller.organization, id).await?.filter(|run| caller.may_act_on(&run.workflow));
     let run = run.ok_or_else(none)?;
+    if let Some(withdrawn) = &run.withdrawn {
+        let message = format!(
+            "an operator withdrew the attestation of the run `{id}`, which no emergency opens: {}",
+            withdrawn.reason
+        );
+        return Err(ApiError::new(StatusCode::CONFLICT, "attestation-withdrawn", message));
+    }
     let unpushed = || ApiError::invalid(format!("nothing was pushed for the run `{id}` yet"));
     let facts = app.store.attestation_facts(&caller.organization, run.attestation.ok_or_else(unpushed)?).await?;
     let Some(Source::Pushed { made_for, artifacts, .. }) = facts.map(|facts| facts.source) else {

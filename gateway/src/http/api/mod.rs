@@ -16,10 +16,11 @@ mod seen;
 mod sessions;
 mod state;
 mod tokens;
+mod withdrawals;
 mod word;
 mod workflows;
 
-use ::contracts::{Digest, api::Role};
+use ::contracts::{Digest, api::Role, limits};
 use axum::{
     Router,
     extract::{FromRequestParts, Query},
@@ -71,6 +72,8 @@ pub fn router() -> Router<App> {
         .route("/api/v1/exemptions/{name}", put(exemptions::apply).get(exemptions::read).delete(exemptions::withdraw))
         .route("/api/v1/denials", get(denials::list))
         .route("/api/v1/denials/{digest}", put(denials::put).delete(denials::remove))
+        .route("/api/v1/withdrawals", get(withdrawals::list))
+        .route("/api/v1/withdrawals/{name}", put(withdrawals::put).delete(withdrawals::remove))
         .route("/api/v1/pulls", get(pulls::list))
         .route("/api/v1/pulls/images", get(pulls::images))
         .route("/api/v1/judge", post(pulls::judge))
@@ -152,6 +155,19 @@ fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
 /// A digest in a path.
 fn digest(text: &str) -> Result<Digest, ApiError> {
     text.parse().map_err(|e: ::contracts::digest::DigestError| ApiError::invalid(e.to_string()))
+}
+
+/// Why an operator does something, as whoever is denied for it reads it.
+fn reason(text: &str) -> Result<String, ApiError> {
+    let reason = text.trim();
+    if reason.is_empty() || reason.len() > limits::REASON_BYTES {
+        let most = limits::REASON_BYTES;
+        return Err(ApiError::invalid(format!("say why under `reason`, in at most {most} bytes")));
+    }
+    if reason.chars().any(char::is_control) {
+        return Err(ApiError::invalid("`reason` is one line of text: it has control characters"));
+    }
+    Ok(reason.to_owned())
 }
 
 /// A name in a path.

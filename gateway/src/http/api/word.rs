@@ -63,7 +63,7 @@ pub(super) async fn summary(
     Ok((StatusCode::OK, headers, bundle.bytes().to_vec()).into_response())
 }
 
-/// Of runs that were accepted, and whose attestation is trusted still.
+/// Of runs that were accepted, and whose attestation is trusted still and was not withdrawn.
 pub(super) async fn provenance(
     State(app): State<App>,
     caller: Caller,
@@ -77,6 +77,12 @@ pub(super) async fn provenance(
     let (RunState::Accepted, Some(id)) = (run.state, run.attestation) else {
         return Err(conflict("there is provenance of accepted runs alone".to_owned()));
     };
+    if let Some(withdrawn) = &run.withdrawn {
+        let reason = &withdrawn.reason;
+        return Err(conflict(format!(
+            "an operator withdrew the run's attestation, so there is no provenance of it: {reason}"
+        )));
+    }
     let record = app.store.attestation(organization, id).await?;
     let record = record.ok_or_else(|| ApiError::internal(format!("the attestation {id} of a run is not there")))?;
     let Source::Pushed { contract, revision, identity, .. } = &record.facts.source else {

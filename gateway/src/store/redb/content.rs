@@ -50,15 +50,30 @@ pub(super) fn seen(
         return Ok((first, Vec::new()));
     }
     table.insert(key, encode("first-seen", &first)?.as_slice()).map_err(unwritten)?;
+    drop(table);
     let mut effects = Vec::new();
-    if let Some(known) = known {
-        let mut carriers = wrappings(tx, organization, facts.signed)?;
-        carriers.extend(known.pushed);
-        for carrier in carriers {
-            effects.extend(age(tx, organization, carrier, first)?);
+    if known.is_some() {
+        let FirstSeen { received_at, signed_at, .. } = first;
+        for carrier in carriers(tx, organization, facts.signed)? {
+            // As old as its content is now known to be.
+            let aged = |known: AttestationFacts| AttestationFacts { received_at, signed_at, ..known };
+            effects.extend(change(tx, organization, carrier, aged)?.into_iter().flat_map(|(_, effects)| effects));
         }
     }
     Ok((first, effects))
+}
+
+/// All attestations that are stored with this signed content: those found beside images, and the one that was pushed.
+pub(super) fn carriers(
+    tx: &WriteTransaction,
+    organization: &Name,
+    signed: Digest,
+) -> Result<BTreeSet<Digest>, StoreError> {
+    let table = tx.open_table(FIRST_SEEN).map_err(unwritten)?;
+    let known: Option<FirstSeen> = found(table.get((organization.as_str(), signed.as_bytes())), "first-seen")?;
+    let mut carriers = wrappings(tx, organization, signed)?;
+    carriers.extend(known.and_then(|known| known.pushed));
+    Ok(carriers)
 }
 
 /// The wrapping that stands for this one. `None`: it stands for itself, from now on also for others.
@@ -89,25 +104,27 @@ fn wrappings(tx: &WriteTransaction, organization: &Name, signed: Digest) -> Resu
     rows.map(|row| Ok(digest(row.map_err(unread)?.1.value()))).collect()
 }
 
-/// Lets a stored attestation be as old as its content is now known to be.
-fn age(
+/// Changes what is known of a stored attestation, and where it is found with it. `None`: it is not there, or is so
+/// already.
+pub(super) fn change(
     tx: &WriteTransaction,
     organization: &Name,
     id: Digest,
-    FirstSeen { received_at, signed_at, .. }: FirstSeen,
-) -> Result<Vec<Effect>, StoreError> {
+    change: impl FnOnce(AttestationFacts) -> AttestationFacts,
+) -> Result<Option<(AttestationFacts, Vec<Effect>)>, StoreError> {
     let key = (organization.as_str(), id.as_bytes());
     let mut table = tx.open_table(ATTESTATIONS).map_err(unwritten)?;
     let known: Option<AttestationFacts> = found(table.get(key), "attestations")?;
-    let Some(known) = known else { return Ok(Vec::new()) };
-    let aged = AttestationFacts { received_at, signed_at, ..known.clone() };
-    if aged == known {
-        return Ok(Vec::new());
+    let Some(known) = known else { return Ok(None) };
+    let changed = change(known.clone());
+    if changed == known {
+        return Ok(None);
     }
     each_place(tx, organization, &known, false)?;
-    each_place(tx, organization, &aged, true)?;
-    table.insert(key, encode("attestations", &aged)?.as_slice()).map_err(unwritten)?;
-    Ok(aged.subjects.iter().map(|subject| Effect::Evidence(organization.clone(), *subject)).collect())
+    each_place(tx, organization, &changed, true)?;
+    table.insert(key, encode("attestations", &changed)?.as_slice()).map_err(unwritten)?;
+    let effects = changed.subjects.iter().map(|subject| Effect::Evidence(organization.clone(), *subject)).collect();
+    Ok(Some((changed, effects)))
 }
 
 fn each_place(
@@ -119,7 +136,9 @@ fn each_place(
     let Source::Pushed { workflow, contract, accepted, made_for, artifacts, .. } = &facts.source else {
         return Ok(());
     };
-    let (name, workflow, rejected) = (organization.as_str(), workflow.to_string(), u8::from(!accepted));
+    // What is withdrawn stands where what was rejected does: of one instant it is examined first.
+    let rejected = u8::from(!accepted || facts.withdrawn.is_some());
+    let (name, workflow) = (organization.as_str(), workflow.to_string());
     let (at, id) = (instant(facts.at()), facts.id.as_bytes());
     for (of_kind, subjects) in [(SUBJECTS, made_for), (ARTIFACTS, artifacts)] {
         let mut table = tx.open_table(of_kind).map_err(unwritten)?;

@@ -9,7 +9,7 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase};
 
-use super::tables::{self, FORMAT, META, every_table, unread, unwritten};
+use super::tables::{self, FORMAT, META, TAKEN_OVER, every_table, unread, unwritten};
 use crate::store::StoreError;
 
 /// Memory for pages of the state file.
@@ -110,8 +110,8 @@ fn make_tables(database: &Database, path: &str) -> Result<(), StoreError> {
     };
     match format {
         Some(FORMAT) => return Ok(()),
+        Some(TAKEN_OVER) | None => {}
         Some(found) => return Err(StoreError::Layout { path: path.to_owned(), found, reads: FORMAT }),
-        None => {}
     }
     let tx = database.begin_write().map_err(unwritten)?;
     macro_rules! make {

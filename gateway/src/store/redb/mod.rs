@@ -16,6 +16,7 @@ mod sessions;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod withdrawals;
 mod write;
 mod writer;
 
@@ -25,7 +26,7 @@ use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles},
+    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Withdrawn},
 };
 use jiff::Timestamp;
 
@@ -37,9 +38,9 @@ use self::{
     writer::{Done, Writer},
 };
 use super::{
-    AttestationFacts, AttestationRecord, AuditEntry, By, DenialPut, DenialRecord, Discovery, Ending, ExemptionPut,
-    ExemptionRecord, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession, Said, SessionKept,
-    Store, StoreError, Stored, TokenRecord, Via, WorkflowRecord,
+    AttestationFacts, AttestationName, AttestationRecord, AuditEntry, By, DenialPut, DenialRecord, Discovery, Ending,
+    ExemptionPut, ExemptionRecord, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession,
+    Said, SessionKept, Store, StoreError, Stored, TokenRecord, Via, WithdrawalRecord, Withdrawing, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -370,6 +371,32 @@ impl Store for RedbStore {
     fn denials<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<DenialRecord>> {
         let organization = organization.clone();
         self.read_many(move |tx| denials::all(tx, &organization))
+    }
+
+    fn withdraw_attestation<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a AttestationName,
+        withdrawn: Withdrawn,
+        by: By,
+    ) -> Stored<'a, Withdrawing> {
+        let (organization, name) = (organization.clone(), name.clone());
+        self.write(move |tx| withdrawals::withdraw(tx, &organization, &name, &withdrawn, &by))
+    }
+
+    fn restore_attestation<'a>(
+        &'a self,
+        organization: &'a Name,
+        name: &'a AttestationName,
+        by: By,
+    ) -> Stored<'a, Option<WithdrawalRecord>> {
+        let (organization, name) = (organization.clone(), name.clone());
+        self.write(move |tx| withdrawals::restore(tx, &organization, &name, &by))
+    }
+
+    fn withdrawals<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WithdrawalRecord>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| withdrawals::all(tx, &organization))
     }
 
     fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()> {

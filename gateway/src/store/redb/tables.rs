@@ -58,6 +58,8 @@ pub(super) const EXEMPTIONS: TableDefinition<'_, (&str, &str), &[u8]> = TableDef
 pub(super) const WITHDRAWN: TableDefinition<'_, (&str, Key), u64> = TableDefinition::new("withdrawn-exemptions");
 /// organization, digest → its denial by an operator
 pub(super) const DENIALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("denials");
+/// organization, digest of what was signed → that it is withdrawn
+pub(super) const WITHDRAWALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("withdrawn-attestations");
 /// organization, number → who pulled what; numbers follow each other without gaps
 pub(super) const PULLS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("pulls");
 /// organization, verdict key → verdict
@@ -66,7 +68,10 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
 /// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 11;
+pub(super) const FORMAT: u64 = 12;
+/// The one before it, which lacks nothing but tables: a file of it is taken over. A version that reads that one alone does
+/// not open the file any more, as it would not know what was withdrawn.
+pub(super) const TAKEN_OVER: u64 = 11;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
@@ -93,6 +98,7 @@ macro_rules! every_table {
             EXEMPTIONS,
             WITHDRAWN,
             DENIALS,
+            WITHDRAWALS,
             PULLS,
             VERDICTS,
             GRANTS

@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use ::redb::{ReadableTable, StorageBackend, backends::InMemoryBackend};
+use ::redb::{ReadableDatabase, ReadableTable, StorageBackend, backends::InMemoryBackend};
 use bytes::Bytes;
 use contracts::api::{Role, RunState, Unmatched};
 
@@ -62,6 +62,7 @@ fn attestation(bundle: &'static [u8], subject: Digest, run: &str, second: i64) -
             artifacts: Vec::new(),
             identity: None,
         },
+        withdrawn: None,
     };
     AttestationRecord { facts, bundle: Bytes::from_static(bundle) }
 }
@@ -269,6 +270,68 @@ async fn a_file_of_another_layout_is_refused_and_says_so() {
     let Err(error) = RedbStore::open(&path) else { panic!("it opens") };
     assert!(matches!(error, StoreError::Layout { found: 1, reads: tables::FORMAT, .. }), "{error}");
     assert!(error.to_string().contains("name another file under `state`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_layout_before_is_taken_over_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let acme = name("acme");
+    let record = attestation(b"one", Digest::of(b"image"), "r1", 1);
+    let store = RedbStore::open(&path).unwrap();
+    store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 1), &record)).await.unwrap();
+    drop(store);
+    // As the version before wrote it: without the table, and records without what was added.
+    let database = file::builder().open(&path).unwrap();
+    let tx = database.begin_write().unwrap();
+    assert!(tx.delete_table(tables::WITHDRAWALS).unwrap());
+    tx.open_table(META).unwrap().insert("format", tables::TAKEN_OVER).unwrap();
+    tx.commit().unwrap();
+    drop(database);
+
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.attestation(&acme, record.facts.id).await.unwrap(), Some(record.clone()));
+    assert_eq!(store.withdrawals(&acme).await.unwrap(), []);
+    let withdrawn = Withdrawn { reason: "r".to_owned(), withdrawn_at: at(2), by: "t".to_owned() };
+    let named = AttestationName::Run("r1".to_owned());
+    store.withdraw_attestation(&acme, &named, withdrawn.clone(), by(2)).await.unwrap();
+    let copy = folder.path().join("copy.redb");
+    store.backup(&copy).await.unwrap();
+    drop(store);
+    // The version before must not open what it does not understand.
+    let database = file::builder().open(&path).unwrap();
+    let meta = database.begin_read().unwrap().open_table(META).unwrap();
+    assert_eq!(meta.get("format").unwrap().unwrap().value(), tables::FORMAT);
+    assert_ne!(tables::FORMAT, tables::TAKEN_OVER);
+    let facts = RedbStore::open(&copy).unwrap().attestation_facts(&acme, record.facts.id).await.unwrap().unwrap();
+    assert_eq!(facts.withdrawn.as_deref(), Some(&withdrawn), "also of a copy");
+}
+
+#[tokio::test]
+async fn as_many_are_withdrawn_as_there_may_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let acme = name("acme");
+    let record = attestation(b"one", Digest::of(b"image"), "r1", 1);
+    let store = RedbStore::open(&path).unwrap();
+    store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 1), &record)).await.unwrap();
+    drop(store);
+    let database = file::builder().open(&path).unwrap();
+    let tx = database.begin_write().unwrap();
+    let mut table = tx.open_table(tables::WITHDRAWALS).unwrap();
+    for number in 0..contracts::limits::WITHDRAWALS {
+        let signed = Digest::of(&number.to_be_bytes());
+        table.insert(("acme", signed.as_bytes()), b"{}".as_slice()).unwrap();
+    }
+    drop(table);
+    tx.commit().unwrap();
+    drop(database);
+    let store = RedbStore::open(&path).unwrap();
+    let named = AttestationName::Id(record.facts.id);
+    let withdrawn = Withdrawn { reason: "r".to_owned(), withdrawn_at: at(2), by: "t".to_owned() };
+    let done = store.withdraw_attestation(&acme, &named, withdrawn, by(2)).await.unwrap();
+    assert_eq!(done, Withdrawing::TooMany);
+    assert!(store.attestation_facts(&acme, record.facts.id).await.unwrap().unwrap().withdrawn.is_none());
 }
 
 /// A disk that can be full.

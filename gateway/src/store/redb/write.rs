@@ -18,6 +18,7 @@ use super::{
         ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, TOKENS,
         VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
     },
+    withdrawals,
     writer::Done,
 };
 use crate::{
@@ -215,6 +216,9 @@ pub(super) fn receive(
         })?;
         return Ok(Done::unchanged(Receipt::Same(Box::new(first))));
     }
+    if let Some(record) = withdrawals::of(tx, organization, facts.signed)? {
+        return Ok(Done::unchanged(Receipt::Withdrawn(Box::new(record.withdrawn))));
+    }
     let begun = known_run(tx, organization, &run.id)?;
     if begun.as_ref().is_some_and(|b| b.workflow != run.workflow || b.attestation.is_some()) {
         return Ok(Done::unchanged(Receipt::RunUsed));
@@ -239,7 +243,9 @@ pub(super) fn receive(
     }
     let event = match run.state {
         RunState::Accepted => "attestation-accepted",
-        RunState::Started | RunState::Rejected | RunState::Failed | RunState::Cancelled => "attestation-rejected",
+        RunState::Started | RunState::Rejected | RunState::Failed | RunState::Cancelled | RunState::Withdrawn => {
+            "attestation-rejected"
+        }
     };
     let detail = json!({
         "attestation": facts.id, "run": run.id, "workflow": run.workflow.to_string(), "revision": run.revision,
@@ -311,7 +317,7 @@ fn known_attestation(
 }
 
 /// Writes a run and its places in the lists. A run that is there keeps its begin, so its places do not change.
-fn put_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Result<(), StoreError> {
+pub(super) fn put_run(tx: &WriteTransaction, organization: &Name, run: &RunRecord) -> Result<(), StoreError> {
     let (name, id, begin) = (organization.as_str(), run.id.as_str(), instant(run.started_at));
     let bytes = encode("runs", run)?;
     tx.open_table(RUNS).map_err(unwritten)?.insert((name, id), bytes.as_slice()).map_err(unwritten)?;
@@ -328,7 +334,9 @@ fn put_attestation(
     AttestationRecord { facts, bundle }: &AttestationRecord,
 ) -> Result<Vec<Effect>, StoreError> {
     let (first, mut effects) = content::seen(tx, organization, facts)?;
-    let facts = &AttestationFacts { received_at: first.received_at, signed_at: first.signed_at, ..facts.clone() };
+    let withdrawn = withdrawals::of(tx, organization, facts.signed)?.map(|record| Box::new(record.withdrawn));
+    let content::FirstSeen { received_at, signed_at, .. } = first;
+    let facts = &AttestationFacts { received_at, signed_at, withdrawn, ..facts.clone() };
     let key = (organization.as_str(), facts.id.as_bytes());
     let bytes = encode("attestations", facts)?;
     tx.open_table(ATTESTATIONS).map_err(unwritten)?.insert(key, bytes.as_slice()).map_err(unwritten)?;
