@@ -61,13 +61,12 @@ async fn who_pulled_what_is_kept_and_asked_about_again() {
         "userInfo": {"username": "ann@acme.dev"},
         "object": {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "image": format!("{HOST}/{REPOSITORY}@{}", index.digest())}]}}
     }});
+    // As the webhooks' `sideEffects` say: of these only the last is noted.
     let mut dry = review.clone();
     dry["request"]["dryRun"] = json!(true);
-    for review in [dry, review] {
-        assert_eq!(
-            site.by(&site.pull, Method::POST, "/k8s/validate").json(&review).send().await.unwrap().status(),
-            200
-        );
+    for (way, review) in [("validate", &dry), ("mutate", &dry), ("mutate", &review), ("validate", &review)] {
+        let asked = site.by(&site.pull, Method::POST, &format!("/k8s/{way}")).json(review).send().await.unwrap();
+        assert_eq!(asked.status(), 200);
     }
     let pulls = site.pulls_when(4).await;
     let mut told: Vec<_> = pulls
