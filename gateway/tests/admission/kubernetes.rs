@@ -132,6 +132,12 @@ async fn what_a_real_api_server_asks_is_answered() {
 }
 
 #[tokio::test]
+async fn what_a_current_api_server_asks_is_answered() {
+    let site = cluster(|_| {}).await;
+    insta::assert_snapshot!(site.corpus("recorded-1.36").await);
+}
+
+#[tokio::test]
 async fn what_api_servers_may_ask_is_answered() {
     let site = cluster(|_| {}).await;
     insta::assert_snapshot!(site.corpus("made").await);
