@@ -43,6 +43,9 @@ pub enum CanaryClient {
     Buildah,
     /// containerd, by `ctr`; CONTAINERD_ADDRESS says where it listens
     Containerd,
+    /// what the kubelet asks (containerd, CRI-O), by `crictl`; CONTAINER_RUNTIME_ENDPOINT says where it listens, and it pulls with
+    /// the files that it was started with
+    Crictl,
     /// Docker; DOCKER_HOST says where it listens, and it pulls with the files that it was started with
     Docker,
 }

@@ -78,15 +78,17 @@ pub async fn pull(tree: &Tree, args: &Doctor, image: &str, folders: &[String]) -
         CanaryClient::Podman => ("podman", podman("podman", image, &scratch)),
         CanaryClient::Buildah => ("buildah", podman("buildah", image, &scratch)),
         CanaryClient::Containerd => ("containerd", ctr(tree, image, folders)?),
-        CanaryClient::Docker => ("docker", docker(image).await?),
+        CanaryClient::Crictl => ("crictl", node("crictl", &["inspecti"], &["pull"], image).await?),
+        CanaryClient::Docker => ("docker", node("docker", &["image", "inspect"], &["pull", "--quiet"], image).await?),
     };
-    let of_containers = !matches!(client, CanaryClient::Containerd | CanaryClient::Docker);
+    let of_containers = matches!(client, CanaryClient::Skopeo | CanaryClient::Podman | CanaryClient::Buildah);
     if of_containers && !tree.is_machine() {
         command.env("HOME", home(tree, &scratch)?).env_remove("XDG_CONFIG_HOME");
     }
     let (worked, said) = finish(command, name).await?;
     let remove = match client {
         CanaryClient::Containerd => Some(("ctr", &["--namespace", NAMESPACE, "images", "rm", "--sync"][..])),
+        CanaryClient::Crictl => Some(("crictl", &["rmi"][..])),
         CanaryClient::Docker => Some(("docker", &["image", "rm"][..])),
         _ => None,
     };
@@ -120,16 +122,18 @@ fn podman(program: &str, image: &str, scratch: &TempDir) -> Command {
     command
 }
 
-/// What the daemon has already is left alone.
-async fn docker(image: &str) -> anyhow::Result<Command> {
-    let mut inspect = Command::new("docker");
-    inspect.args(["image", "inspect", image]);
-    let (there, _) = finish(inspect, "docker").await?;
+/// A daemon pulls, with what it has read. What it has already is left alone.
+async fn node(program: &str, inspect: &[&str], pull: &[&str], image: &str) -> anyhow::Result<Command> {
+    let mut asked = Command::new(program);
+    asked.args(inspect).arg(image);
+    let (there, _) = finish(asked, program).await?;
     if there {
-        bail!("Docker has `{image}` already, so pulling it would prove nothing: remove it, or take another");
+        bail!(
+            "`{program}` finds `{image}` on the machine already, so pulling it would prove nothing: remove it, or take another"
+        );
     }
-    let mut command = Command::new("docker");
-    command.args(["pull", "--quiet", image]);
+    let mut command = Command::new(program);
+    command.args(pull).arg(image);
     Ok(command)
 }
 

@@ -17,33 +17,61 @@ use super::{
 const BUILT: [(&str, &str); 3] = [("1.7", "1.7.27"), ("2.2", "2.2.0"), ("2.4", "2.4.2")];
 pub const CLOSED: &str = "`hosts.toml`: `server` and `[host]` are the gateway";
 /// Which containerd takes this differs between versions.
-const ALONE: &str = "`hosts.toml`: `server` alone is the gateway";
+pub const ALONE: &str = "`hosts.toml`: `server` alone is the gateway";
 const UNPACK: &str = "[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\nplatform = \"linux/amd64\"\nsnapshotter = \"native\"\n";
 const CONFIG: &str =
     "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n";
 
+/// One version of it.
+pub struct Build {
+    /// `1.7`.
+    pub line: String,
+    /// `1.7.27`.
+    pub version: String,
+    daemon: String,
+    client: String,
+}
+
+impl Build {
+    /// Those that are here.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        if here(&["containerd", "ctr"]) {
+            let version = version("containerd", "--version").split('~').next().unwrap().to_owned();
+            let (line, _) = version.rsplit_once('.').unwrap();
+            all.push(Self { line: line.to_owned(), version, daemon: "containerd".into(), client: "ctr".into() });
+        }
+        for (line, version) in BUILT {
+            let (daemon, client) = (format!("containerd-{version}"), format!("ctr-{version}"));
+            if here(&[&daemon, &client]) {
+                all.push(Self { line: line.to_owned(), version: version.to_owned(), daemon, client });
+            }
+        }
+        all
+    }
+
+    /// Before 2.
+    pub fn is_old(&self) -> bool {
+        self.version.starts_with("1.")
+    }
+}
+
 /// Each version in each of the configurations that are wanted.
 pub fn setups(stage: &Stage, setups: &mut Vec<Setup>, wanted: impl Fn(&str) -> bool) -> Vec<Daemon> {
-    let mut all = Vec::new();
-    if here(&["containerd", "ctr"]) {
-        let version = version("containerd", "--version").split('~').next().unwrap().to_owned();
-        let (line, _) = version.rsplit_once('.').unwrap();
-        all.push((line.to_owned(), version.clone(), "containerd".to_owned(), "ctr".to_owned()));
-    }
-    for (line, version) in BUILT {
-        let (daemon, client) = (format!("containerd-{version}"), format!("ctr-{version}"));
-        if here(&[&daemon, &client]) {
-            all.push((line.to_owned(), version.to_owned(), daemon, client));
-        }
-    }
     let mut daemons = Vec::new();
-    for (line, version, daemon, client) in all {
+    for build in Build::all() {
         let configurations = configurations(stage).into_iter().filter(|(configuration, _)| wanted(configuration));
         for (number, (configuration, hosts)) in configurations.enumerate() {
             // One each: namespaces of one share what they have.
-            let folder = stage.folder(&format!("containerd-{line}-{number}"));
-            let daemon = Daemon::start(folder, &version, &daemon, &client);
-            setups.push(daemon.setup(stage, format!("containerd {line}"), &version, configuration, hosts));
+            let folder = stage.folder(&format!("containerd-{}-{number}", build.line));
+            let daemon = Daemon::start(folder, &build, "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n", "");
+            setups.push(daemon.setup(
+                stage,
+                format!("containerd {}", build.line),
+                &build.version,
+                configuration,
+                hosts,
+            ));
             daemons.push(daemon);
         }
     }
@@ -60,7 +88,7 @@ pub fn closed(stage: &Stage) -> String {
 }
 
 /// What each is called; whose folder it is under `certs.d`, and the `hosts.toml` in it.
-fn configurations(stage: &Stage) -> Vec<(&'static str, Option<(String, String)>)> {
+pub fn configurations(stage: &Stage) -> Vec<(&'static str, Option<(String, String)>)> {
     let (url, token, registry) = (stage.scene.url(), stage.scene.token(), stage.registry());
     let server = |url: &str| format!("server = \"{url}\"\n");
     let header = |table: &str| format!("\n[{table}]\nauthorization = [\"Bearer {token}\"]\n");
@@ -87,33 +115,40 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn start(folder: PathBuf, version: &str, daemon: &str, client: &str) -> Self {
+    /// Started with these settings besides: before the first table, and after it.
+    pub fn start(folder: PathBuf, build: &Build, first: &str, tables: &str) -> Self {
         // From 2 on the daemon itself pulls, and has to be told how to unpack.
-        let unpack = match version.starts_with("1.") {
-            true => "",
-            false => UNPACK,
-        };
+        let (form, unpack) = if build.is_old() { (2, "") } else { (3, UNPACK) };
         let (root, state, socket) = (folder.join("store"), folder.join("state"), folder.join("socket"));
         let settings = format!(
-            "version = 2\nroot = {root:?}\nstate = {state:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\n\
-             address = {socket:?}\n{unpack}"
+            "version = {form}\nroot = {root:?}\nstate = {state:?}\n{first}[grpc]\naddress = {socket:?}\n{unpack}{tables}"
         );
         fs::write(folder.join("config.toml"), settings).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = Command::new(daemon);
+        let mut command = Command::new(&build.daemon);
         command.arg("--config").arg(folder.join("config.toml")).stdin(Stdio::null());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let mut daemon = Self { child, client: found(client).unwrap(), folder };
+        let mut daemon = Self { child, client: found(&build.client).unwrap(), folder };
+        daemon.wait(|daemon| daemon.answers());
+        daemon
+    }
+
+    /// Waits until it does.
+    pub fn wait(&mut self, answers: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
-        while !daemon.answers() {
-            let log = || fs::read_to_string(daemon.folder.join("log")).unwrap_or_default();
-            if daemon.child.try_wait().unwrap().is_some() {
-                panic!("containerd {version} ended:\n{}", log());
+        while !answers(self) {
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            let client = self.client.display();
+            if self.child.try_wait().unwrap().is_some() {
+                panic!("the daemon of {client} ended:\n{}", log());
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "containerd {version} does not listen:\n{}", log());
+            assert!(begun.elapsed() < Duration::from_secs(60), "the daemon of {client} does not answer:\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
-        daemon
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn answers(&self) -> bool {

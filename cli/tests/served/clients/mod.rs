@@ -6,6 +6,7 @@
 
 mod containerd;
 mod containers;
+mod cri;
 mod docker;
 mod look;
 mod named;
@@ -31,6 +32,7 @@ fn real_clients_get_what_is_allowed_and_are_told_why_the_rest_is_not() {
     named::setups(&stage, &mut setups);
     containers::setups(&stage, &mut setups);
     let _containerds = containerd::setups(&stage, &mut setups, |_| true);
+    let _nodes = cri::setups(&stage, &mut setups);
     let _dockers = docker::setups(&stage, &mut setups);
 
     let mut rows: Vec<Row> = setups.iter().map(|setup| first(&stage, setup)).collect();

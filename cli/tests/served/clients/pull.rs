@@ -71,11 +71,14 @@ impl Setup {
 impl Pulled {
     /// The line that tells a person why, as the client prints it, without what it prints around it.
     pub fn reason(&self) -> String {
-        let telling = |line: &&str| line.contains("no-evidence: ");
+        // crictl logs it before it says it, with what changes.
+        let telling = |line: &&str| line.contains("no-evidence: ") && !line.contains(" log.go:");
         let line = self.said.lines().find(telling).unwrap_or_default().trim();
         // logrus puts what it says into quotes, after the time.
-        let line = line.split_once("level=fatal msg=").map_or(line, |(_, rest)| rest.trim_matches('"'));
-        line.to_owned()
+        match line.split_once("level=fatal msg=") {
+            Some((_, rest)) => rest.trim_matches('"').replace("\\\"", "\""),
+            None => line.to_owned(),
+        }
     }
 }
 

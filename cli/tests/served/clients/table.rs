@@ -61,8 +61,9 @@ impl Row {
 
     /// The client without its line of versions, and the version.
     fn program(&self) -> String {
-        let name = self.client.split(' ').next().unwrap_or_default();
-        format!("{name} {}:", self.version)
+        let named = |word: &&str| !word.starts_with(|first: char| first.is_ascii_digit());
+        let name: Vec<_> = self.client.split(' ').filter(named).collect();
+        format!("{} {}:", name.join(" "), self.version)
     }
 }
 
