@@ -12,7 +12,10 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, both, free_address};
@@ -28,6 +31,7 @@ fn signatures_verify_whichever_program_made_them() {
     keyless(&world);
     keyed(&world);
     foreign(&world);
+    approvals(&world);
 }
 
 /// What is signed without a key is accepted by the gateway and verifies everywhere.
@@ -127,6 +131,95 @@ fn foreign(world: &World) {
     }
 }
 
+/// Approvals of an exemption that `cosign`, npm's client and `sluice` sign without a key. Two of the organization's approvers
+/// must.
+fn approvals(world: &World) {
+    const CAROL: &str = "https://acme.dev/people/carol";
+    const DAVE: &str = "https://acme.dev/people/dave";
+    const MALLORY: &str = "https://acme.dev/people/mallory";
+    let scene = &world.scene;
+    let approvers =
+        [CAROL, DAVE].map(|identity| format!("{{issuer: \"{ISSUER}\", identity: \"{identity}\"}}")).join(", ");
+    let settings = format!("exemptions:\n  approvers: [{approvers}]\n  threshold: 2\n");
+    scene.write("organization.yaml", settings.as_bytes());
+    scene.sluice(&["organization", "apply", "organization.yaml"], 0);
+    let contract = world.contract("{publicKey: \"file://keys/release.pub\"}");
+    let contract = contract.replace("  signers:", "    - {name: note, type: STRING}\n  signers:");
+    scene.write("contract.yaml", contract.as_bytes());
+    scene.sluice(&["contract", "apply", "contract.yaml"], 0);
+    world.craft();
+    scene.sluice(&["attestation", "push", "--key", "keys/release.key", "--force"], 4);
+    let denied = scene.sluice(&["check", "app.bin", "--contract", "release"], 1);
+    assert!(denied.contains("material-note"), "{denied}");
+
+    let digest = contracts::Digest::of(&fs::read(scene.path("app.bin")).unwrap());
+    let (from, until) = (day(-1), day(7));
+    let document = format!(
+        "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: default}}\nspec:\n  scope: {{rule: material-note, digest: \"{digest}\"}}\n  reason: the note comes on Monday\n  from: {from}\n  until: {until}\n"
+    );
+    scene.write("note.yaml", document.as_bytes());
+    scene.write("approval.json", b"{}");
+    let services = ["--signing-config", "sigstore/signing_config.json", "--trusted-root", "sigstore/trusted_root.json"];
+    // As docs/exemptions.md tells people; the rest names the services.
+    let cosign = |identity: &str, bundle: &str| {
+        let token = fs::read_to_string(scene.path(&world.token_of(identity))).unwrap();
+        let approve = ["attest-blob", "note.yaml", "--predicate", "approval.json", "--type"];
+        let rest =
+            ["https://sluice.dev/exemption-approval/v1", "--bundle", bundle, "--yes", "--identity-token", &token];
+        world.succeeds("cosign", &[&approve[..], &rest, &services].concat());
+    };
+    let add = |file: &str, bundle: &str, to: &str| {
+        scene.sluice(&["exemption", "sign", file, "--add-bundle", bundle, "--to", to], 0);
+    };
+    cosign(CAROL, "carol.json");
+    cosign(MALLORY, "mallory.json");
+    add("note.yaml", "carol.json", "carol.signed.json");
+    // One of two; a stranger beside the one; and the one twice.
+    add("carol.signed.json", "mallory.json", "stranger.signed.json");
+    add("carol.signed.json", "carol.json", "twice.signed.json");
+    for file in ["carol.signed.json", "stranger.signed.json", "twice.signed.json"] {
+        let told = scene.sluice(&["exemption", "apply", file], 2);
+        assert!(
+            told.contains("1 of the organization's approvers signed") && told.contains("2 distinct ones"),
+            "{told}"
+        );
+    }
+    // A signature of another document does not come along with its certificate.
+    let mut moved: Value = serde_json::from_slice(&fs::read(scene.path("carol.signed.json")).unwrap()).unwrap();
+    moved["payload"] = json!(STANDARD.encode(document.replace("Monday", "Tuesday")));
+    scene.write("moved.signed.json", moved.to_string().as_bytes());
+    let told = scene.sluice(&["exemption", "apply", "moved.signed.json"], 2);
+    assert!(told.contains("approves of another document"), "{told}");
+    scene.sluice(&["check", "app.bin", "--contract", "release"], 1);
+
+    // The second signs with `sluice`, and the same with npm's client.
+    let token = world.token_of(DAVE);
+    let sign = ["exemption", "sign", "carol.signed.json", "--to", "both.signed.json", "--identity-token", &token];
+    scene.sluice(&[&sign[..], &services].concat(), 0);
+    let statement = contracts::exemption::Approvals::none_of(document.into_bytes()).statement("note.yaml");
+    scene.write("statement.json", &statement.to_json_bytes());
+    world.node(&["sign", "statement.json", &world.token_of(DAVE), &world.services, "dave.json"], true);
+    add("carol.signed.json", "dave.json", "npm.signed.json");
+    for file in ["npm.signed.json", "both.signed.json"] {
+        scene.sluice(&["exemption", "apply", file], 0);
+        let listed = scene.sluice(&["exemption", "list"], 0);
+        assert!(listed.contains("in force") && listed.contains(CAROL) && listed.contains(DAVE), "{listed}");
+        let told = scene.sluice(&["check", "app.bin", "--contract", "release"], 0);
+        assert!(told.contains("by exemption alone"), "{told}");
+    }
+    // Who is no approver any more approves of nothing.
+    scene.write("organization.yaml", settings.replace("dave", "erin").as_bytes());
+    scene.sluice(&["organization", "apply", "organization.yaml"], 0);
+    let listed = scene.sluice(&["exemption", "list"], 0);
+    assert!(listed.contains("void"), "{listed}");
+    scene.sluice(&["check", "app.bin", "--contract", "release"], 1);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the gateway under test reads the same clock")]
+fn day(from_now: i64) -> String {
+    jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(24 * from_now)).unwrap().to_string()
+}
+
 /// The programs of others.
 struct Programs {
     modules: PathBuf,
@@ -198,13 +291,18 @@ impl<'p> World<'p> {
 
     /// A file with a fresh token as GitHub Actions gives it. Nobody checks its signature here.
     fn token(&self) -> String {
+        self.token_of(IDENTITY)
+    }
+
+    /// The same of another identity.
+    fn token_of(&self, identity: &str) -> String {
         #[expect(clippy::disallowed_methods, reason = "the services read the same clock")]
         let now = jiff::Timestamp::now().as_second();
         let mut claims = testdata::github_claims();
         for (name, value) in [
             ("iss", json!(ISSUER)),
             ("aud", json!("sigstore")),
-            ("sub", json!(IDENTITY)),
+            ("sub", json!(identity)),
             ("iat", json!(now)),
             ("nbf", json!(now - 5)),
             ("exp", json!(now + 600)),
