@@ -93,6 +93,21 @@ impl Materials {
         self.0.iter().any(|fetched| matches!(fetched, Fetched::Absent))
     }
 
+    /// The documents of one type that are here, with the names of their materials.
+    pub(crate) fn of_type<'m>(
+        &'m self,
+        run: &'m CraftedRun,
+        kind: MaterialType,
+    ) -> impl Iterator<Item = (&'m str, &'m [u8])> {
+        run.materials.iter().zip(&self.0).filter(move |(declared, _)| declared.kind == kind).filter_map(
+            |(declared, fetched)| match fetched {
+                Fetched::Bytes(bytes) => Some((declared.name.as_str(), &bytes[..])),
+                Fetched::Inline => Some((declared.name.as_str(), declared.inline.as_deref()?)),
+                Fetched::Reference | Fetched::Hashed | Fetched::Absent | Fetched::TooLarge(_) => None,
+            },
+        )
+    }
+
     /// Reads each material as what its type says. What cannot be read is a finding, and stands in the way.
     fn parse(self, run: &CraftedRun) -> (Vec<MaterialEvidence>, Vec<Finding>) {
         let (mut materials, mut findings) = (Vec::with_capacity(self.0.len()), Vec::new());

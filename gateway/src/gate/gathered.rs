@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
-const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v4";
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v5";
 
 /// An attestation that was pushed for a run. Its bytes are read when it is judged.
 #[derive(Debug, Clone)]

@@ -343,15 +343,23 @@ impl Judging<'_> {
             Source::Discovered { .. } => None,
         };
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
-        let verifiers = self.summaries.ids();
+        let (asking, beside) = (self.asking(), self.summaries.ids());
         let work = move || {
             let pushed_by = pushed_by.as_deref();
+            let brought = asking.brought(&run, &fetched, received_at);
+            let verifiers: BTreeSet<String> = beside.into_iter().chain(brought.ids()).collect();
+            let verifiers: Vec<String> = verifiers.into_iter().collect();
             let (verified, run, materials) = (&verified, &run, fetched);
             let of = RunEvidence { verified, received_at, run, materials, pushed_by, verifiers: &verifiers };
-            materials::evaluate(compiled.rules(), of, Some(&subject), Phase::Admission, now)
+            let evaluation = materials::evaluate(compiled.rules(), of, Some(&subject), Phase::Admission, now);
+            evaluation.map(|evaluation| (evaluation, brought))
         };
-        let evaluation = place.run(work).await??;
+        let (mut evaluation, brought) = place.run(work).await??;
         self.judgement.evaluated = true;
+        evaluation.valid_until = evaluation.valid_until.into_iter().chain(brought.until()).min();
+        for finding in &mut evaluation.findings {
+            brought.explain(finding);
+        }
         Ok(self.take(evaluation, Some(candidate.facts.id)))
     }
 

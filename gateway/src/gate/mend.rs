@@ -52,6 +52,11 @@ fn mend(code: Code, rules: &OrganizationRules, contract: &CurrentContract, artif
         Code::MaterialBytesAbsent | Code::MaterialDigestMismatch => {
             "upload the material's bytes again (`sluice attestation add` does), and push".to_owned()
         }
+        Code::SummaryMissing if artifact => {
+            format!(
+                "add to the run, as a material of the type `EVIDENCE`, what a verifier signed about this very digest that the contract `{name}` names under `verifiers`, and {push}"
+            )
+        }
         Code::SummaryMissing => {
             format!(
                 "attach to the {noun} in its registry what a verifier signed that the contract `{name}` names under `verifiers`"

@@ -3,6 +3,8 @@
 //! A summary counts when it is signed by whom the contract names for its verifier, and is all that the contract demands of
 //! it ([`contracts::vsa::VerifierDemand`]). The gateway's own word never does, whatever a contract names.
 
+mod brought;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use contracts::{

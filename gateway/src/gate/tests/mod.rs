@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod beside;
+mod brought;
 mod exempted;
 mod identity;
 mod memory;
