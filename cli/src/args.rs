@@ -7,8 +7,10 @@ mod contract;
 mod deny;
 mod doctor;
 mod exemption;
+mod key;
 mod policy;
 mod pulls;
+mod token;
 
 use std::path::PathBuf;
 
@@ -20,12 +22,13 @@ pub use cache::Cache;
 pub use check::{Check, CheckFormat, SubjectKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
-use contracts::api::Role;
 pub use deny::{Deny, DenyCommand, When};
 pub use doctor::{CanaryClient, Doctor};
 pub use exemption::Exemption;
+pub use key::{Key, Scheme};
 pub use policy::{Policy, PolicyEval, PolicyTest};
 pub use pulls::Pulls;
+pub use token::{RoleName, Token};
 
 /// A verification gateway for the software supply chain.
 #[derive(Debug, Parser)]
@@ -277,76 +280,6 @@ pub enum Run {
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Token {
-    /// Make a token; its secret is printed this once
-    Create {
-        /// What it is for
-        #[arg(long)]
-        name: String,
-        /// What it may do
-        #[arg(long, value_enum)]
-        role: RoleName,
-        /// Only for this workflow
-        #[arg(long, value_name = "PROJECT/WORKFLOW")]
-        workflow: Option<String>,
-    },
-    /// List the tokens
-    List,
-    /// End a token at once
-    Revoke {
-        /// Its id, as `token list` shows it
-        id: String,
-    },
-}
-
-/// A role, as it is typed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RoleName {
-    /// Everything within the organization
-    Admin,
-    /// Start runs, upload evidence, push attestations, read
-    Push,
-    /// Pull images, ask for verdicts, read
-    Pull,
-    /// Read
-    Read,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Admin => Self::Admin,
-            RoleName::Push => Self::Push,
-            RoleName::Pull => Self::Pull,
-            RoleName::Read => Self::Read,
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// Make a key pair: PREFIX.key, encrypted with the password in SLUICE_KEY_PASSWORD, and PREFIX.pub
-    Generate {
-        /// The files' path without its ending
-        #[arg(long, alias = "output-key-prefix", value_name = "PREFIX", default_value = "sluice")]
-        output: PathBuf,
-        /// The signature scheme
-        #[arg(long, value_enum, default_value_t)]
-        scheme: Scheme,
-    },
-}
-
-/// A signature scheme.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Scheme {
-    /// ECDSA over P-256, which every tool knows
-    #[default]
-    EcdsaP256,
-    /// Ed25519
-    Ed25519,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,51 @@
+//! `sluice token`
+
+use clap::{Subcommand, ValueEnum};
+use contracts::api::Role;
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token; its secret is printed this once
+    Create {
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: RoleName,
+        /// Only for this workflow
+        #[arg(long, value_name = "PROJECT/WORKFLOW")]
+        workflow: Option<String>,
+    },
+    /// List the tokens
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its id, as `token list` shows it
+        id: String,
+    },
+}
+
+/// A role, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    /// Everything within the organization
+    Admin,
+    /// Start runs, upload evidence, push attestations, read
+    Push,
+    /// Pull images, ask for verdicts, read
+    Pull,
+    /// Read
+    Read,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Admin => Self::Admin,
+            RoleName::Push => Self::Push,
+            RoleName::Pull => Self::Pull,
+            RoleName::Read => Self::Read,
+        }
+    }
+}
