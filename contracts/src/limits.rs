@@ -153,7 +153,9 @@ pub const BESIDE_MANIFESTS_BYTES: usize = 8 * 1024 * 1024;
 /// The annotations that are handed on of one manifest that speaks about an image.
 pub const REFERRER_ANNOTATIONS_BYTES: usize = 16 * 1024;
 /// Looks at what registries have beside images, at a time. Each may hold what [`DISCOVERED_BYTES`] allows.
-pub const LOOKS_AT_ONCE: usize = 8;
+pub const LOOKS_AT_ONCE: usize = 16;
+/// Looks at what one registry has, at a time: one that hangs holds no more of [`LOOKS_AT_ONCE`].
+pub const LOOKS_AT_ONE_REGISTRY: usize = 4;
 /// Large documents from registries that are read at a time: read, one takes many times its length.
 pub const PARSED_AT_ONCE: usize = 2;
 /// Evidence read from a registry for one image.

@@ -18,6 +18,7 @@ mod materials;
 pub mod metrics;
 pub mod names;
 mod outputs;
+mod places;
 pub mod pulls;
 pub mod rules;
 mod server;

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use contracts::{Bundle, Digest, Hasher, PinnedRef, Verification, Verified, limits};
 use jiff::{SignedDuration, Timestamp};
 use moka::sync::Cache;
-use tokio::sync::Semaphore;
 
 use super::{
     GateError,
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     names::Name,
+    places::Places,
     rules::CurrentContract,
     store::{AttestationFacts, AttestationRecord, Discovery, Source},
     trust::{Trust, Verifications},
@@ -60,14 +60,18 @@ impl Look {
 pub(super) struct Looks {
     memory: Cache<Place, Arc<Look>>,
     /// Places for looks: what each holds until it is verified and stored is bounded, so their number is too.
-    pub(super) places: Semaphore,
+    places: Places,
     after_allow: SignedDuration,
 }
 
 impl Looks {
     pub(super) fn new(after_allow: Duration) -> Self {
         let after_allow = SignedDuration::try_from(after_allow).unwrap_or(AFTER_DENY);
-        Self { memory: Cache::new(LOOKS), places: Semaphore::new(limits::LOOKS_AT_ONCE), after_allow }
+        Self {
+            memory: Cache::new(LOOKS),
+            places: Places::new(limits::LOOKS_AT_ONCE, limits::LOOKS_AT_ONE_REGISTRY),
+            after_allow,
+        }
     }
 
     /// The last look, while it is current.
@@ -95,8 +99,8 @@ impl Core {
         upstream: &dyn Upstream,
     ) -> Result<Look, GateError> {
         let Question { place, now, rules, .. } = question;
-        let held = self.looks.places.acquire().await;
-        let _held = held.map_err(|closed| GateError::Evaluation { reason: closed.to_string() })?;
+        let held = self.looks.places.take(pinned.repository.host()).await;
+        let _held = held.ok_or_else(|| GateError::Evaluation { reason: "there are no looks any more".to_owned() })?;
         let room = limits::ATTESTATIONS_PER_SUBJECT;
         let found = match upstream.discover(pinned, room).await {
             Ok(found) => found,

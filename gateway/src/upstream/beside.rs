@@ -3,7 +3,7 @@
 //! Anyone who may push can put anything here. Nothing is believed: attestations are handed on unverified, and
 //! what does not hold together is passed over. Only when the registry does not answer is the answer an error.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use bytes::Bytes;
 use contracts::{
@@ -11,19 +11,19 @@ use contracts::{
     bundle::{AttestationLayer, referrers_tag},
     json,
     limits::{
-        BESIDE_MANIFESTS_BYTES, BUNDLE_BYTES, DISCOVERED_BYTES, LOOKS_AT_ONCE, MANIFEST_BYTES,
+        BESIDE_MANIFESTS_BYTES, BUNDLE_BYTES, DISCOVERED_BYTES, LOOKS_AT_ONCE, LOOKS_AT_ONE_REGISTRY, MANIFEST_BYTES,
         REFERRER_ANNOTATIONS_BYTES,
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 use super::{
     Found, Referrer, UpstreamError,
     manifest::{Descriptor, Document, parsed},
     memory::Memory,
 };
+use crate::places::Places;
 
 /// Reads of one answer at a time.
 const AT_ONCE: usize = 8;
@@ -98,8 +98,8 @@ pub(super) async fn referrers<R: Reader>(
     limit: usize,
 ) -> Result<Vec<Referrer>, UpstreamError> {
     let path = subject.repository.path();
-    static LOOKS: Semaphore = Semaphore::const_new(LOOKS_AT_ONCE);
-    let Ok(_place) = LOOKS.acquire().await else { return Ok(Vec::new()) };
+    static LOOKS: LazyLock<Places> = LazyLock::new(|| Places::new(LOOKS_AT_ONCE, LOOKS_AT_ONE_REGISTRY));
+    let Some(_place) = LOOKS.take(subject.repository.host()).await else { return Ok(Vec::new()) };
     let endings = [".att", ".sig", ".sbom"];
     let (manifests, _) = about(reader, subject, limit, &endings, Annotations::Kept).await?;
     let judged = stream::iter(manifests).map(|(read, tag)| async move {
