@@ -6,7 +6,11 @@
 //! the moment it is used: a token that is revoked, or an identity that is not let in any more, takes its bearer tokens
 //! with it. No state is kept: after a restart clients ask again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -16,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use contracts::{Digest, api::Role, limits};
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
@@ -27,10 +31,11 @@ use super::{
 use crate::{
     app::App,
     http::{
-        auth::{self, Proof},
-        clock,
+        auth::{self, Caller, Proof},
+        body, clock,
         secret::random_id,
     },
+    names::Name,
 };
 
 /// How long a bearer token lives.
@@ -46,9 +51,26 @@ const NAME: usize = 512;
 /// The body of a request for a token.
 const FORM_BYTES: usize = 2 * limits::IDENTITY_TOKEN_BYTES;
 
+/// Bytes of bearer tokens that are remembered of one caller. Whoever asks for more takes them from nobody else: the
+/// oldest of their own end. Ordinary ones are of some hundred bytes.
+const KEPT_OF_ONE: u32 = 4 * 1024 * 1024;
+/// Callers who are told apart.
+const CALLERS: u64 = 100_000;
+
 /// The bearer tokens that were given out, by the digests of their secrets.
 #[derive(Clone)]
-pub(super) struct Exchange(Cache<Digest, Arc<Issued>>);
+pub(super) struct Exchange {
+    issued: Cache<Digest, Arc<Issued>>,
+    /// What each caller has, by organization and token.
+    of: Cache<(Name, String), Arc<Mutex<Owned>>>,
+}
+
+/// The bearer tokens of one caller, the oldest first, each with its weight.
+#[derive(Default)]
+struct Owned {
+    tokens: VecDeque<(Digest, u32)>,
+    weight: u32,
+}
 
 /// What a bearer token stands for.
 pub(super) struct Issued {
@@ -59,25 +81,31 @@ pub(super) struct Issued {
 
 impl Default for Exchange {
     fn default() -> Self {
-        let weight = |_: &Digest, issued: &Arc<Issued>| {
-            let names: usize = issued.repositories.iter().map(|name| name.len() + 24).sum();
-            u32::try_from(issued.proof.weight() + names + 128).unwrap_or(u32::MAX)
-        };
-        Self(Cache::builder().max_capacity(KEPT).weigher(weight).time_to_live(LIFE).build())
+        let weight = |_: &Digest, issued: &Arc<Issued>| issued.weight();
+        // By age alone: how often a token was used must not keep a new one out.
+        let issued = Cache::builder().max_capacity(KEPT).weigher(weight).time_to_live(LIFE);
+        let issued = issued.eviction_policy(EvictionPolicy::lru()).build();
+        Self { issued, of: Cache::builder().max_capacity(CALLERS).time_to_idle(LIFE).build() }
     }
 }
 
 impl Exchange {
     /// What a secret stands for, when it is a bearer token's that lives.
     pub(super) fn redeem(&self, secret: &str) -> Option<Arc<Issued>> {
-        self.0.get(&Digest::of(secret.as_bytes()))
+        self.issued.get(&Digest::of(secret.as_bytes()))
     }
 
-    fn issue(&self, proof: Proof, repositories: Vec<String>) -> Result<String, OciError> {
+    fn issue(&self, caller: &Caller, proof: Proof, repositories: Vec<String>) -> Result<String, OciError> {
         let halves = [random_id(), random_id(), random_id(), random_id()];
         let random: Result<Vec<String>, _> = halves.into_iter().collect();
         let secret = format!("{PREFIX}{}", random.map_err(OciError::no_token)?.concat());
-        self.0.insert(Digest::of(secret.as_bytes()), Arc::new(Issued { proof, repositories }));
+        let (digest, issued) = (Digest::of(secret.as_bytes()), Arc::new(Issued { proof, repositories }));
+        let of = (caller.organization.clone(), caller.token_id.clone());
+        let owned = self.of.get_with(of, Arc::default);
+        for ended in owned.lock().unwrap_or_else(PoisonError::into_inner).take(digest, issued.weight()) {
+            self.issued.invalidate(&ended);
+        }
+        self.issued.insert(digest, issued);
         Ok(secret)
     }
 }
@@ -87,7 +115,27 @@ pub(super) fn is_bearer(secret: &str) -> bool {
     secret.starts_with(PREFIX)
 }
 
+impl Owned {
+    /// Takes one more, and tells which of the oldest end for it.
+    fn take(&mut self, digest: Digest, weight: u32) -> Vec<Digest> {
+        self.tokens.push_back((digest, weight));
+        self.weight = self.weight.saturating_add(weight);
+        let mut ended = Vec::new();
+        while self.weight > KEPT_OF_ONE && self.tokens.len() > 1 {
+            let Some((oldest, weight)) = self.tokens.pop_front() else { break };
+            self.weight = self.weight.saturating_sub(weight);
+            ended.push(oldest);
+        }
+        ended
+    }
+}
+
 impl Issued {
+    fn weight(&self) -> u32 {
+        let names: usize = self.repositories.iter().map(|name| name.len() + 24).sum();
+        u32::try_from(self.proof.weight() + names + 128).unwrap_or(u32::MAX)
+    }
+
     /// Whether it pulls from a repository of this name.
     pub(super) fn covers(&self, name: &str) -> bool {
         self.repositories.iter().any(|one| one == name)
@@ -112,8 +160,8 @@ async fn give(app: &App, exchange: &Exchange, parts: &Parts, body: Body) -> Resu
     let asked = match parts.method {
         Method::GET => Asked::read(parts.uri.query().unwrap_or_default())?,
         _ => {
-            let form = axum::body::to_bytes(body, FORM_BYTES).await;
-            let form = form.map_err(|_| OciError::not_asked_right("the form is too long"))?;
+            let form = body::whole(body, FORM_BYTES).await;
+            let form = form.map_err(|error| OciError::not_asked_right(error.to_string()))?;
             Asked::read(std::str::from_utf8(&form).unwrap_or_default())?
         }
     };
@@ -129,7 +177,7 @@ async fn give(app: &App, exchange: &Exchange, parts: &Parts, body: Body) -> Resu
         return Err(door::may_not_pull());
     }
     let scope = asked.repositories.iter().map(|name| format!("repository:{name}:pull")).collect::<Vec<_>>().join(" ");
-    let secret = exchange.issue(proof, asked.repositories)?;
+    let secret = exchange.issue(&caller, proof, asked.repositories)?;
     tracing::debug!(organization = %caller.organization, token = %caller.token_id, scope, "gave out a bearer token");
     let mut answer: Map<String, Value> = Map::new();
     answer.insert("token".to_owned(), json!(secret));
@@ -245,6 +293,30 @@ mod tests {
         let many: Vec<String> = (0..17).map(|n| format!("scope=repository:r{n}:pull")).collect();
         assert_eq!(read(&many.join("&")), None);
         assert_eq!(read("password=a&password=b"), None);
+    }
+
+    #[test]
+    fn who_asks_for_many_tokens_takes_them_from_nobody_else() {
+        let caller = |id: &str| Caller {
+            organization: "acme".parse().unwrap(),
+            role: Role::Pull,
+            workflow: None,
+            token_id: id.to_owned(),
+            token_name: id.to_owned(),
+            operator: false,
+            identity: None,
+        };
+        let exchange = Exchange::default();
+        let issue = |id: &str, names: usize| {
+            let repositories = (0..names).map(|n| format!("{n}{}", "x".repeat(NAME - 2))).collect();
+            exchange.issue(&caller(id), Proof::of_login("robot", "sluice_x").unwrap(), repositories).unwrap()
+        };
+        let other = issue("other", 1);
+        let greedy: Vec<String> = (0..600).map(|_| issue("greedy", SCOPES)).collect();
+        assert!(exchange.redeem(&other).is_some());
+        let alive = greedy.iter().filter(|token| exchange.redeem(token).is_some()).count();
+        assert!((300..600).contains(&alive), "{alive}");
+        assert!(exchange.redeem(&greedy[0]).is_none() && exchange.redeem(&greedy[599]).is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, SignError, VerdictSubject, bundle, vsa};
 use jiff::Timestamp;
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use serde_json::json;
 
 use crate::{
@@ -37,10 +37,11 @@ impl Default for Words {
     fn default() -> Self {
         let weight =
             |spoken: &Arc<Spoken>| u32::try_from(spoken.bundle.len() + spoken.manifest.len() + 512).unwrap_or(u32::MAX);
-        Self {
-            spoken: Cache::builder().max_capacity(KEPT).weigher(move |_, spoken| weight(spoken)).build(),
-            parts: Cache::builder().max_capacity(3 * KEPT).weigher(move |_, spoken| weight(spoken)).build(),
-        }
+        // By age alone: what was just spoken is what is asked for next.
+        let lru = EvictionPolicy::lru;
+        let spoken = Cache::builder().max_capacity(KEPT).weigher(move |_, spoken| weight(spoken));
+        let parts = Cache::builder().max_capacity(3 * KEPT).weigher(move |_, spoken| weight(spoken));
+        Self { spoken: spoken.eviction_policy(lru()).build(), parts: parts.eviction_policy(lru()).build() }
     }
 }
 
