@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::{Code, Digest, PinnedRef};
+use contracts::{Code, Digest, PinnedRef, Repository, api::Unmatched};
 use jiff::Timestamp;
 
 use super::{
@@ -15,6 +15,16 @@ use crate::names::Name;
 const ROOTS_ASKED: usize = 8;
 
 impl Gate {
+    /// Whether anything of a repository can be let through for an organization: a contract answers for it, or what no
+    /// contract answers for is let through.
+    ///
+    /// # Errors
+    /// When the rules cannot be read, or a contract that may answer for it cannot be used.
+    pub async fn opens(&self, organization: &Name, repository: &Repository) -> Result<bool, GateError> {
+        let rules = self.core.parts.rules.current(organization).await?;
+        Ok(rules.unmatched == Unmatched::Allow || !rules.answering(repository)?.is_empty())
+    }
+
     /// May this manifest be used: because an allowed image leads to it, or because it is allowed itself. The first is asked
     /// first: the parts of an index need no decision, and no look at what is beside them, of their own. But no index
     /// opens what was rejected itself, nor what only such parts lead to, nor what an operator denied.

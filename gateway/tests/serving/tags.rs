@@ -68,6 +68,8 @@ async fn a_list_needs_the_right_to_pull_and_a_repository_that_is_there() {
     assert_eq!(failed(pushing).await, is(403, "DENIED"));
     let elsewhere = site.get("elsewhere.test/open/app/tags/list").await;
     assert_eq!(failed(elsewhere).await, is(404, "NAME_UNKNOWN"));
+    let ungoverned = site.get("registry.test/secret/app/tags/list").await;
+    assert_eq!(failed(ungoverned).await, is(403, "DENIED"), "no contract answers for it");
     assert_eq!(site.fake.asked("/tags/list"), 0);
     assert_eq!(failed(site.get("registry.test/open/gone/tags/list").await).await, is(404, "NAME_UNKNOWN"));
     let wrong = site.get("registry.test/open/app/tags/list?n=many").await;
@@ -91,7 +93,11 @@ async fn half_a_list_is_no_list() {
         Some(([("link", next)], axum::Json(json!({"tags": tags}))).into_response())
     });
     assert_eq!(failed(site.get(path).await).await, is(502, "UNAVAILABLE"));
-    assert!(site.fake.asked("/tags/list") < 60, "it stops where nobody would read on");
+    let asked = site.fake.asked("/tags/list");
+    assert!(asked < 60, "it stops where nobody would read on");
+    assert_eq!(failed(site.get(path).await).await, is(502, "UNAVAILABLE"));
+    assert_eq!(site.fake.asked("/tags/list"), asked, "that it is too long is known for a while");
+    let path = "registry.test/open/other/tags/list";
     site.fake.hook(|_| Some(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
     assert_eq!(failed(site.get(path).await).await, is(503, "UNAVAILABLE"));
     site.fake.hook(|_| Some(axum::Json(json!({"tags": null})).into_response()));

@@ -122,6 +122,12 @@ impl OciError {
         Self::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "repositories are not listed here")
     }
 
+    pub(super) fn unlisted_repository(repository: &Repository) -> Self {
+        Self::denied(format!(
+            "the tags of `{repository}` are not listed, as nothing of it may be pulled: no contract answers for it"
+        ))
+    }
+
     pub(super) fn not_a_number(text: &str) -> Self {
         let message = format!("`n={text}` is not a number of tags");
         Self::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message)

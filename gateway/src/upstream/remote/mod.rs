@@ -52,9 +52,9 @@ struct Page {
 
 /// One registry, with one set of credentials.
 pub(super) struct Remote {
-    wire: Wire,
+    wire: Arc<Wire>,
     memory: Memory,
-    tags: TagLists,
+    tags: Arc<TagLists>,
 }
 
 impl Remote {
@@ -62,7 +62,7 @@ impl Remote {
         if settings.repository.is_some() {
             return Err(settings.invalid("`repository` goes with `layout`"));
         }
-        Ok(Self { wire: Wire::new(settings)?, memory, tags: TagLists::new() })
+        Ok(Self { wire: Arc::new(Wire::new(settings)?), memory, tags: TagLists::new() })
     }
 
     async fn get_manifest(
