@@ -155,7 +155,7 @@ impl Gateway {
         if settings.exposes_secrets() && !settings.plain_http {
             return Err(StartError::PlainHttp { listen: settings.listen });
         }
-        let tls = settings.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+        let tls = settings.tls.as_ref().map(|tls| Tls::open(tls, &settings.clients)).transpose()?.map(Arc::new);
         let (app, writing) = assemble(settings)?;
         let unheard = |e: io::Error| StartError::Listen { listen: app.settings.listen, reason: e.to_string() };
         let listener = TcpListener::bind(app.settings.listen).await.map_err(unheard)?;

@@ -1,6 +1,7 @@
 //! The gateway's configuration file. Relative paths count from the folder of the file. Unknown keys are mistakes.
 
 mod cache;
+mod clients;
 mod hosts;
 mod kubernetes;
 mod mistakes;
@@ -20,6 +21,7 @@ use toml::Spanned;
 
 use self::{
     cache::RawCache,
+    clients::RawClient,
     hosts::RawHost,
     kubernetes::RawKubernetes,
     mistakes::{line_in_list, line_of, unknown_keys},
@@ -27,6 +29,7 @@ use self::{
     signing::RawSigning,
 };
 pub use self::{
+    clients::ClientSettings,
     hosts::{HostSettings, Network},
     kubernetes::{Digests, KubernetesSettings},
     mistakes::{ConfigError, Mistake},
@@ -57,6 +60,8 @@ pub struct Settings {
     pub plain_http: bool,
     /// The certificate and key to speak TLS with.
     pub tls: Option<TlsSettings>,
+    /// Clients that need no token, as their certificates tell them.
+    pub clients: Vec<ClientSettings>,
     /// Names by which clients reach the gateway that mean more than itself.
     pub hosts: Vec<HostSettings>,
     /// Whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
@@ -142,6 +147,8 @@ struct RawSettings {
     #[serde(default)]
     plain_http: bool,
     tls: Option<RawTls>,
+    #[serde(default)]
+    clients: Vec<RawClient>,
     #[serde(default)]
     hosts: Vec<RawHost>,
     #[serde(default)]
@@ -247,6 +254,7 @@ impl RawSettings {
             external_url: None,
             plain_http: false,
             tls: None,
+            clients: Vec::new(),
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             trusted_root: None,

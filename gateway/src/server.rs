@@ -93,13 +93,15 @@ impl Server {
                 return;
             }
         };
-        let plain = Arrival { peer, local, tls: false, server_name: None };
+        let plain = Arrival { peer, local, tls: false, server_name: None, client: None };
         let Some(tls) = &self.tls else { return self.serve(stream, plain, false, watcher).await };
         match tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let session = stream.get_ref().1;
                 let h2 = session.alpn_protocol() == Some(b"h2");
-                let arrival = Arrival { tls: true, server_name: session.server_name().map(Arc::from), ..plain };
+                let (server_name, client) =
+                    (session.server_name().map(Arc::from), tls.client(session.peer_certificates()));
+                let arrival = Arrival { tls: true, server_name, client, ..plain };
                 self.serve(stream, arrival, h2, watcher).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),

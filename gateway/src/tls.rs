@@ -17,8 +17,9 @@ use tokio_rustls::{
         server::{WebPkiClientVerifier, danger::ClientCertVerifier},
     },
 };
+use webpki::EndEntityCert;
 
-use crate::config::TlsSettings;
+use crate::config::{ClientSettings, TlsSettings};
 
 /// How often the files are looked at. They are small, and links to them may be exchanged: their contents are compared.
 const LOOK: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ pub enum TlsError {
 /// The files, and what was made of them last.
 pub(crate) struct Tls {
     settings: TlsSettings,
+    clients: Vec<Arc<ClientSettings>>,
     current: RwLock<Arc<ServerConfig>>,
     /// The digest of the files as they were first.
     first: Digest,
@@ -64,15 +66,35 @@ impl Tls {
     ///
     /// # Errors
     /// When one cannot be read or holds something else, or they do not belong together.
-    pub(crate) fn open(settings: &TlsSettings) -> Result<Self, TlsError> {
+    pub(crate) fn open(settings: &TlsSettings, clients: &[ClientSettings]) -> Result<Self, TlsError> {
         let files = Files::read(settings)?;
         let current = RwLock::new(config(settings, &files)?);
-        Ok(Self { settings: settings.clone(), current, first: files.digest() })
+        let clients = clients.iter().cloned().map(Arc::new).collect();
+        Ok(Self { settings: settings.clone(), clients, current, first: files.digest() })
     }
 
     /// What speaks TLS to the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Which client a verified chain of certificates tells, among those that need no token. None when it has the names
+    /// of several: it is not guessed for which of them it speaks.
+    pub(crate) fn client(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<Arc<ClientSettings>> {
+        let certificate = EndEntityCert::try_from(chain?.first()?).ok()?;
+        let told = |client: &&Arc<ClientSettings>| match client.is_uri() {
+            true => certificate.valid_uri_names().any(|uri| uri == client.certificate),
+            false => certificate.valid_dns_names().any(|name| name.eq_ignore_ascii_case(&client.certificate)),
+        };
+        let mut all = self.clients.iter().filter(told);
+        match (all.next(), all.next()) {
+            (Some(one), None) => Some(Arc::clone(one)),
+            (None, _) => None,
+            (Some(_), Some(_)) => {
+                tracing::warn!("a client's certificate has the names of several of `[[clients]]`: it needs a token");
+                None
+            }
+        }
     }
 
     /// Looks at the files until it is dropped. Connections that are open stay as they are.

@@ -74,11 +74,22 @@ impl Authority {
         TlsServer { certificate_pem: leaf.pem(), key_pem: key.serialize_pem() }
     }
 
-    /// A certificate for a TLS client of this name.
+    /// A certificate for a TLS client of this name, which is its common name and, as a DNS name or URI, its only other.
     #[must_use]
     pub fn tls_client(&self, name: &str, now: Timestamp) -> TlsServer {
+        self.tls_client_of(name, &[name], now)
+    }
+
+    /// A certificate for a TLS client with this common name and these DNS names and URIs (those with a colon).
+    #[must_use]
+    pub fn tls_client_of(&self, common: &str, names: &[&str], now: Timestamp) -> TlsServer {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::CommonName, common);
+        let alternative = |name: &&str| match name.contains(':') {
+            true => SanType::URI((*name).try_into().expect("an ASCII URI")),
+            false => SanType::DnsName((*name).try_into().expect("an ASCII name")),
+        };
+        params.subject_alt_names = names.iter().map(alternative).collect();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         valid(&mut params, now, SignedDuration::from_hours(24));
         let key = key();

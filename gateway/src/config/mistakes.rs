@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{cache, hosts, kubernetes, signing};
+use super::{cache, clients, hosts, kubernetes, signing};
 
 /// Why a configuration is not one. Mistakes of one kind are named together.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,7 @@ const TOP: &[&str] = &[
     "external_url",
     "plain_http",
     "tls",
+    "clients",
     "hosts",
     "trusted_proxies",
     "trusted_root",
@@ -112,10 +113,11 @@ pub(super) fn unknown_keys(text: &str) -> Vec<Mistake> {
             ("cache", DeValue::Table(section)) => unknown_in(text, section, cache::CACHE, &mut mistakes),
             ("kubernetes", DeValue::Table(section)) => kubernetes::unknown(text, section, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
-            (list @ ("upstreams" | "issuers" | "hosts"), DeValue::Array(sections)) => {
+            (list @ ("upstreams" | "issuers" | "hosts" | "clients"), DeValue::Array(sections)) => {
                 let known = match list {
                     "issuers" => ISSUER,
                     "hosts" => hosts::HOST,
+                    "clients" => clients::CLIENT,
                     _ => UPSTREAM,
                 };
                 for section in sections.iter() {

@@ -36,6 +36,8 @@ impl Reading<'_> {
         let organization = self.organization(raw.organization.as_ref());
         let upstreams = raw.upstreams.iter().flat_map(|one| one.aliases.iter().chain([&one.host])).cloned();
         let upstreams: Vec<String> = upstreams.collect();
+        let asked = raw.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let clients = self.clients(raw.clients, asked);
         let settings = Settings {
             listen: self.address(raw.listen.as_ref()),
             evidence: self.path(raw.evidence, "state/evidence"),
@@ -49,6 +51,7 @@ impl Reading<'_> {
                 key: self.path(Some(tls.key), ""),
                 client_ca: tls.client_ca.map(|given| self.path(Some(given), "")),
             }),
+            clients,
             hosts: self.hosts(raw.hosts, &upstreams),
             trusted_proxies: self.proxies(raw.trusted_proxies),
             trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),

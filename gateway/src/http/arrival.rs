@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 
-use crate::config::Settings;
+use crate::config::{ClientSettings, Settings};
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -20,6 +20,8 @@ pub struct Arrival {
     pub(crate) tls: bool,
     /// The name that the client asked TLS for, which the certificate had to hold for.
     pub(crate) server_name: Option<Arc<str>>,
+    /// Who the client was verified to be by its certificate, when it needs no token.
+    pub(crate) client: Option<Arc<ClientSettings>>,
 }
 
 impl Arrival {
@@ -100,6 +102,7 @@ mod tests {
             local: "10.1.1.1:8443".parse().unwrap(),
             tls,
             server_name: name.map(Arc::from),
+            client: None,
         };
         let forged =
             headers(&[("host", "Evil.dev:1"), ("x-forwarded-host", "evil.dev"), ("x-forwarded-proto", "http")]);

@@ -1,17 +1,18 @@
 //! Who is asking. One function from request headers to a [`Caller`], used by the API and the registry alike.
 //!
 //! A caller comes with a token of the gateway's own, or with an identity token of a provider's that a rule of the
-//! organization lets in ([`crate::federation`]). Both go in the same header.
+//! organization lets in ([`crate::federation`]). Both go in the same header. Who brings neither may be known by the
+//! certificate of the connection (`[[clients]]`).
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{Digest, RunnerIdentity, api::Role, limits, verify::token::Token};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::clock;
+use super::{Arrival, clock};
 use crate::{
     app::App,
     federation::{Admitted, FederationError},
@@ -30,7 +31,7 @@ const ORGANIZATION: &str = "sluice-organization";
 /// So does a user name that begins so, for clients that send no header of ours.
 const ORGANIZATION_USER: &str = "organization/";
 
-/// A request with a valid token. Only [`authenticate`] makes one.
+/// A request with a valid token, or from a client that needs none. Only this module makes one, and the registry for anonymous pulls.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The organization that the token belongs to. Everything the request does happens within it.
@@ -163,6 +164,37 @@ impl Proof {
 /// When there is no such token. Whether a secret was never given out or was revoked is not told.
 pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, AuthError> {
     caller(app, &Proof::of(headers)?).await
+}
+
+/// The same of a request as it arrived: where it brings no token, its client may be known by its certificate.
+///
+/// # Errors
+/// As there.
+pub async fn authenticate_arrived(
+    app: &App,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<Caller, AuthError> {
+    match authenticate(app, headers).await {
+        Err(AuthError::Missing) => certified(extensions).ok_or(AuthError::Missing),
+        other => other,
+    }
+}
+
+/// The caller that a client's certificate tells by `[[clients]]`: one who may pull.
+pub(crate) fn certified(extensions: &Extensions) -> Option<Caller> {
+    let client = extensions.get::<Arrival>()?.client.as_deref()?;
+    // Begins as no token's id does, and no identity's.
+    let name = format!("certificate:{}", client.certificate);
+    Some(Caller {
+        organization: client.organization.clone(),
+        role: Role::Pull,
+        workflow: None,
+        token_id: name.clone(),
+        token_name: name,
+        operator: false,
+        identity: None,
+    })
 }
 
 /// Tells whose proof it is now.

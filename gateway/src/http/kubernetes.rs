@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -24,7 +24,7 @@ use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
 
 use super::{
-    auth::{AuthError, authenticate},
+    auth::{AuthError, authenticate_arrived},
     body, clock,
     error::ApiError,
     registry,
@@ -52,8 +52,14 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/k8s/validate", post(validate)).route("/k8s/mutate", post(mutate))
 }
 
-async fn validate(State(app): State<App>, headers: HeaderMap, uri: Uri, body: Body) -> Result<Response, ApiError> {
-    let asking = Asking::begin(&app, &headers, &uri).await?;
+async fn validate(
+    State(app): State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let asking = Asking::begin(&app, &headers, &extensions, &uri).await?;
     let review = read(&headers, body).await?;
     let answer = match review.images(&app.settings.kubernetes.templates) {
         Ok(Seen::Nothing) => Answer::allow(),
@@ -64,8 +70,14 @@ async fn validate(State(app): State<App>, headers: HeaderMap, uri: Uri, body: Bo
     Ok(written(&answer, &review.uid))
 }
 
-async fn mutate(State(app): State<App>, headers: HeaderMap, uri: Uri, body: Body) -> Result<Response, ApiError> {
-    let asking = Asking::begin(&app, &headers, &uri).await?;
+async fn mutate(
+    State(app): State<App>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    uri: Uri,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let asking = Asking::begin(&app, &headers, &extensions, &uri).await?;
     let review = read(&headers, body).await?;
     let answer = match review.images(&app.settings.kubernetes.templates) {
         Ok(Seen::Nothing) => Answer::allow(),
@@ -112,8 +124,8 @@ enum Unpinned {
 }
 
 impl<'a> Asking<'a> {
-    async fn begin(app: &'a App, headers: &HeaderMap, uri: &Uri) -> Result<Self, ApiError> {
-        let organization = organization(app, headers).await?;
+    async fn begin(app: &'a App, headers: &HeaderMap, extensions: &Extensions, uri: &Uri) -> Result<Self, ApiError> {
+        let organization = organization(app, headers, extensions).await?;
         Ok(Self { app, organization, now: clock::now(), patience: patience(uri) })
     }
 
@@ -341,8 +353,8 @@ fn named(image: &Image, why: &str) -> String {
 }
 
 /// Whose contracts decide: the token's, or those of the organization for which no token is asked.
-async fn organization(app: &App, headers: &HeaderMap) -> Result<Name, ApiError> {
-    match authenticate(app, headers).await {
+async fn organization(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<Name, ApiError> {
+    match authenticate_arrived(app, headers, extensions).await {
         Ok(caller) if caller.may(Role::Pull) && caller.workflow.is_none() => Ok(caller.organization),
         Ok(_) => Err(ApiError::forbidden("asking for a cluster needs a token of role `pull`, bound to no workflow")),
         Err(AuthError::Missing) => app.settings.kubernetes.anonymous.clone().ok_or_else(|| AuthError::Missing.into()),

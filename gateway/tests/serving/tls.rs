@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use gateway::config::TlsSettings;
+use gateway::config::{ClientSettings, TlsSettings};
 use jiff::Timestamp;
 use reqwest::{Certificate, Client, Identity, Version};
 use testdata::{Authority, TlsServer};
@@ -70,11 +70,17 @@ async fn comes_to_reach(site: &Site, client: &Client) -> bool {
 
 /// A gateway that speaks TLS cannot be set up over plain HTTP, so only what needs no token is asked.
 async fn bare(tls: TlsSettings) -> Site {
+    knowing(tls, Vec::new()).await
+}
+
+/// The same, with clients that need no token.
+async fn knowing(tls: TlsSettings, clients: Vec<ClientSettings>) -> Site {
     let plain = site_with(|_| {}).await;
     let folder = testdata::scratch();
     let settings = gateway::config::Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: Some(tls),
+        clients,
         ..gateway::config::Settings::defaults(folder.path())
     };
     let running = gateway::Gateway::start(settings).await.unwrap();
@@ -130,4 +136,57 @@ async fn where_clients_need_a_certificate_others_are_not_spoken_to() {
     std::fs::write(&ca, next.root_pem()).unwrap();
     assert!(comes_to_reach(&site, &client(&server, Some(&next.tls_client("node-1", now)))).await);
     assert!(!reaches(&site, &client(&server, Some(&clients.tls_client("node-1", now)))).await);
+}
+
+#[tokio::test]
+async fn a_client_that_is_known_by_its_certificate_may_pull_without_a_token() {
+    let now: Timestamp = gateway::http::clock::now();
+    let (server, clients) = (Authority::new("server", now), Authority::new("clients", now));
+    let files = Files::new(&server.tls_server(&["localhost"], now));
+    let ca = files.path("clients.pem");
+    std::fs::write(&ca, clients.root_pem()).unwrap();
+    let organization = "default".parse::<gateway::names::Name>().unwrap();
+    let known =
+        |certificate: &str| ClientSettings { certificate: certificate.to_owned(), organization: organization.clone() };
+    let listed = vec![known("node-1.acme.dev"), known("spiffe://acme.dev/node/2"), known("node-9")];
+    let site = knowing(files.settings(Some(&ca)), listed).await;
+    let root = format!("https://localhost:{}", site.running.address().port());
+    let review = serde_json::json!({"kind": "AdmissionReview"}).to_string();
+    let ask = async |name: &str, token: Option<&str>| {
+        let client = client(&server, Some(&clients.tls_client(name, now)));
+        let mut told = Vec::new();
+        for (method, path) in [
+            ("GET", "/v2/"),
+            ("GET", "/v2/registry.test/app/web/manifests/v1"),
+            ("POST", "/k8s/validate"),
+            ("GET", "/api/v1/runs"),
+            ("POST", "/api/v1/workflows"),
+            ("GET", "/metrics"),
+        ] {
+            let mut asked = client.request(method.parse().unwrap(), format!("{root}{path}"));
+            if method == "POST" {
+                asked = asked.header("content-type", "application/json").body(review.clone());
+            }
+            if let Some(token) = token {
+                asked = asked.bearer_auth(token);
+            }
+            told.push(asked.send().await.unwrap().status().as_u16());
+        }
+        told
+    };
+    // Nothing lies behind that name, which only those are told who may pull; and what is posted is no review.
+    let may_pull = [200, 404, 400, 200, 403, 401];
+    for name in ["node-1.acme.dev", "NODE-1.acme.dev", "spiffe://acme.dev/node/2"] {
+        assert_eq!(ask(name, None).await, may_pull, "{name}");
+    }
+    for name in ["node-2.acme.dev", "spiffe://acme.dev/node/22", "spiffe://acme.dev/NODE/2", "sub.node-1.acme.dev"] {
+        assert_eq!(ask(name, None).await, [401; 6], "{name}");
+    }
+    assert_eq!(ask("node-1.acme.dev", Some("sluice_wrong")).await, [401; 6], "a token counts alone");
+    // Its name in the common name alone, or beside that of another one.
+    for (common, names) in [("node-9", vec![]), ("node", vec!["node-1.acme.dev", "node-9"])] {
+        let shown = clients.tls_client_of(common, &names, now);
+        let asked = client(&server, Some(&shown)).get(format!("{root}/v2/")).send().await.unwrap();
+        assert_eq!(asked.status(), 401, "{common} {names:?}");
+    }
 }

@@ -31,7 +31,7 @@ use axum::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    auth::{Caller, authenticate},
+    auth::{Caller, authenticate_arrived},
     error::ApiError,
 };
 use crate::{
@@ -91,7 +91,7 @@ impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        Ok(authenticate(app, &parts.headers).await?)
+        Ok(authenticate_arrived(app, &parts.headers, &parts.extensions).await?)
     }
 }
 

@@ -23,16 +23,23 @@ pub(super) struct Place<'a> {
     host: Option<&'a HostSettings>,
     /// Where the client can reach the gateway again.
     address: Option<String>,
+    /// Who the client is by its certificate.
+    certified: Option<Caller>,
 }
 
 impl<'a> Place<'a> {
     pub(super) fn of(app: &'a App, extensions: &Extensions, uri: &Uri, headers: &HeaderMap) -> Self {
         let settings = &app.settings;
-        let Some(arrival) = extensions.get::<Arrival>() else { return Self { host: None, address: None } };
+        let Some(arrival) = extensions.get::<Arrival>() else {
+            return Self { host: None, address: None, certified: None };
+        };
         // Most gateways have no such names.
         let asked = if settings.hosts.is_empty() { None } else { arrival.asked_for(settings, uri, headers) };
         let host = asked.and_then(|name| settings.hosts.iter().find(|host| host.name == name));
-        Self { host, address: Some(arrival.address(settings, headers)) }
+        // Under the name of another organization it is nobody, who may pull there where anyone may.
+        let of = host.and_then(|host| host.organization.as_ref());
+        let certified = auth::certified(extensions).filter(|caller| of.is_none_or(|of| *of == caller.organization));
+        Self { host, address: Some(arrival.address(settings, headers)), certified }
     }
 
     /// The repository that a name means here. See [`crate::upstream::Upstreams::canonical`] for names under hosts that
@@ -73,6 +80,9 @@ pub(super) async fn caller(
             },
         },
         None => match (Proof::of(headers), place.host) {
+            (Err(AuthError::Missing), _) if place.certified.is_some() => {
+                place.certified.clone().ok_or((AuthError::Missing.into(), None))
+            }
             (Err(AuthError::Missing), Some(HostSettings { anonymous_pull: true, organization: Some(of), .. })) => {
                 Ok(anonymous(of))
             }
