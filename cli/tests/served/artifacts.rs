@@ -4,6 +4,7 @@ use contracts::{Digest, MaterialType, materials};
 use serde_json::Value;
 use testdata::{Image, Layout};
 
+use super::real_clients::get;
 use crate::scene::{Scene, Serving, read};
 
 const UPSTREAM: &str = "[[upstreams]]\nhost = \"registry.shop.example\"\nlayout = \"images\"\n";
@@ -74,6 +75,54 @@ fn the_signed_word_about_a_file_names_its_digest() {
     assert_eq!(statement["predicate"]["resourceUri"], Value::from(digest.to_string()));
     assert_eq!(statement["subject"][0]["digest"]["sha256"], Value::from(digest.hex()));
     assert_eq!(statement["predicate"]["verificationResult"], "PASSED");
+}
+
+#[test]
+fn what_another_gateway_said_of_a_file_counts_where_a_run_brings_it() {
+    let (first, _first) = scene();
+    attest(&first);
+    first.sluice(&["check", "dist/app.bin", "--contract", "files", "--vsa", "word.json"], 0);
+    first.write("dist/other.bin", b"another program");
+    first.sluice(&["check", "dist/other.bin", "--contract", "files", "--vsa", "denied.json"], 1);
+    let word = read(&first.path("word.json"));
+    let bundle = contracts::Bundle::parse(&word).unwrap();
+    let statement: Value = serde_json::from_slice(&bundle.envelope().payload).unwrap();
+    let keys: Value = serde_json::from_slice(&get(&format!("{}/api/v1/keys", first.url()))).unwrap();
+
+    let (second, _second) = scene();
+    second.write("first.pub", keys["keys"][0]["pem"].as_str().unwrap().as_bytes());
+    let verifier = statement["predicate"]["verifier"]["id"].as_str().unwrap();
+    let contract = FILES.replace("  signers:", "    - {name: vsa, type: EVIDENCE, optional: true}\n  signers:");
+    let demand = format!("{{id: \"{verifier}\", publicKey: \"file://first.pub\", maxAge: 1d}}");
+    let contract =
+        format!("{contract}  admission:\n    repositories: [\"none.example/**\"]\n    verifiers: [{demand}]\n");
+    second.write("files.yaml", contract.as_bytes());
+    second.sluice(&["contract", "apply", "files.yaml"], 0);
+    second.write("word.json", &word);
+    second.write("denied.json", &read(&first.path("denied.json")));
+    let push = |brings: Option<&str>, file: &str| {
+        second.sluice(&["attestation", "init", "--project", "shop", "--workflow", "files"], 0);
+        second.sluice(&["attestation", "add", "--name", "binary", "--value", file], 0);
+        if let Some(summary) = brings {
+            second.sluice(&["attestation", "add", "--name", "vsa", "--value", summary], 0);
+        }
+        second.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
+    };
+    let ask = |file: &str, exit: i32| second.sluice(&["check", file, "--contract", "files"], exit);
+
+    push(None, "dist/app.bin");
+    let told = ask("dist/app.bin", 1);
+    assert!(told.contains("no summary by") && told.contains("of the type `EVIDENCE`"), "{told}");
+    // A denial of another file; and the word about one file for another.
+    second.write("dist/other.bin", b"another program");
+    push(Some("denied.json"), "dist/other.bin");
+    let told = ask("dist/other.bin", 1);
+    assert!(told.contains("in the material `vsa`: its result is `FAILED`"), "{told}");
+    push(Some("word.json"), "dist/other.bin");
+    let told = ask("dist/other.bin", 1);
+    assert!(told.contains("in the material `vsa`: it does not speak of"), "{told}");
+    push(Some("word.json"), "dist/app.bin");
+    ask("dist/app.bin", 0);
 }
 
 #[test]

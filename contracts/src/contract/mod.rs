@@ -248,6 +248,8 @@ pub struct VerifierClause {
     pub signer: SignerClause,
     /// What it must have verified, each of these or a higher level of the same track.
     pub levels: Vec<String>,
+    /// What it must call the subject, one of these; when there is none, its digest or the image's repository.
+    pub resources: Vec<String>,
     /// The digest of the policy that it must have verified by.
     pub policy: Option<Digest>,
     /// How long ago it may have done so.

@@ -8,7 +8,7 @@ use crate::{
     yaml::{Fields, Issues, Node},
 };
 
-const KNOWN: &[&str] = &["id", "publicKey", "issuer", "identity", "levels", "policy", "maxAge"];
+const KNOWN: &[&str] = &["id", "publicKey", "issuer", "identity", "levels", "resources", "policy", "maxAge"];
 
 pub(super) fn read(admission: &Fields<'_>, issues: &mut Issues) -> Vec<VerifierClause> {
     if admission.entry("verifiers").is_none() {
@@ -58,6 +58,7 @@ fn read_verifier(node: &Node, issues: &mut Issues) -> Option<VerifierClause> {
     let id = signers::read_exact(&verifier, "id", issues);
     let signer = signers::read_named(&verifier, node, issues);
     let levels = read_levels(&verifier, issues);
+    let resources = read_resources(&verifier, issues);
     let policy = verifier.text("policy", issues).and_then(|text| match text.value.parse::<Digest>() {
         Ok(digest) => Some(digest),
         Err(error) => {
@@ -72,7 +73,8 @@ fn read_verifier(node: &Node, issues: &mut Issues) -> Option<VerifierClause> {
             None
         }
     });
-    Some(VerifierClause { id: id?, signer: signer?, levels, policy, max_age, origin: issues.at(node.place) })
+    let origin = issues.at(node.place);
+    Some(VerifierClause { id: id?, signer: signer?, levels, resources, policy, max_age, origin })
 }
 
 fn read_levels(verifier: &Fields<'_>, issues: &mut Issues) -> Vec<String> {
@@ -91,4 +93,32 @@ fn read_levels(verifier: &Fields<'_>, issues: &mut Issues) -> Vec<String> {
         }
     }
     levels
+}
+
+fn read_resources(verifier: &Fields<'_>, issues: &mut Issues) -> Vec<String> {
+    let mut resources = Vec::new();
+    for resource in verifier.texts("resources", issues) {
+        let shown = shorten(&resource.value);
+        if resource.value.trim().is_empty() || resource.value.contains('*') {
+            let message = format!("`{shown}` is not the name of a resource: it is compared letter by letter");
+            let mend = "write the `resourceUri` that the verifier says, for example https://acme.dev/releases/app";
+            issues.push(Finding::error(Code::DocumentInvalidValue, message).at(resource.origin).mend(mend));
+        } else if resources.contains(&resource.value) {
+            let message = format!("`{shown}` appears twice");
+            issues.push(Finding::error(Code::DocumentDuplicate, message).at(resource.origin));
+        } else {
+            resources.push(resource.value);
+        }
+    }
+    // Written but empty would ask for less than is meant.
+    if resources.is_empty() && verifier.get("resources").is_some_and(|node| node.items().is_some_and(<[_]>::is_empty)) {
+        let message = "`resources` names nothing";
+        issues.error_with(
+            Code::DocumentMissingKey,
+            verifier.place_of("resources"),
+            message,
+            "name one, or leave it out",
+        );
+    }
+    resources
 }

@@ -37,6 +37,7 @@ pub(super) fn verifiers(gathered: &Gathered, issues: &mut Issues) -> Vec<Verifie
                 id: clause.id.clone(),
                 signer,
                 levels: clause.levels.clone(),
+                resources: clause.resources.clone(),
                 policy: clause.policy,
                 max_age: clause.max_age,
             }),

@@ -20,6 +20,8 @@ pub struct VerifierDemand {
     pub signer: SignerPolicy,
     /// What it must have verified: each of these, or a higher level of the same track.
     pub levels: Vec<String>,
+    /// What it must call the subject, one of these; when there is none, its digest or the image's repository.
+    pub resources: Vec<String>,
     /// The digest of the policy that it must have verified by.
     pub policy: Option<Digest>,
     /// How long ago it may have done so.
@@ -99,7 +101,11 @@ impl VerifierDemand {
             return Err(Rejected::Subject(*subject.digest()));
         }
         let resource = said("/resourceUri");
-        if !is_at(resource, subject) {
+        let named = match self.resources.as_slice() {
+            [] => is_at(resource, subject),
+            names => names.iter().any(|name| name == resource),
+        };
+        if !named {
             return Err(Rejected::Resource(shorten(resource)));
         }
         let result = said("/verificationResult");

@@ -27,8 +27,12 @@ async fn trial() -> (Trial, SigningKey) {
 }
 
 async fn apply(trial: &Trial, contract: &str, output: &str, key: &SigningKey) {
+    apply_with(trial, contract, output, key, "").await;
+}
+
+async fn apply_with(trial: &Trial, contract: &str, output: &str, key: &SigningKey, demands: &str) {
     let text = format!(
-        "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: {contract}}}\nspec:\n  materials:\n    - {output}\n    - {{name: vsa, type: EVIDENCE, optional: true}}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n    verifiers:\n      - {{id: \"{VERIFIER}\", publicKey: \"file://verifier.pub\", levels: [SLSA_BUILD_LEVEL_2], maxAge: 1h}}\n"
+        "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: {contract}}}\nspec:\n  materials:\n    - {output}\n    - {{name: vsa, type: EVIDENCE, optional: true}}\n  admission:\n    repositories: [\"registry.acme.dev/skynet/**\"]\n    verifiers:\n      - {{id: \"{VERIFIER}\", publicKey: \"file://verifier.pub\", {demands}levels: [SLSA_BUILD_LEVEL_2], maxAge: 1h}}\n"
     );
     let files =
         BTreeMap::from([("contract.yaml".to_owned(), text), ("verifier.pub".to_owned(), key.public().to_pem())]);
@@ -158,6 +162,29 @@ async fn what_a_run_brings_is_held_against_all_that_the_contract_demands() {
     assert!(codes(&ask(&trial).await).unwrap().contains(&Code::MaterialBytesAbsent));
     push(&mut trial, "good", vsa(counts)).await;
     assert_eq!(codes(&ask(&trial).await), None);
+}
+
+#[tokio::test]
+async fn what_the_contract_calls_a_file_counts_in_the_place_of_its_digest() {
+    let (mut trial, key) = trial().await;
+    let digest = Digest::of(BYTES);
+    let (named, other) = ("https://acme.dev/releases/app", "https://acme.dev/releases/app2");
+    let mut made = Vec::new();
+    for resource in [named, other, &digest.to_string()] {
+        let predicate = predicate(&trial, resource);
+        made.push(summary(&trial, digest, predicate, &key).await);
+    }
+    push(&mut trial, "f1", vsa(made[0])).await;
+    assert_eq!(codes(&ask(&trial).await), only(Code::SummaryMissing), "nobody calls it so");
+    let output = "{name: binary, type: ARTIFACT, output: true}";
+    apply_with(&trial, "files", output, &key, &format!("resources: [\"{named}\"], ")).await;
+    assert_eq!(codes(&ask(&trial).await), None);
+    for (run, bytes) in [("f2", made[1]), ("f3", made[2])] {
+        push(&mut trial, run, vsa(bytes)).await;
+        let verdict = ask(&trial).await;
+        assert_eq!(codes(&verdict), only(Code::SummaryMissing), "{run}");
+        assert!(verdict.findings[0].message.contains("its `resourceUri`"), "{:?}", verdict.findings);
+    }
 }
 
 #[tokio::test]
