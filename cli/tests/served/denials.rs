@@ -66,6 +66,8 @@ fn an_attestation_is_withdrawn_shown_as_such_and_restored() {
     scene.sluice(&["check", name], 0);
     let runs: serde_json::Value = serde_json::from_str(&scene.sluice(&["run", "list", "-o", "json"], 0)).unwrap();
     let (run, attestation) = (runs[0]["id"].as_str().unwrap(), runs[0]["attestation"].as_str().unwrap());
+    let told = scene.sluice(&["attestation", "withdraw", run], 2);
+    assert!(told.contains("--reason"), "whoever is denied wants to know why: {told}");
     let reason = ["--reason", "the builder was broken into"];
     let told = scene.sluice(&[&["attestation", "withdraw", run][..], &reason].concat(), 0);
     assert!(told.contains(attestation) && told.contains("counts no more from now on"), "{told}");
