@@ -23,7 +23,7 @@ use bench::{
     site::{REGISTRY, Site},
     wire::{Connection, Draft, Request},
 };
-use contracts::{Digest, bundle, keys::SigningKey};
+use contracts::{Digest, Hasher, bundle, keys::SigningKey};
 use reqwest::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -142,8 +142,12 @@ async fn run(sluice: &Path, docker_registry: &Path) -> anyhow::Result<()> {
     println!("### Large blobs ({layer} MiB, one connection)\n");
     println!("| Way | MB/s | of direct |\n| --- | ---: | ---: |");
     warm(&[&proxied, &caching], &large).await?;
+    let bare = Server::of_registry(forwarder(address, false).await?);
+    let hashing = Server::of_registry(forwarder(address, true).await?);
     let ways = [
         ("the registry directly", &direct),
+        ("a bare forwarder", &bare),
+        ("a bare forwarder that hashes", &hashing),
         ("the gateway, nothing cached", &passing),
         ("the gateway, cached", &caching),
         ("docker-registry's proxy, cached", &proxied),
@@ -291,6 +295,36 @@ async fn pulls(server: &Server, image: &Pushed) -> anyhow::Result<f64> {
         Some(error) => bail!("{} of {CROWD} pulls failed: {error}", failed.len()),
         None => Ok(begun.elapsed().as_secs_f64()),
     }
+}
+
+/// A way to a server that reads and writes and knows nothing else, or hashes what passes too: what can be had with a
+/// process between on these processors, and what with one that verifies.
+async fn forwarder(server: SocketAddr, hashes: bool) -> anyhow::Result<SocketAddr> {
+    const PIECE: usize = 256 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let upstream = TcpStream::connect(server).await?;
+                let ((mut asked, mut client), (mut answered, mut upstream)) =
+                    (client.into_split(), upstream.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut asked, &mut upstream).await });
+                let (mut piece, mut hasher) = (vec![0; PIECE], Hasher::default());
+                loop {
+                    let read = answered.read(&mut piece).await?;
+                    let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+                    if hashes {
+                        hasher.update(bytes);
+                    }
+                    client.write_all(bytes).await?;
+                }
+                std::hint::black_box(hasher.finish());
+                client.shutdown().await
+            });
+        }
+    });
+    Ok(address)
 }
 
 /// A way to a server over which so many bytes come per second, all connections together.

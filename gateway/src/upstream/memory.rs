@@ -6,7 +6,7 @@ use std::time::Duration;
 use contracts::Digest;
 use moka::sync::Cache;
 
-use super::Manifest;
+use super::{Manifest, remote::Room, share::Share};
 
 /// Bytes of manifests kept, over all upstreams.
 const MANIFESTS: u64 = 64 * 1024 * 1024;
@@ -14,6 +14,11 @@ const MANIFESTS: u64 = 64 * 1024 * 1024;
 const KEPT: Duration = Duration::from_secs(300);
 /// Manifests whose being evidence only is remembered; likewise that they are there.
 const JUDGED: u64 = 20_000;
+
+/// What the streams of all upstreams hold of what they read, about, and what one reads at a time. Of each there are two or
+/// three pieces: one that was read, one on its way, one being sent.
+const PASSING: u64 = 16 * 1024 * 1024;
+const PIECE: (u64, u64) = (16 * 1024, 512 * 1024);
 
 /// (upstream, repository path, digest): what one upstream has says nothing about another.
 type Key = (usize, String, Digest);
@@ -25,6 +30,8 @@ pub(super) struct Memory {
     manifests: Cache<Key, Manifest>,
     evidence: Cache<Key, bool>,
     there: Cache<Key, ()>,
+    share: Share,
+    room: Room,
 }
 
 impl Default for Memory {
@@ -38,6 +45,8 @@ impl Default for Memory {
             manifests: Cache::builder().max_capacity(MANIFESTS).weigher(weight).time_to_live(KEPT).build(),
             evidence: Cache::new(JUDGED),
             there: Cache::builder().max_capacity(JUDGED).time_to_live(KEPT).build(),
+            share: Share::new(PASSING, PIECE),
+            room: Room::default(),
         }
     }
 }
@@ -46,6 +55,16 @@ impl Memory {
     /// The same memory for another upstream.
     pub(super) fn scoped(&self, upstream: usize) -> Self {
         Self { upstream, ..self.clone() }
+    }
+
+    /// What each of the streams of all upstreams may hold.
+    pub(super) fn share(&self) -> Share {
+        self.share.clone()
+    }
+
+    /// Where blobs are held that several ask for at once, of all upstreams.
+    pub(super) fn room(&self) -> Room {
+        self.room.clone()
     }
 
     pub(super) fn manifest(&self, path: &str, digest: Digest) -> Option<Manifest> {

@@ -10,6 +10,7 @@ mod manifest;
 mod memory;
 mod remote;
 mod settings;
+mod share;
 mod stream;
 mod table;
 

@@ -8,3 +8,4 @@ mod cache;
 mod fake;
 mod hostile;
 mod site;
+mod slow;

@@ -1,13 +1,6 @@
 //! Bytes from the folder to a client: of what is there, or of what is on its way, as it comes.
 
-use std::{
-    fs::File,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fs::File, io, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{
@@ -23,7 +16,10 @@ use super::{
     fetch::{Fetch, Progress, Rest},
     index::Uses,
 };
-use crate::upstream::{Asked, Blob, UpstreamError};
+use crate::upstream::{
+    Asked, Blob, UpstreamError,
+    share::{Open, Share},
+};
 
 /// What all readers together may hold of files, about.
 const HELD: u64 = 24 * 1024 * 1024;
@@ -37,13 +33,13 @@ const READS: usize = 16;
 /// Readers at the moment: the more there are, the less each holds.
 #[derive(Clone)]
 pub(super) struct Readers {
-    count: Arc<AtomicU64>,
+    share: Share,
     places: Arc<Semaphore>,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { count: Arc::default(), places: Arc::new(Semaphore::new(READS)) }
+        Self { share: Share::new(HELD, PIECE), places: Arc::new(Semaphore::new(READS)) }
     }
 }
 
@@ -77,25 +73,15 @@ pub(super) struct Reading {
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
-struct Reader(Readers);
-
-impl Readers {
-    fn piece(&self) -> u64 {
-        let share = HELD.checked_div(self.count.load(Ordering::Relaxed)).unwrap_or(HELD);
-        share.clamp(PIECE.0, PIECE.1)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-    }
+/// One of the readers, until it is dropped.
+struct Reader {
+    open: Open,
+    places: Arc<Semaphore>,
 }
 
 impl Reading {
     pub(super) fn new(readers: &Readers, source: Source, (at, end): (u64, u64), host: &Arc<str>) -> Self {
-        readers.count.fetch_add(1, Ordering::Relaxed);
-        let reader = Reader(readers.clone());
+        let reader = Reader { open: readers.share.open(), places: Arc::clone(&readers.places) };
         Self { source, at, end, host: Arc::clone(host), again: None, uses: None, reader, ahead: None }
     }
 
@@ -177,20 +163,20 @@ impl Reading {
 
     /// The next bytes before `limit`, of which the file has all. While they are sent, those after them are read.
     async fn read(&mut self, file: Arc<File>, limit: u64) -> Result<Bytes, UpstreamError> {
-        let places = &self.reader.0.places;
+        let places = &self.reader.places;
         let reading = match self.ahead.take() {
             Some(reading) => reading,
             None => {
                 let place = Arc::clone(places).acquire_owned().await.ok();
-                read_at(&file, self.at, self.reader.0.piece().min(limit - self.at), place)
+                read_at(&file, self.at, self.reader.open.piece().min(limit - self.at), place)
             }
         };
         let read = reading.await.map_err(io::Error::other).and_then(|read| read);
         let piece = read.map_err(|error| self.unavailable(&format!("the gateway's disk: {error}")))?;
         self.at += piece.len() as u64;
-        let next = self.reader.0.piece().min(limit.saturating_sub(self.at));
+        let next = self.reader.open.piece().min(limit.saturating_sub(self.at));
         if next >= AHEAD
-            && let Ok(place) = Arc::clone(&self.reader.0.places).try_acquire_owned()
+            && let Ok(place) = Arc::clone(&self.reader.places).try_acquire_owned()
         {
             self.ahead = Some(read_at(&file, self.at, next, Some(place)));
         }

@@ -1,22 +1,24 @@
 //! One request to a registry: its credentials, its redirects, its time.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use contracts::registry_login::Login;
+use futures::StreamExt;
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
+    Method, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE},
-    redirect::Policy,
 };
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     auth::{Challenge, Identity, TOKEN_BYTES, basic, challenge},
-    hosts::{Hosts, Resolver, is_forbidden_host},
+    hosts::{Hosts, is_forbidden_host},
     patience::Patience,
+    transport::{Response, Transport},
 };
 use crate::upstream::{
-    Redirects, UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts,
+    Redirects, UpstreamError, UpstreamSettings, UpstreamSettingsError, canonical_host, settings::Timeouts, share::Share,
 };
 
 /// Redirects followed for one request.
@@ -24,7 +26,7 @@ const REDIRECTS: usize = 5;
 
 /// A way to one registry.
 pub(super) struct Wire {
-    client: Client,
+    transport: Transport,
     /// The registry's name in messages.
     pub(super) host: String,
     base: Url,
@@ -54,20 +56,13 @@ pub(super) struct Ask<'a> {
 }
 
 impl Wire {
-    pub(super) fn new(settings: &UpstreamSettings) -> Result<Self, UpstreamSettingsError> {
+    pub(super) fn new(settings: &UpstreamSettings, share: Share) -> Result<Self, UpstreamSettingsError> {
         let host = canonical_host(&settings.host).unwrap_or_else(|| settings.host.clone());
         let base = base(settings, &host)?;
         let hosts = Hosts::new(base.clone(), settings.plain_http, &settings.realm_hosts, &settings.redirect_hosts)
             .map_err(|text| settings.invalid(&format!("`{text}` is not a host: write it without scheme and path")))?;
         let timeouts = settings.timeouts()?;
-        let mut client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(timeouts.connect)
-            .pool_idle_timeout(Duration::from_secs(60))
-            .dns_resolver(Resolver)
-            .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
+        let mut authorities = None;
         if let Some(file) = &settings.ca_file {
             let unusable = |reason: String| UpstreamSettingsError::File {
                 host: host.clone(),
@@ -76,15 +71,17 @@ impl Wire {
                 reason,
             };
             let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(reason(&error)))?;
+            let read = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+            let certificates = read.map_err(|error| unusable(error.to_string()))?;
             if certificates.is_empty() {
                 return Err(unusable("it holds no certificate in PEM".to_owned()));
             }
-            client = client.tls_certs_only(certificates);
+            authorities = Some(certificates);
         }
-        let client = client.build().map_err(|error| settings.invalid(&reason(&error)))?;
+        let transport = Transport::new(authorities, timeouts.connect, share);
+        let transport = transport.map_err(|reason| settings.invalid(&reason))?;
         let (identity, patience) = (Identity::new(&settings.credentials()?, &host), Patience::default());
-        Ok(Self { client, host, base, hosts, identity, redirects: settings.redirects, patience, timeouts })
+        Ok(Self { transport, host, base, hosts, identity, redirects: settings.redirects, patience, timeouts })
     }
 
     /// Asks, with credentials where the registry wants them, through the redirects that are allowed. The answer is
@@ -202,7 +199,7 @@ impl Wire {
         for _ in 0..=REDIRECTS {
             // Credentials are for the registry itself and nobody else.
             let authorization = authorization.clone().filter(|_| self.hosts.is_registry(&url));
-            let response = self.send(ask.method.clone(), url.clone(), ask.headers(authorization)).await?;
+            let response = self.send(ask.method.clone(), url.clone(), ask.headers(authorization), Bytes::new()).await?;
             if !is_redirect(response.status()) || redirected == Redirected::Stop {
                 return Ok(response);
             }
@@ -245,8 +242,7 @@ impl Wire {
             ]);
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             let form = form.query().unwrap_or_default().to_owned();
-            let request = self.client.request(Method::POST, realm).header(CONTENT_TYPE, kind).body(form);
-            self.sent(request).await?
+            self.send(Method::POST, realm, HeaderMap::from_iter([(CONTENT_TYPE, kind)]), form.into()).await?
         } else {
             if let Some(service) = service {
                 realm.query_pairs_mut().append_pair("service", service);
@@ -254,7 +250,7 @@ impl Wire {
             realm.query_pairs_mut().append_pair("scope", &scope);
             let mut headers = HeaderMap::new();
             headers.extend(login.and_then(basic).map(|basic| (AUTHORIZATION, basic)));
-            self.send(Method::GET, realm, headers).await?
+            self.send(Method::GET, realm, headers, Bytes::new()).await?
         };
         match response.status() {
             StatusCode::OK => {}
@@ -267,23 +263,21 @@ impl Wire {
         self.identity.take(repository, &body).ok_or_else(|| self.lied("its token realm gave no token"))
     }
 
-    async fn send(&self, method: Method, url: Url, headers: HeaderMap) -> Result<Response, UpstreamError> {
-        self.sent(self.client.request(method, url).headers(headers)).await
-    }
-
-    async fn sent(&self, request: RequestBuilder) -> Result<Response, UpstreamError> {
-        match tokio::time::timeout(self.timeouts.answer, request.send()).await {
+    async fn send(&self, method: Method, url: Url, headers: HeaderMap, body: Bytes) -> Result<Response, UpstreamError> {
+        let sent = self.transport.send(method, url, headers, body);
+        match tokio::time::timeout(self.timeouts.answer, sent).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.unavailable(reason(&error))),
+            Ok(Err(broken)) => Err(self.unavailable(broken.to_string())),
             Err(_) => Err(self.unavailable(format!("no answer within {:?}", self.timeouts.answer))),
         }
     }
 
     /// All of a body that has to be small.
-    pub(super) async fn body(&self, mut response: Response, most: usize) -> Result<Bytes, UpstreamError> {
+    pub(super) async fn body(&self, response: Response, most: usize) -> Result<Bytes, UpstreamError> {
         let read = async {
-            let mut all = BytesMut::new();
-            while let Some(piece) = response.chunk().await.map_err(|error| self.unavailable(reason(&error)))? {
+            let (mut all, mut pieces) = (BytesMut::new(), response.pieces());
+            while let Some(piece) = pieces.next().await {
+                let piece = piece.map_err(|broken| self.unavailable(broken.to_string()))?;
                 if all.len() + piece.len() > most {
                     return Err(self.lied(&format!("its answer is longer than {most} bytes")));
                 }
@@ -372,19 +366,4 @@ fn base(settings: &UpstreamSettings, host: &str) -> Result<Url, UpstreamSettings
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-/// An error with its causes, without the address.
-fn reason(error: &reqwest::Error) -> String {
-    let mut text = match (error.is_timeout(), error.is_connect()) {
-        (true, _) => "it took too long".to_owned(),
-        (false, true) => "no connection".to_owned(),
-        _ => "the exchange failed".to_owned(),
-    };
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,12 +1,17 @@
 //! Where an upstream may send us: its own host, and those that the settings name. Never where machines keep their
 //! secrets, whoever says so.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    error::Error,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use reqwest::{
     Url,
     dns::{Addrs, Name, Resolve, Resolving},
 };
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A host, with the port that was written, if one was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,16 +122,21 @@ fn is_forbidden_v4(v4: Ipv4Addr) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Resolver;
 
+impl Resolver {
+    /// The addresses of a name that may be asked: at least one.
+    pub(super) async fn addresses(name: &str) -> Result<Vec<SocketAddr>, BoxError> {
+        let found = tokio::net::lookup_host((name, 0)).await?;
+        let allowed: Vec<_> = found.filter(|address| !is_forbidden(address.ip())).collect();
+        if allowed.is_empty() {
+            return Err(format!("`{name}` has no address that may be asked").into());
+        }
+        Ok(allowed)
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = found.filter(|address| !is_forbidden(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(format!("`{}` has no address that may be asked", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+        Box::pin(async move { Ok(Box::new(Self::addresses(name.as_str()).await?.into_iter()) as Addrs) })
     }
 }
 

@@ -11,6 +11,8 @@ mod patience;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod together;
+mod transport;
 
 use std::sync::Arc;
 
@@ -18,14 +20,17 @@ use bytes::Bytes;
 use contracts::{Digest, PinnedRef, Repository, Tag, Target, limits::MANIFEST_BYTES};
 use futures::FutureExt;
 use reqwest::{
-    Method, Response, StatusCode, Url,
+    Method, StatusCode, Url,
     header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LINK},
 };
 
 pub(crate) use self::hosts::{Resolver, is_forbidden_host};
+pub(super) use self::together::Room;
 use self::{
     client::{Ask, Wire},
     tags::TagLists,
+    together::Together,
+    transport::Response,
 };
 use super::{
     Asked, Blob, ByteRange, Found, Manifest, Referrer, Upstream, UpstreamError, UpstreamSettings,
@@ -55,6 +60,7 @@ pub(super) struct Remote {
     wire: Arc<Wire>,
     memory: Memory,
     tags: Arc<TagLists>,
+    together: Arc<Together>,
 }
 
 impl Remote {
@@ -62,7 +68,8 @@ impl Remote {
         if settings.repository.is_some() {
             return Err(settings.invalid("`repository` goes with `layout`"));
         }
-        Ok(Self { wire: Arc::new(Wire::new(settings)?), memory, tags: TagLists::new() })
+        let (share, together) = (memory.share(), Together::new(memory.room()));
+        Ok(Self { wire: Arc::new(Wire::new(settings, share)?), memory, tags: TagLists::new(), together })
     }
 
     async fn get_manifest(
@@ -141,7 +148,7 @@ impl Remote {
             digest: served.is_none().then_some(digest),
             idle: self.wire.timeouts.idle,
         };
-        Ok(Blob { total, range: served, body: checked(Box::pin(response.bytes_stream()), expected) })
+        Ok(Blob { total, range: served, body: checked(response.pieces(), expected) })
     }
 
     /// The blob's length and the part that the answer holds.
@@ -285,7 +292,12 @@ impl Upstream for Remote {
     }
 
     fn blob<'a>(&'a self, permit: &'a Permit, range: Option<ByteRange>) -> Asked<'a, Blob> {
-        self.checked_blob(permit.pinned().repository.path(), permit.pinned().digest, range).boxed()
+        let (path, digest) = (permit.pinned().repository.path(), permit.pinned().digest);
+        let asked = self.checked_blob(path, digest, range);
+        match range {
+            None => async move { self.together.blob(path, digest, asked).await }.boxed(),
+            Some(_) => asked.boxed(),
+        }
     }
 
     fn elsewhere<'a>(&'a self, permit: &'a Permit) -> Asked<'a, Option<String>> {
