@@ -79,7 +79,7 @@ async fn clients_that_take_nothing_keep_nobody_waiting_at_a_registry_that_speaks
 /// A gateway that reaches `one.test` over TLS, where HTTP/2 is spoken with who wants to.
 async fn over_tls() -> Site {
     let site = passing().await;
-    let authority = Authority::new("registries", Timestamp::now());
+    let authority = Authority::new("registries", now());
     let ca_file = site.folder.path().join("ca.pem");
     std::fs::write(&ca_file, authority.root_pem()).unwrap();
     let url = format!("https://localhost:{}", before(&site.one, &authority).await);
@@ -104,7 +104,7 @@ async fn over_tls() -> Site {
 
 /// The port on which a registry speaks TLS.
 async fn before(registry: &Fake, authority: &Authority) -> u16 {
-    let server = authority.tls_server(&["localhost"], Timestamp::now());
+    let server = authority.tls_server(&["localhost"], now());
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(server.certificate_pem.as_bytes()).flatten().collect();
     let key = PrivateKeyDer::from_pem_slice(server.key_pem.as_bytes()).unwrap();
     let mut settings = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -129,4 +129,9 @@ async fn before(registry: &Fake, authority: &Authority) -> u16 {
         }
     });
     port
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are held against the machine's clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
