@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use contracts::{
     Bundle, Digest, Statement,
     api::StartedRun,
     crafting::{Craft, CraftedMaterial, ImageName},
+    dsse,
     keys::SigningKey,
     materials::MaterialType,
 };
 use jiff::Timestamp;
+use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
 
 /// A build that crafts and signs.
@@ -60,6 +63,22 @@ impl Minter {
     #[must_use]
     pub fn sign(&self, statement: &Statement) -> Bundle {
         self.key.sign(statement).expect("a signature")
+    }
+
+    /// A bundle around any bytes, rightly signed as being of this type: what no honest tool makes.
+    #[must_use]
+    pub fn sign_anything(&self, payload_type: &str, payload: &[u8]) -> Value {
+        let pair = KeyPair::from_pem(&self.key.to_pkcs8_pem()).expect("the key");
+        let sig = pair.sign(&dsse::pae(payload_type, payload)).expect("a signature");
+        json!({
+            "mediaType": contracts::bundle::MEDIA_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": ""}},
+            "dsseEnvelope": {
+                "payloadType": payload_type,
+                "payload": STANDARD.encode(payload),
+                "signatures": [{"sig": STANDARD.encode(sig)}],
+            },
+        })
     }
 
     /// An attestation as `cosign attest` makes it: a Statement v0.1 about one image.

@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderName};
 use serde_json::{Value, json};
 use testdata::{Attached, Image};
 
-use crate::site::{Site, failed, header_of, is, site};
+use crate::site::{Site, failed, header_of, is, listed, site};
 
 /// An SBOM, attested with the right key about these subjects.
 fn about(site: &Site, subjects: &Value) -> Vec<u8> {
@@ -99,6 +99,63 @@ async fn a_tag_that_moves_takes_no_verdict_with_it() {
     assert_eq!(failed(site.get(tag).await).await, is(403, "DENIED"));
     site.fake.image("skynet/app", "v1", &app);
     assert_eq!(site.get(tag).await.bytes().await.unwrap(), app.manifest.bytes);
+}
+
+#[tokio::test]
+async fn a_contract_that_changes_is_in_the_next_pull() {
+    let site = site().await;
+    let image = Image::new("app");
+    site.attested("skynet/app", "v1", &image);
+    let layer = format!("registry.test/skynet/app/blobs/{}", image.layers[1].digest);
+    let contract = |more: &str| {
+        format!(
+            "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: skynet}}\nspec:\n  materials: [{{name: sbom, type: SBOM_CYCLONEDX_JSON}}{more}]\n  admission: {{repositories: [\"registry.test/skynet/**\"]}}\n"
+        )
+    };
+    for _ in 0..2 {
+        assert_eq!((site.status(&path(&image)).await, site.status(&layer).await), (200, 200));
+        site.apply(&site.admin, "skynet", &contract(", {name: scan, type: SARIF}"), &[]).await;
+        assert_eq!((site.status(&layer).await, site.status(&path(&image)).await), (403, 403));
+        let part = site.ask(Method::GET, &layer).header("range", "bytes=0-3").send().await.unwrap();
+        assert_eq!(failed(part).await, is(403, "DENIED"));
+        site.apply(&site.admin, "skynet", &contract(""), &[]).await;
+    }
+    assert_eq!((site.status(&layer).await, site.status(&path(&image)).await), (200, 200));
+
+    // What the gateway said under the old contract is not what it says under the new one, which allows the image too.
+    let about = format!("registry.test/skynet/app/referrers/{}", image.digest());
+    let before = listed(site.get(&about).await).await[0];
+    let word = format!("registry.test/skynet/app/manifests/{before}");
+    let answer = site.get(&word).await;
+    assert_eq!(answer.status(), 200);
+    // Its parts are what they are, under no other address.
+    let bundle = answer.json::<Value>().await.unwrap()["layers"][0]["digest"].as_str().unwrap().to_owned();
+    for (path, status) in
+        [(format!("blobs/{bundle}"), 200), (format!("manifests/{bundle}"), 404), (format!("blobs/{before}"), 403)]
+    {
+        assert_eq!(site.status(&format!("registry.test/skynet/app/{path}")).await, status, "{path}");
+    }
+    site.apply(&site.admin, "skynet", &contract(", {name: scan, type: SARIF, optional: true}"), &[]).await;
+    assert_eq!((site.status(&path(&image)).await, site.status(&word).await), (200, 404));
+    assert_ne!(listed(site.get(&about).await).await[0], before);
+}
+
+#[tokio::test]
+async fn what_one_organization_was_told_no_other_is() {
+    let site = site().await;
+    let image = Image::new("app");
+    site.fake.image("skynet/app", "v1", &image);
+    let denied = site.get(&path(&image)).await.bytes().await.unwrap();
+    let reason = serde_json::from_slice::<Value>(&denied).unwrap()["errors"][0]["message"].clone();
+    // A client that takes the denial for the manifest asks for it as a blob.
+    let asked = format!("registry.test/skynet/app/blobs/{}", contracts::Digest::of(&denied));
+    let again: Value = site.get(&asked).await.json().await.unwrap();
+    assert_eq!(again["errors"][0]["message"], reason);
+    let other = site.organization("other").await;
+    let theirs = site.by(&other, Method::GET, &format!("/v2/{asked}")).send().await.unwrap();
+    assert_eq!(theirs.status(), 403);
+    let theirs: Value = theirs.json().await.unwrap();
+    assert_ne!(theirs["errors"][0]["message"], reason, "{theirs}");
 }
 
 #[tokio::test]

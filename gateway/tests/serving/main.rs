@@ -7,9 +7,11 @@ mod evidence;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod names;
+mod proofs;
 mod referrers;
 mod registry;
 mod site;
+mod summaries;
 mod tags;
 mod tls;
 mod tokens;

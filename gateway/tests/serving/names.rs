@@ -86,6 +86,44 @@ async fn a_name_of_the_gateway_means_the_upstream_that_the_table_says() {
 }
 
 #[tokio::test]
+async fn what_a_client_calls_a_registry_is_never_dialled() {
+    let (site, second) = two().await;
+    // Somebody listens there, and has the image.
+    let elsewhere = Fake::start().await;
+    let image = Image::new("app");
+    for fake in [&site.fake, &second, &elsewhere] {
+        fake.image("open/app", "v1", &image);
+    }
+    let (address, port) = (elsewhere.address, elsewhere.address.port());
+    let digest = image.digest();
+    for what in [
+        "manifests/v1".to_owned(),
+        format!("manifests/{digest}"),
+        format!("blobs/{digest}"),
+        format!("referrers/{digest}"),
+    ] {
+        for name in [
+            address.to_string(),
+            format!("localhost:{port}"),
+            format!("http://{address}"),
+            "169.254.169.254".to_owned(),
+        ] {
+            for path in [format!("open/app/{what}?ns={name}"), format!("{name}/open/app/{what}")] {
+                let answer = under(&site, Some(&site.pull), "gw.test", &path).await;
+                let (status, code) = failed(answer).await;
+                assert!(matches!(status, 400 | 404), "{path}: {status}");
+                assert!(matches!(code.as_str(), "NAME_UNKNOWN" | "NAME_INVALID"), "{path}: {code}");
+            }
+        }
+        let twice = format!("open/app/{what}?ns=registry.test&ns=registry.test");
+        assert_eq!(failed(under(&site, Some(&site.pull), "gw.test", &twice).await).await, is(400, "NAME_INVALID"));
+    }
+    for fake in [&elsewhere, &second, &site.fake] {
+        assert!(fake.log().is_empty(), "{:?}", fake.log());
+    }
+}
+
+#[tokio::test]
 async fn without_a_token_only_what_one_name_opens_is_pulled() {
     let (site, _) = two().await;
     let (open, denied) = (Image::new("open"), Image::new("denied"));

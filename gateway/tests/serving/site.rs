@@ -100,10 +100,19 @@ impl Site {
         let contract = format!(
             "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: {name}}}\nspec:\n  materials: [{material}]\n  admission: {admission}\n"
         );
-        let files = json!({"contract": "contract.yaml", "files": {"contract.yaml": contract}});
+        self.apply(admin, name, &contract, &[]).await;
+    }
+
+    /// Applies a contract with the files that it names.
+    pub async fn apply(&self, admin: &str, name: &str, contract: &str, beside: &[(&str, String)]) {
+        let mut files = json!({"contract.yaml": contract});
+        for (name, text) in beside {
+            files[*name] = json!(text);
+        }
+        let files = json!({"contract": "contract.yaml", "files": files});
         let path = format!("/api/v1/contracts/{name}");
         let put = self.by(admin, Method::PUT, &path).json(&files).send().await.unwrap();
-        assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
+        assert!(put.status().is_success(), "{}", put.text().await.unwrap());
     }
 
     /// Puts an image into the registry, with the attestation that lets it through.
