@@ -1,6 +1,7 @@
 //! What is kept, for whom, and what comes of it when the registry or the disk fails.
 
 use std::{
+    collections::HashMap,
     fs,
     os::unix::fs::PermissionsExt,
     sync::{
@@ -17,6 +18,8 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
+use gateway::upstream::Redirects;
+use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::json;
 use testdata::Image;
@@ -24,23 +27,23 @@ use tokio::sync::mpsc;
 
 use crate::{
     fake::{Asked, Fake},
-    site::{Site, blob, caching, failed, is},
+    site::{Site, blob, caching, changed, failed, is},
 };
 
-const MIB: u64 = 1 << 20;
+pub const MIB: u64 = 1 << 20;
 
 /// An image whose layer is about half a MiB. The layers of equal lengths are equal.
-fn image(name: &str) -> Image {
+pub fn image(name: &str) -> Image {
     Image::with_payload(name, 500_000)
 }
 
 /// Images of different layers.
-fn images(count: usize) -> Vec<Image> {
+pub fn images(count: usize) -> Vec<Image> {
     (0..count).map(|n| Image::with_payload(&format!("app-{n}"), 500_000 + n)).collect()
 }
 
 /// Lets a registry send its blobs as the test likes: what is sent to the channel goes out.
-fn by_hand(fake: &Fake, length: usize) -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Arc<AtomicUsize>) {
+pub fn by_hand(fake: &Fake, length: usize) -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Arc<AtomicUsize>) {
     let (send, receive) = mpsc::channel(16);
     let (receive, asked) = (std::sync::Mutex::new(Some(receive)), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&asked);
@@ -56,11 +59,11 @@ fn by_hand(fake: &Fake, length: usize) -> (mpsc::Sender<Result<Bytes, std::io::E
     (send, asked)
 }
 
-fn gone(fake: &Fake, status: StatusCode) {
+pub fn gone(fake: &Fake, status: StatusCode) {
     fake.hook(move |_| Some(status.into_response()));
 }
 
-async fn next(body: &mut (impl StreamExt<Item = reqwest::Result<Bytes>> + Unpin), length: usize) -> Vec<u8> {
+pub async fn next(body: &mut (impl StreamExt<Item = reqwest::Result<Bytes>> + Unpin), length: usize) -> Vec<u8> {
     let mut all = Vec::new();
     while all.len() < length {
         all.extend_from_slice(&body.next().await.unwrap().unwrap());
@@ -132,51 +135,6 @@ async fn what_is_kept_is_nobodys_elses_to_read() {
 }
 
 #[tokio::test]
-async fn a_name_alone_opens_nothing_that_its_own_registry_does_not_have() {
-    let site = caching(64 * MIB).await;
-    let secret = image("secret");
-    let layer = &secret.layers[1];
-    site.grant("one.test", "open/secret", &secret).await;
-    site.get(&blob("one.test", "open/secret", layer.digest)).await.bytes().await.unwrap();
-    site.holds(1).await;
-
-    // Another repository of the same registry, and another registry: their manifests name a layer that they do not have.
-    site.one.manifest("open/thief", &secret.manifest, Some("v1"));
-    site.two.manifest("open/thief", &secret.manifest, Some("v1"));
-    for host in ["one.test", "two.test"] {
-        let manifest = site.get(&format!("{host}/open/thief/manifests/{}", secret.digest())).await;
-        assert_eq!(manifest.status(), 200);
-        let stolen = site.get(&blob(host, "open/thief", layer.digest)).await;
-        assert_eq!(failed(stolen).await, is(404, "BLOB_UNKNOWN"), "{host}");
-    }
-    // A registry that says that it does, and has other bytes.
-    site.two.raw_blob("open/thief", layer.digest, &vec![7; layer.bytes.len()]);
-    let lied = site.get(&blob("two.test", "open/thief", layer.digest)).await;
-    assert!(lied.bytes().await.is_err());
-
-    // One that does have it is asked for it whole; a repository of the first registry only whether it does.
-    let downloads = |fake: &Fake| {
-        let of_blobs = fake.log().into_iter().filter(|asked| asked.path.contains("/blobs/"));
-        of_blobs.filter(|asked| asked.method == Method::GET).count()
-    };
-    site.two.blob("open/thief", layer);
-    site.one.blob("open/thief", layer);
-    let before = (downloads(&site.one), downloads(&site.two));
-    for host in ["one.test", "two.test", "one.test", "two.test"] {
-        assert_eq!(site.get(&blob(host, "open/thief", layer.digest)).await.bytes().await.unwrap(), layer.bytes);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!((downloads(&site.one), downloads(&site.two)), (before.0, before.1 + 1));
-    site.holds(1).await;
-    for fake in [&site.one, &site.two] {
-        gone(fake, StatusCode::INTERNAL_SERVER_ERROR);
-    }
-    for host in ["one.test", "two.test"] {
-        assert_eq!(site.get(&blob(host, "open/thief", layer.digest)).await.status(), 200, "{host}");
-    }
-}
-
-#[tokio::test]
 async fn a_blob_streams_while_it_comes_and_is_fetched_once_for_all_who_want_it() {
     let site = caching(64 * MIB).await;
     let image = image("app");
@@ -214,13 +172,14 @@ async fn a_blob_streams_while_it_comes_and_is_fetched_once_for_all_who_want_it()
 }
 
 #[tokio::test]
-async fn a_fetch_that_nobody_wants_any_more_ends() {
-    let site = caching(64 * MIB).await;
+async fn a_fetch_that_nobody_wants_any_more_ends_and_was_the_only_one() {
+    // It is not its standing still that ends it.
+    let site = changed(64 * MIB, |all| all.upstreams[0].idle_timeout = SignedDuration::from_secs(60)).await;
     let image = image("app");
     let layer = &image.layers[1];
     site.grant("one.test", "open/app", &image).await;
     let path = blob("one.test", "open/app", layer.digest);
-    let (send, _) = by_hand(&site.one, layer.bytes.len());
+    let (send, asked) = by_hand(&site.one, layer.bytes.len());
     while site.stats().await["manifests"] != 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -233,9 +192,135 @@ async fn a_fetch_that_nobody_wants_any_more_ends() {
     drop(body);
     tokio::time::timeout(Duration::from_secs(5), send.closed()).await.unwrap();
     site.rests().await;
-    // The next one asks anew.
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "it is not begun anew for nobody");
+    // The next one asks anew, once.
     site.one.hook(|_| None);
     assert_eq!(site.get(&path).await.bytes().await.unwrap(), layer.bytes);
+    assert_eq!(site.one.asked(&layer.digest.to_string()), 2);
+}
+
+/// Who comes in the moment in which the last one goes either joins the fetch or begins another one: it gets all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_a_fetch_is_given_up_gets_all_of_it() {
+    let site = caching(64 * MIB).await;
+    let images: Vec<Image> = (0..30).map(|n| Image::with_payload("app", 100_000 + n)).collect();
+    for image in &images {
+        site.grant("one.test", "open/app", image).await;
+    }
+    let mut again = 0;
+    for (round, image) in images.iter().enumerate() {
+        let layer = &image.layers[1];
+        let path = blob("one.test", "open/app", layer.digest);
+        let (send, asked) = by_hand(&site.one, layer.bytes.len());
+        let bytes = Bytes::from(layer.bytes.clone());
+        let first = tokio::spawn(site.ask(&path).send());
+        send.send(Ok(bytes.slice(..1000))).await.unwrap();
+        let mut first = first.await.unwrap().unwrap().bytes_stream();
+        next(&mut first, 1000).await;
+        let second = tokio::spawn(site.ask(&path).send());
+        tokio::time::sleep(Duration::from_micros(round as u64 * 100)).await;
+        drop(first);
+        // Where the fetch was given up, nobody takes this any more.
+        let _taken = send.send(Ok(bytes.slice(1000..))).await;
+        drop(send);
+        assert_eq!(second.await.unwrap().unwrap().bytes().await.unwrap(), bytes, "{round}");
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((1..=2).contains(&asked), "{round}: asked {asked} times");
+        again += asked - 1;
+    }
+    println!("{again} of 30 came too late to join");
+    site.holds(30).await;
+    site.rests().await;
+}
+
+#[tokio::test]
+async fn what_is_here_goes_out_from_here_though_its_registry_would_send_elsewhere() {
+    let site = changed(64 * MIB, |settings| settings.upstreams[0].redirects = Redirects::Pass).await;
+    let image = image("app");
+    site.grant("one.test", "open/app", &image).await;
+    let path = blob("one.test", "open/app", image.layers[1].digest);
+    assert_eq!(site.get(&path).await.bytes().await.unwrap(), image.layers[1].bytes);
+    site.holds(1).await;
+    site.one.hook(|_| {
+        Some((StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "http://169.254.169.254/")]).into_response())
+    });
+    assert_eq!(site.get(&path).await.bytes().await.unwrap(), image.layers[1].bytes);
+    // What is not here is not sent for to where nobody is asked.
+    let elsewhere = site.get(&blob("one.test", "open/app", image.layers[0].digest)).await;
+    assert_eq!(failed(elsewhere).await, is(502, "UNAVAILABLE"));
+}
+
+/// Lets a registry send each of these blobs the first time as the test likes; after that it sends all of it.
+fn each_by_hand(fake: &Fake, images: &[Image]) -> Vec<mpsc::Sender<Result<Bytes, std::io::Error>>> {
+    let (mut sends, mut receives) = (Vec::new(), HashMap::new());
+    for layer in images.iter().map(|image| &image.layers[1]) {
+        let (send, receive) = mpsc::channel::<Result<Bytes, std::io::Error>>(16);
+        sends.push(send);
+        receives.insert(layer.digest.to_string(), (layer.bytes.len(), receive));
+    }
+    let receives = std::sync::Mutex::new(receives);
+    fake.hook(move |asked: &Asked| {
+        let name = asked.path.rsplit('/').next().filter(|_| asked.method == Method::GET)?;
+        let (length, mut receive) = receives.lock().unwrap().remove(name)?;
+        let body = Body::from_stream(futures::stream::poll_fn(move |context| receive.poll_recv(context)));
+        Some(([(header::CONTENT_LENGTH, length.to_string())], body).into_response())
+    });
+    sends
+}
+
+#[tokio::test]
+async fn what_finds_no_room_in_its_middle_arrives_whole_at_everybody_or_not_at_all() {
+    for lies in [false, true] {
+        // Two blobs that grow use it up; the third begins, and cannot be kept.
+        let site = caching(1_000_000).await;
+        let images: Vec<Image> = (0..3).map(|n| Image::with_payload(&format!("app-{n}"), 450_000 + n)).collect();
+        for image in &images {
+            site.grant("one.test", "open/app", image).await;
+        }
+        let mut sends = each_by_hand(&site.one, &images);
+        let path = |n: usize| blob("one.test", "open/app", images[n].layers[1].digest);
+        let bytes = |n: usize| Bytes::from(images[n].layers[1].bytes.clone());
+        let mut readers = Vec::new();
+        for (n, length) in [(0, 440_000), (1, 440_000), (2, 40_000)] {
+            let client = tokio::spawn(site.ask(&path(n)).send());
+            sends[n].send(Ok(bytes(n).slice(..length))).await.unwrap();
+            let mut body = client.await.unwrap().unwrap().bytes_stream();
+            assert_eq!(next(&mut body, length).await, bytes(n)[..length]);
+            readers.push(body);
+        }
+        let mut second = site.get(&path(2)).await.bytes_stream();
+        assert_eq!(next(&mut second, 40_000).await, bytes(2)[..40_000]);
+        let part = site.ask(&path(2)).header(header::RANGE, "bytes=30000-").send().await.unwrap();
+        assert_eq!(part.status(), 206);
+        if lies {
+            // Asked again for it, the registry tells another length.
+            site.one.raw_blob("open/app", images[2].layers[1].digest, &[&bytes(2)[..], b"more"].concat());
+        }
+        let send = sends.pop().unwrap();
+        send.send(Ok(bytes(2).slice(40_000..300_000))).await.unwrap();
+        send.send(Ok(bytes(2).slice(300_000..))).await.unwrap();
+        drop(send);
+        let (one, other, part) = tokio::join!(whole(readers.pop().unwrap()), whole(second), part.bytes());
+        let (one, other, part) = (one.ok(), other.ok(), part.ok());
+        for rest in [&one, &other].into_iter().flatten() {
+            assert!(*rest == bytes(2)[40_000..]);
+        }
+        assert!(part.as_ref().is_none_or(|part| *part == bytes(2)[30_000..]));
+        let well = [one.is_some(), other.is_some(), part.is_some()].iter().filter(|well| **well).count();
+        assert_eq!(well, if lies { 1 } else { 3 }, "the one who took what was left has it all");
+        let stats = site.stats().await;
+        assert!(stats["not_kept"].as_u64().unwrap() >= 1 && stats["bytes"].as_u64().unwrap() <= 1_000_000, "{stats}");
+        assert!(!site.files("content").contains(&images[2].layers[1].digest.hex()));
+    }
+}
+
+/// The rest of a body, if it ends well.
+async fn whole(mut body: impl StreamExt<Item = reqwest::Result<Bytes>> + Unpin) -> reqwest::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(piece) = body.next().await {
+        all.extend_from_slice(&piece?);
+    }
+    Ok(all)
 }
 
 #[tokio::test]
@@ -313,6 +398,9 @@ async fn after_a_kill_the_folder_alone_tells_what_is_there() {
         site.get(&blob("one.test", "open/app", image.layers[1].digest)).await.bytes().await.unwrap();
     }
     site.holds(3).await;
+    while site.stats().await["manifests"] != 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let root = site.folder.path().join("cache");
     fs::write(root.join("partial/half"), b"half of something").unwrap();
     let file = |n: usize| root.join("content").join(images[n].layers[1].digest.hex());
@@ -321,9 +409,18 @@ async fn after_a_kill_the_folder_alone_tells_what_is_there() {
     damaged[9] ^= 1;
     fs::write(file(0), &damaged).unwrap();
     fs::write(file(1), &images[1].layers[1].bytes[..1000]).unwrap();
+    // So is a manifest: as long as before, and of another digest.
+    let manifest = site
+        .files("content")
+        .into_iter()
+        .find(|name| name.starts_with(&images[0].digest().hex()) && name.contains('.') && !name.contains('@'));
+    let manifest = root.join("content").join(manifest.unwrap());
+    fs::write(&manifest, vec![b' '; images[0].manifest.bytes.len()]).unwrap();
     let site = site.again().await;
     assert!(site.files("partial").is_empty());
     assert_eq!(site.stats().await["blobs"], 3);
+    let again = site.get(&format!("one.test/open/app/manifests/{}", images[0].digest())).await;
+    assert_eq!(again.bytes().await.unwrap(), images[0].manifest.bytes);
     let downloads = |site: &Site, n: usize| site.one.asked(&images[n].layers[1].digest.to_string());
     let before: Vec<usize> = (0..3).map(|n| downloads(&site, n)).collect();
     for (n, image) in images.iter().enumerate() {
@@ -339,6 +436,30 @@ async fn after_a_kill_the_folder_alone_tells_what_is_there() {
     let again =
         gateway::upstream::Cache::open(&gateway::upstream::CacheSettings { folder: root, size: 1 }, &Arc::default());
     assert!(again.is_err_and(|error| error.to_string().contains("in use by another gateway")));
+}
+
+#[tokio::test]
+async fn what_is_cut_short_or_taken_from_the_disk_is_fetched_again() {
+    let site = caching(64 * MIB).await;
+    let image = image("app");
+    let layer = &image.layers[1];
+    site.grant("one.test", "open/app", &image).await;
+    let path = blob("one.test", "open/app", layer.digest);
+    let file = site.folder.path().join("cache/content").join(layer.digest.hex());
+    for round in 0..3 {
+        assert_eq!(site.get(&path).await.bytes().await.unwrap(), layer.bytes, "{round}");
+        let part = site.ask(&path).header(header::RANGE, "bytes=400000-").send().await.unwrap();
+        assert_eq!(part.bytes().await.unwrap(), layer.bytes[400_000..], "{round}");
+        site.rests().await;
+        // The fetch that put it there is over then.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(fs::metadata(&file).unwrap().len(), layer.bytes.len() as u64, "{round}");
+        if round == 0 {
+            fs::write(&file, &layer.bytes[..1000]).unwrap();
+        } else {
+            fs::remove_file(&file).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 #![cfg(test)]
 
 mod cache;
+mod evidence;
 #[path = "../fake/mod.rs"]
 #[expect(dead_code, reason = "other tests use the rest")]
 mod fake;
 mod hostile;
+mod sharing;
 mod site;
 mod slow;
+mod wire;

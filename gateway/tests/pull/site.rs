@@ -1,7 +1,7 @@
-//! A gateway before two registries, `one.test` and `two.test`. Whatever is in `open/…` may be pulled from either (a
-//! contract warns about it only), nothing else may.
+//! A gateway before two registries, `one.test` and `two.test`, and where a test says so a third, `wild.test`. Whatever is
+//! in `open/…` may be pulled from each (a contract warns about it only), nothing else may.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use contracts::{Digest, api::CreatedToken};
 use gateway::{
@@ -32,14 +32,46 @@ pub async fn caching(size: u64) -> Site {
     site(folder, settings).await
 }
 
+/// The same with other settings.
+pub async fn changed(size: u64, change: impl FnOnce(&mut Settings)) -> Site {
+    let folder = testdata::scratch();
+    let cache = Some(CacheSettings { folder: folder.path().join("cache"), size });
+    site_with(folder, cache, change).await
+}
+
 /// One that keeps nothing.
 pub async fn passing() -> Site {
     site(testdata::scratch(), None).await
 }
 
+/// One that has a registry of the test's own before it, as `wild.test`, and keeps so much, if anything.
+pub async fn before(wild: SocketAddr, cache: Option<u64>) -> Site {
+    let folder = testdata::scratch();
+    let cache = cache.map(|size| CacheSettings { folder: folder.path().join("cache"), size });
+    site_with(folder, cache, |settings| {
+        let upstream = UpstreamSettings {
+            host: "wild.test".to_owned(),
+            url: Some(format!("http://{wild}")),
+            ..settings.upstreams[0].clone()
+        };
+        settings.upstreams.push(upstream);
+    })
+    .await
+}
+
 async fn site(folder: tempfile::TempDir, cache: Option<CacheSettings>) -> Site {
+    site_with(folder, cache, |_| {}).await
+}
+
+async fn site_with(
+    folder: tempfile::TempDir,
+    cache: Option<CacheSettings>,
+    change: impl FnOnce(&mut Settings),
+) -> Site {
     let (one, two) = (Fake::start().await, Fake::start().await);
-    let running = Gateway::start(settings(folder.path(), cache, &one, &two)).await.unwrap();
+    let mut settings = settings(folder.path(), cache, &one, &two);
+    change(&mut settings);
+    let running = Gateway::start(settings).await.unwrap();
     let admin = std::fs::read_to_string(running.admin_token_file().unwrap()).unwrap().trim().to_owned();
     let client = Client::builder().no_proxy().build().unwrap();
     let site = Site { folder, running, one, two, admin, client };
@@ -75,7 +107,7 @@ impl Site {
         let settings = json!({"default_signers": [key], "unmatched": "deny"});
         let put = self.api(admin, Method::PUT, "/api/v1/organization").json(&settings).send().await.unwrap();
         assert_eq!(put.status(), 200);
-        let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: open}\nspec:\n  materials: [{name: image, type: CONTAINER_IMAGE}]\n  admission: {repositories: [\"one.test/open/**\", \"two.test/open/**\"], enforcement: warn}\n";
+        let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: open}\nspec:\n  materials: [{name: image, type: CONTAINER_IMAGE}]\n  admission: {repositories: [\"one.test/open/**\", \"two.test/open/**\", \"wild.test/open/**\", \"shared.test/open/**\"], enforcement: warn}\n";
         let files = json!({"contract": "contract.yaml", "files": {"contract.yaml": contract}});
         let put = self.api(admin, Method::PUT, "/api/v1/contracts/open").json(&files).send().await.unwrap();
         assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());

@@ -221,3 +221,34 @@ impl Drop for Growing {
         self.cache.release(self.written);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::{super::folder::short, *};
+    use crate::upstream::CacheSettings;
+
+    #[tokio::test]
+    async fn a_fetch_is_given_up_only_when_nobody_wants_it_and_then_joined_by_nobody() {
+        let folder = testdata::scratch();
+        let settings = CacheSettings { folder: folder.path().to_owned(), size: 1 << 20 };
+        let cache = Cache::open(&settings, &Arc::default()).unwrap();
+        let (place, digest) = (Place { source: short(["s"]), path: short(["p"]) }, Digest::of(b"x"));
+        let silent = || std::future::pending::<Result<Blob, UpstreamError>>().boxed();
+        let first = cache.fetch(place, digest, silent).unwrap();
+        let second = cache.fetch(place, digest, silent).unwrap();
+        assert_eq!((first.began, second.began), (true, false));
+        let fetch = Arc::clone(&first.fetch);
+        drop(first);
+        assert!(!cache.give_up(&fetch), "somebody came");
+        assert!(cache.joined(place.source, digest).is_some());
+        drop(second);
+        assert!(cache.give_up(&fetch) && cache.joined(place.source, digest).is_none());
+        // Its end takes nobody out who began anew.
+        let third = cache.fetch(place, digest, silent).unwrap();
+        assert!(third.began);
+        cache.land(&fetch);
+        assert!(cache.joined(place.source, digest).is_some());
+    }
+}

@@ -173,6 +173,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_name_that_leads_where_nobody_is_asked_has_no_address() {
+        for (name, asked) in [("127.0.0.1", true), ("169.254.169.254", false), ("0.0.0.0", false), ("fe80::1", false)] {
+            let found = Resolver.resolve(name.parse().unwrap()).await;
+            assert_eq!(found.is_ok_and(|mut all| all.next().is_some()), asked, "{name}");
+        }
+    }
+
     #[test]
     fn forbidden_addresses_are_so_in_every_spelling() {
         for bad in

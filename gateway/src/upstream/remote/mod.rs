@@ -141,6 +141,10 @@ impl Remote {
         let response = self.wire.ask(&blob(Method::GET, path, digest, range)).await?;
         let (total, served) = self.extent(&response, range)?;
         let length = served.map_or(total, |(first, last)| last - first + 1);
+        // Of nothing at all, no piece can be held back until its digest is known to be right.
+        if total == 0 && digest != Digest::of(&[]) {
+            return Err(self.wire.lied(&format!("it says that the blob `{digest}` is empty")));
+        }
         let expected = Expected {
             host: self.wire.host.clone(),
             length,
