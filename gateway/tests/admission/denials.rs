@@ -7,7 +7,7 @@ use gateway::app::Gateway;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testdata::{Image, Index};
+use testdata::{Attached, Image, Index};
 
 use crate::site::{REPOSITORY, Site, site};
 
@@ -55,6 +55,30 @@ pub async fn open(site: &Site, index: &Index) -> Vec<String> {
         }
     }
     open
+}
+
+#[tokio::test]
+async fn a_denied_document_closes_the_artifact_that_carries_it_and_not_the_image() {
+    let site = site().await;
+    let image = Image::new("web");
+    site.fake.image(REPOSITORY, "v1", &image);
+    site.release(image.digest(), true).await;
+    let attached = Attached::bundles(&image.manifest, &[br#"{"a": "document"}"#]);
+    site.fake.attach(REPOSITORY, &attached);
+    assert_eq!(site.get(&format!("referrers/{}", image.digest())).await.0, 200);
+    let (manifest, document) = (attached.manifest.digest, attached.blobs[1].digest);
+    let open = async || {
+        let manifest = site.pull(Method::GET, &format!("manifests/{manifest}"), false).await.status().as_u16();
+        let document = site.pull(Method::GET, &format!("blobs/{document}"), true).await.status().as_u16();
+        (manifest, document, site.get("manifests/v1").await.0)
+    };
+    assert_eq!(open().await, (200, 206, 200));
+    assert_eq!(site.deny(document, json!({})).await.0, 201);
+    assert_eq!(open().await, (403, 403, 200));
+    let told = site.get(&format!("manifests/{manifest}")).await.1;
+    assert!(told.contains("it phones home"), "{told}");
+    assert_eq!(site.undeny(document).await.0, 200);
+    assert_eq!(open().await, (200, 206, 200));
 }
 
 #[tokio::test]

@@ -220,6 +220,102 @@ async fn bodies_are_bounded_and_answers_come_in_time() {
 }
 
 #[tokio::test]
+async fn what_is_not_told_in_time_is_no_yes() {
+    // The registry may be waited for longer than the API server waits.
+    let site = cluster(|settings| settings.upstreams[0].answer_timeout = jiff::SignedDuration::from_secs(15)).await;
+    site.fake.hook(|_| Some(Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()));
+    for way in ["validate", "mutate"] {
+        let image = if way == "mutate" { ":v1".to_owned() } else { format!("@{}", Digest::of(b"unknown")) };
+        let request = site.by(&site.pull, Method::POST, &format!("/k8s/{way}?timeout=2s"));
+        let review = pod(&format!("{HOST}/{REPOSITORY}{image}"));
+        let begun = std::time::Instant::now();
+        let answer = request.header("content-type", "application/json").body(review).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{way}: {:?}", begun.elapsed());
+        let response = &answer["response"];
+        assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(503)), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_is_of_the_kind_and_version_that_is_judged_and_an_id_is_short() {
+    let site = cluster(|_| {}).await;
+    let good: Value = serde_json::from_slice(&pod(&format!("{HOST}/{REPOSITORY}@{}", allowed()))).unwrap();
+    for (pointer, other) in [("/request/object/kind", "Job"), ("/request/object/apiVersion", "batch/v1")] {
+        let mut review = good.clone();
+        *review.pointer_mut(pointer).unwrap() = json!(other);
+        let told = site.told("validate", review.to_string().into_bytes()).await;
+        assert!(told.starts_with("validate: refused 403"), "{pointer}: {told}");
+    }
+    for uid in ["u".repeat(129), "u\n".to_owned()] {
+        let mut review = good.clone();
+        review["request"]["uid"] = json!(uid);
+        assert_eq!(site.ask("validate", review.to_string().into_bytes()).await.0, 400, "{uid:?}");
+    }
+    assert_eq!(site.told("validate", good.to_string().into_bytes()).await, "validate: allowed");
+}
+
+/// A Deployment of one container, which may leave its image to whatever makes its pods, and a volume.
+fn deployment(container: &Value, volume: &Value) -> Vec<u8> {
+    let spec = json!({"containers": [container], "volumes": [volume]});
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "operation": "CREATE", "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+        "object": {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}}
+    }});
+    review.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn an_image_that_is_no_text_is_not_taken_for_none() {
+    let site = cluster(|_| {}).await;
+    let image = format!("{HOST}/{REPOSITORY}@{}", allowed());
+    let (container, volume) = (json!({"name": "c", "image": image}), json!({"name": "v", "emptyDir": {}}));
+    for wrong in [json!(7), json!([image]), json!(true)] {
+        let (odd_container, odd_volume) = (json!({"name": "c", "image": wrong}), json!({"name": "v", "image": wrong}));
+        for review in [deployment(&odd_container, &volume), deployment(&container, &odd_volume)] {
+            let told = site.told("validate", review).await;
+            assert!(told.starts_with("validate: refused 403"), "{wrong}: {told}");
+        }
+    }
+    assert_eq!(site.told("validate", deployment(&container, &volume)).await, "validate: allowed");
+    let reference = json!({"name": "v", "image": {"reference": 7}});
+    let told = site.told("validate", deployment(&container, &reference)).await;
+    assert!(told.starts_with("validate: refused 403"), "{told}");
+}
+
+#[tokio::test]
+async fn answers_stay_as_short_as_api_servers_take_them() {
+    let site = cluster(|_| {}).await;
+    let mut review: Value = serde_json::from_slice(&pod("a")).unwrap();
+    let images: Vec<Value> =
+        (0..100).map(|n| json!({"name": "c", "image": format!("{HOST}/{REPOSITORY}@sha256:{n:064x}")})).collect();
+    review["request"]["object"]["spec"]["containers"] = json!(images);
+    let (_, answer) = site.ask("validate", review.to_string().into_bytes()).await;
+    let message = answer["response"]["status"]["message"].as_str().unwrap();
+    assert_eq!((&answer["response"]["allowed"], message.chars().count()), (&json!(false), 4096));
+    // Unchanged, each of them is a warning.
+    review["request"]["operation"] = json!("UPDATE");
+    review["request"]["oldObject"] = review["request"]["object"].clone();
+    let (_, answer) = site.ask("validate", review.to_string().into_bytes()).await;
+    let warnings = answer["response"]["warnings"].as_array().unwrap();
+    let told: usize = warnings.iter().map(|warning| warning.as_str().unwrap().chars().count()).sum();
+    assert!(answer["response"]["allowed"] == true && (1..=4000).contains(&told), "{told} characters");
+}
+
+#[tokio::test]
+async fn only_a_change_keeps_what_was_there_before() {
+    let site = cluster(|_| {}).await;
+    let denied = format!("{HOST}/{REPOSITORY}@sha256:{}", "22".repeat(32));
+    let mut review: Value = serde_json::from_slice(&pod(&denied)).unwrap();
+    review["request"]["oldObject"] = review["request"]["object"].clone();
+    let told = site.told("validate", review.to_string().into_bytes()).await;
+    assert!(told.starts_with("validate: refused 403"), "it is made anew: {told}");
+    review["request"]["operation"] = json!("UPDATE");
+    let told = site.told("validate", review.to_string().into_bytes()).await;
+    assert!(told.starts_with("validate: allowed") && told.contains("would be refused now"), "{told}");
+}
+
+#[tokio::test]
 async fn an_operators_denial_closes_the_cluster_at_once() {
     let site = cluster(|_| {}).await;
     let image = format!("{HOST}/{REPOSITORY}@{}", allowed());
