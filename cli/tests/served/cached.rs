@@ -70,7 +70,15 @@ async fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>, downloads: 
         let name = name.into_iter().rev().collect::<Vec<_>>().join("/");
         let kind =
             if name.starts_with("manifests") { testdata::MEDIA_TYPE_MANIFEST } else { "application/octet-stream" };
-        if path.contains("/referrers/") || path.contains("/manifests/sha256-") {
+        if path.contains("/open/junk/referrers/") {
+            let junk = junk();
+            let kind = testdata::MEDIA_TYPE_INDEX;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", junk.len());
+            writing.write_all(head.as_bytes()).await?;
+            writing.write_all(junk.as_bytes()).await?;
+            continue;
+        }
+        if ["/referrers/", "/manifests/sha256-", "/open/junk/"].iter().any(|part| path.contains(part)) {
             writing.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?;
             continue;
         }
@@ -93,6 +101,19 @@ async fn answer(stream: TcpStream, files: &HashMap<String, Vec<u8>>, downloads: 
     }
 }
 
+/// A list of ten thousand that speak about an image, each of which is said to be a bundle.
+fn junk() -> &'static str {
+    static JUNK: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let one = |n: usize| {
+            serde_json::json!({"mediaType": testdata::MEDIA_TYPE_MANIFEST, "digest": Digest::of(&n.to_be_bytes()), "size": 500,
+                "artifactType": "application/vnd.dev.sigstore.bundle.v0.3+json"})
+        };
+        let all: Vec<_> = (0..10_000).map(one).collect();
+        serde_json::json!({"schemaVersion": 2, "mediaType": testdata::MEDIA_TYPE_INDEX, "manifests": all}).to_string()
+    });
+    &JUNK
+}
+
 struct Puller<'s> {
     scene: &'s Scene,
     client: Client,
@@ -106,7 +127,11 @@ impl<'s> Puller<'s> {
     }
 
     async fn get(&self, rest: &str) -> reqwest::Result<Response> {
-        let url = format!("{}/v2/registry.test/open/app/{rest}", self.scene.url());
+        self.get_of("open/app", rest).await
+    }
+
+    async fn get_of(&self, repository: &str, rest: &str) -> reqwest::Result<Response> {
+        let url = format!("{}/v2/registry.test/{repository}/{rest}", self.scene.url());
         self.client.get(url).bearer_auth(&self.token).send().await
     }
 
@@ -220,6 +245,12 @@ async fn a_registry_that_sends_a_hundred_gigabytes_fills_neither_memory_nor_disk
         let unknown = (0..CLIENTS).map(|n| puller.get_owned(format!("manifests/{}", Digest::of(&n.to_be_bytes()))));
         for answer in futures::future::join_all(unknown).await {
             assert_eq!(answer.unwrap().status(), 502);
+        }
+        // The same with a long list of what speaks about each.
+        let digests: Vec<String> = (0..CLIENTS).map(|n| format!("manifests/{}", Digest::of(&[n as u8]))).collect();
+        let junk = digests.iter().map(|what| puller.get_of("open/junk", what));
+        for answer in futures::future::join_all(junk).await {
+            assert_eq!(answer.unwrap().status(), 404);
         }
         // Blobs without end, read as fast as they come and then not at all.
         let manifest = puller.get(&format!("manifests/{}", flooding.digest())).await.unwrap();
