@@ -21,6 +21,10 @@ pub struct Image {
     pub pointer: String,
     /// What it is for, in words: `container web`.
     pub what: String,
+    /// The list it is in.
+    list: &'static str,
+    /// The name that it has there.
+    name: String,
     /// As it is written there.
     pub written: String,
 }
@@ -34,8 +38,9 @@ pub enum Seen {
     Images {
         /// Those that the object did not name before.
         new: Vec<Image>,
-        /// Those that it named already, when it is changed. What is stored is not undone by refusing other changes of
-        /// it; its pods are judged when they are made.
+        /// Those that it named already, when it is changed: a pod at the same place of the same list, by the name of the
+        /// container or volume, as another place starts anew; another kind anywhere, as its pods are judged when they are
+        /// made. What is stored is not undone by refusing other changes of it.
         kept: Vec<Image>,
     },
 }
@@ -97,14 +102,12 @@ impl Review {
         if distinct.len() > IMAGES {
             return Err(Unjudged::TooMany);
         }
-        let before: BTreeSet<String> = match (&self.old, self.operation) {
+        let before = match (&self.old, self.operation) {
             // What cannot be read of the old object was not there.
-            (Some(old), Operation::Update) => {
-                self.read(old, &shapes).unwrap_or_default().into_iter().map(|image| image.written).collect()
-            }
-            _ => BTreeSet::new(),
+            (Some(old), Operation::Update) => self.read(old, &shapes).unwrap_or_default(),
+            _ => Vec::new(),
         };
-        let (kept, new) = all.into_iter().partition(|image| before.contains(&image.written));
+        let (kept, new) = if self.kind.runs() { by_place(all, &before) } else { anywhere(all, &before) };
         Ok(Seen::Images { new, kept })
     }
 
@@ -132,6 +135,30 @@ impl Review {
     fn no_object(&self) -> Unjudged {
         Unjudged::Object { kind: self.kind.to_string() }
     }
+}
+
+/// Those that stand where they stood, and the others.
+fn by_place(all: Vec<Image>, before: &[Image]) -> (Vec<Image>, Vec<Image>) {
+    let place = |image: &Image| (image.list, image.name.clone(), image.written.clone());
+    let mut there: BTreeMap<(&str, String, String), usize> = BTreeMap::new();
+    for image in before {
+        let count = there.entry(place(image)).or_default();
+        *count = count.saturating_add(1);
+    }
+    // One of before is one of now, whatever is named twice.
+    all.into_iter().partition(|image| match there.get_mut(&place(image)) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// Those that were named somewhere, and the others.
+fn anywhere(all: Vec<Image>, before: &[Image]) -> (Vec<Image>, Vec<Image>) {
+    let before: BTreeSet<&str> = before.iter().map(|image| image.written.as_str()).collect();
+    all.into_iter().partition(|image| before.contains(image.written.as_str()))
 }
 
 fn shapes(kind: &Kind, templates: &Templates) -> Result<Vec<Shape>, Unjudged> {
@@ -175,9 +202,9 @@ impl<'r> Reading<'r> {
         self.volumes(pointer)
     }
 
-    fn containers(&mut self, pointer: &str, list: &str, what: &str) -> Result<(), Unjudged> {
+    fn containers(&mut self, pointer: &str, list: &'static str, what: &str) -> Result<(), Unjudged> {
         for (pointer, container) in self.items(&format!("{pointer}/{list}"))? {
-            self.image(&pointer, container, "image", what)?;
+            self.image(&pointer, container, "image", list, what)?;
         }
         Ok(())
     }
@@ -191,7 +218,7 @@ impl<'r> Reading<'r> {
                 Some(Value::Object(image)) => {
                     let mut named = image.clone();
                     named.extend(name.map(|name| ("name".to_owned(), name)));
-                    self.image(&format!("{pointer}/image"), &named, "reference", "volume")?;
+                    self.image(&format!("{pointer}/image"), &named, "reference", "volumes", "volume")?;
                 }
                 Some(_) => return Err(self.wrong(&format!("{pointer}/image"))),
             }
@@ -199,7 +226,14 @@ impl<'r> Reading<'r> {
         Ok(())
     }
 
-    fn image(&mut self, pointer: &str, of: &Map<String, Value>, key: &str, what: &str) -> Result<(), Unjudged> {
+    fn image(
+        &mut self,
+        pointer: &str,
+        of: &Map<String, Value>,
+        key: &str,
+        list: &'static str,
+        what: &str,
+    ) -> Result<(), Unjudged> {
         let pointer = format!("{pointer}/{key}");
         let written = match of.get(key) {
             None | Some(Value::Null) => "",
@@ -209,8 +243,10 @@ impl<'r> Reading<'r> {
         if written.is_empty() {
             return if self.whole { Err(self.wrong(&pointer)) } else { Ok(()) };
         }
-        let name: String = of.get("name").and_then(Value::as_str).unwrap_or_default().chars().take(63).collect();
-        self.images.push(Image { pointer, what: format!("{what} {name}"), written: written.to_owned() });
+        let name = of.get("name").and_then(Value::as_str).unwrap_or_default();
+        let shown: String = name.chars().take(63).collect();
+        let (what, name, written) = (format!("{what} {shown}"), name.to_owned(), written.to_owned());
+        self.images.push(Image { pointer, what, list, name, written });
         Ok(())
     }
 

@@ -64,6 +64,12 @@ impl Kind {
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
+
+    /// Whether what it names runs by it: a pod. Other kinds have pods made, which are asked about when they are.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.group.is_empty() && matches!(self.kind.as_str(), "Pod" | "EphemeralContainers")
+    }
 }
 
 impl std::fmt::Display for Kind {
