@@ -72,7 +72,8 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     }
 }
 
-fn without_port(text: &str) -> &str {
+/// The name in `NAME:PORT`.
+pub(super) fn without_port(text: &str) -> &str {
     match text.rsplit_once(':') {
         Some((name, port)) if !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => text,

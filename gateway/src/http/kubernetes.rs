@@ -15,7 +15,7 @@ use axum::{
     routing::post,
 };
 use contracts::{
-    Decision, Digest, PinnedRef, Reference, Repository, Target,
+    Decision, Digest, PinnedRef, Reference, Target,
     api::{PullWay, Role},
     duration, limits,
     reference::ReferenceError,
@@ -27,7 +27,7 @@ use super::{
     auth::{AuthError, authenticate_arrived},
     body, clock,
     error::ApiError,
-    registry,
+    naming, registry,
 };
 use crate::{
     app::App,
@@ -264,7 +264,7 @@ impl<'a> Asking<'a> {
     async fn pin_to_judge(&self, written: &str) -> Result<(PinnedRef, bool), Unpinned> {
         if self.app.settings.kubernetes.digests == Digests::Required && !written.contains('@') {
             // Its grammar first: a name that is none gets no digest from anybody.
-            self.reference(written)?;
+            reference(written)?;
             return Err(Unpinned::No(
                 "it is named without a digest, and what a tag points at can change before a node pulls it: name its digest, or let the webhook at `/k8s/mutate` do so"
                     .to_owned(),
@@ -276,24 +276,15 @@ impl<'a> Asking<'a> {
 
     /// The image under its canonical repository; with the digest, if a tag had to be resolved for it.
     async fn pin(&self, written: &str) -> Result<(PinnedRef, Option<Digest>), Unpinned> {
-        let Reference { repository, target } = self.reference(written)?;
-        let unknown = |error: &CanonicalError| Unpinned::No(error.to_string());
-        let canonical = self.app.upstreams.canonical(&repository.to_string(), None);
-        match target {
-            Target::Digest(digest) => {
-                let repository = match canonical {
-                    Ok(repository) => repository,
-                    // Judged by what was pushed about it, wherever it lies.
-                    Err(CanonicalError::Unknown { .. }) => repository,
-                    Err(error) => return Err(unknown(&error)),
-                };
-                Ok((PinnedRef { repository, digest }, None))
-            }
+        let image = reference(written)?;
+        let repository = naming::written(self.app, &self.organization, &image);
+        let repository = repository.map_err(|error| Unpinned::No(error.to_string()))?;
+        match image.target {
+            Target::Digest(digest) => Ok((PinnedRef { repository, digest }, None)),
             Target::Tag(tag) => {
-                let repository = canonical.map_err(|error| unknown(&error))?;
                 let upstream = self.app.upstreams.locate(&self.organization, repository.host());
-                let upstream =
-                    upstream.ok_or_else(|| unknown(&CanonicalError::Unknown { host: repository.host().to_owned() }))?;
+                let unknown = || CanonicalError::Unknown { host: repository.host().to_owned() };
+                let upstream = upstream.ok_or_else(|| Unpinned::No(unknown().to_string()))?;
                 let digest = upstream.resolve(&repository, &tag).await.map_err(|error| match error {
                     UpstreamError::NotFound { .. } => Unpinned::No(error.to_string()),
                     other => Unpinned::CouldNotTell(format!("its tag could not be resolved, try again: {other}")),
@@ -301,18 +292,6 @@ impl<'a> Asking<'a> {
                 Ok((PinnedRef { repository, digest }, Some(digest)))
             }
         }
-    }
-
-    /// A name as the kubelet reads it. One that goes by way of this gateway means what lies behind it.
-    fn reference(&self, written: &str) -> Result<Reference, Unpinned> {
-        let wrong = |error: ReferenceError| Unpinned::No(error.to_string());
-        let reference: Reference = written.parse().map_err(wrong)?;
-        let own = self.app.settings.external_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, host)| host);
-        if own.is_none_or(|own| !own.eq_ignore_ascii_case(reference.repository.host())) {
-            return Ok(reference);
-        }
-        let repository: Repository = reference.repository.path().parse().map_err(wrong)?;
-        Ok(Reference { repository, target: reference.target })
     }
 
     fn too_long(&self) -> String {
@@ -340,6 +319,11 @@ impl<'a> Asking<'a> {
             ),
         }
     }
+}
+
+/// A name as the kubelet reads it.
+fn reference(written: &str) -> Result<Reference, Unpinned> {
+    written.parse().map_err(|error: ReferenceError| Unpinned::No(error.to_string()))
 }
 
 fn distinct<'i>(images: impl IntoIterator<Item = &'i Image>) -> BTreeSet<String> {

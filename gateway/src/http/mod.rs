@@ -8,6 +8,7 @@ pub mod body;
 pub mod clock;
 pub mod error;
 mod kubernetes;
+mod naming;
 mod observe;
 pub mod registry;
 pub mod secret;

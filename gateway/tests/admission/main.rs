@@ -10,6 +10,7 @@ mod deploy;
 mod fake;
 mod graphs;
 mod kubernetes;
+mod names;
 mod proofs;
 mod pulls;
 mod site;

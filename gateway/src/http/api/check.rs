@@ -21,7 +21,12 @@ use super::{NO_STORE, seen, word};
 use crate::{
     app::App,
     gate::{Inquiry, Remembered},
-    http::{auth::Caller, body, clock, error::ApiError},
+    http::{
+        auth::Caller,
+        body, clock,
+        error::ApiError,
+        naming::{self, Misnamed},
+    },
     metrics::Way,
     names::Name,
     upstream::{CanonicalError, UpstreamError},
@@ -163,31 +168,28 @@ fn json_bytes(answer: &CheckAnswer) -> Result<Bytes, ApiError> {
 
 /// The image under its canonical repository, with the tag, if there is one, resolved this once.
 async fn pin(app: &App, caller: &Caller, image: Reference) -> Result<PinnedRef, ApiError> {
-    let repository = match app.upstreams.canonical(&image.repository.to_string(), None) {
-        Ok(repository) => repository,
-        // A digest can be judged by what was pushed about it, wherever the image lies.
-        Err(CanonicalError::Unknown { .. }) if matches!(image.target, Target::Digest(_)) => image.repository,
-        Err(error) => return Err(error.into()),
-    };
+    let repository = naming::written(app, &caller.organization, &image)?;
     let digest = match &image.target {
         Target::Digest(digest) => *digest,
         Target::Tag(tag) => {
             let upstream = app
                 .upstreams
                 .locate(&caller.organization, repository.host())
-                .ok_or_else(|| ApiError::from(CanonicalError::Unknown { host: repository.host().to_owned() }))?;
+                .ok_or_else(|| Misnamed::from(CanonicalError::Unknown { host: repository.host().to_owned() }))?;
             upstream.resolve(&repository, tag).await?
         }
     };
     Ok(PinnedRef { repository, digest })
 }
 
-impl From<CanonicalError> for ApiError {
-    fn from(error: CanonicalError) -> Self {
+impl From<Misnamed> for ApiError {
+    fn from(error: Misnamed) -> Self {
         let message = error.to_string();
         match error {
-            CanonicalError::Name(_) | CanonicalError::NoHost { .. } => Self::invalid(message),
-            CanonicalError::Unknown { .. } => Self::new(
+            Misnamed::Canonical(CanonicalError::Name(_) | CanonicalError::NoHost { .. })
+            | Misnamed::TwoRegistries { .. } => Self::invalid(message),
+            Misnamed::OtherOrganization { .. } => Self::forbidden(message),
+            Misnamed::Canonical(CanonicalError::Unknown { .. }) => Self::new(
                 StatusCode::NOT_FOUND,
                 "upstream-unknown",
                 format!("{message}: name the image by its digest, or configure the registry under `[[upstreams]]`"),

@@ -9,9 +9,10 @@ use axum::{
     response::Response,
 };
 use contracts::{
-    Decision, PinnedRef,
+    Decision, PinnedRef, Reference, Target,
     api::{JudgeImages, JudgedImage, PullInfo, PulledImage, Role},
     limits,
+    reference::ReferenceError,
 };
 use futures::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
@@ -21,8 +22,7 @@ use super::{answer, check::may_check, limit, query};
 use crate::{
     app::App,
     gate::Outcome,
-    http::{auth::Caller, body, clock, error::ApiError, registry},
-    upstream::CanonicalError,
+    http::{auth::Caller, body, clock, error::ApiError, naming, registry},
 };
 
 /// Images that are told of at most.
@@ -85,16 +85,18 @@ pub(super) async fn judge(
 async fn one(app: &App, caller: &Caller, image: String, now: Timestamp) -> JudgedImage {
     let unclear =
         |image: String, reason: String| JudgedImage { image, decision: None, enforced: true, reason, verdict: None };
-    let pinned = match image.parse::<PinnedRef>() {
+    let PinnedRef { repository, digest } = match image.parse() {
         Ok(pinned) => pinned,
+        Err(error) => {
+            let error: ReferenceError = error;
+            return unclear(image, error.to_string());
+        }
+    };
+    let named = Reference { repository, target: Target::Digest(digest) };
+    let pinned = match naming::written(app, &caller.organization, &named) {
+        Ok(repository) => PinnedRef { repository, digest },
         Err(error) => return unclear(image, error.to_string()),
     };
-    let repository = match app.upstreams.canonical(&pinned.repository.to_string(), None) {
-        Ok(repository) => repository,
-        Err(CanonicalError::Unknown { .. }) => pinned.repository,
-        Err(error) => return unclear(image, error.to_string()),
-    };
-    let pinned = PinnedRef { repository, digest: pinned.digest };
     match app.gate.admit(&caller.organization, &pinned, now).await {
         Err(error) => unclear(image, ApiError::from(error).message().to_owned()),
         Ok(outcome) => {

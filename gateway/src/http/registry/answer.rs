@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     federation::FederationError,
     gate::{GateError, Remembered},
-    http::{auth::AuthError, verdict_page},
+    http::{auth::AuthError, naming::Misnamed, verdict_page},
     upstream::{CanonicalError, OCI_MANIFEST, UpstreamError},
 };
 
@@ -93,12 +93,6 @@ impl OciError {
     pub(super) fn no_token(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "no token could be made");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the gateway cannot make a token now")
-    }
-
-    /// Two registries are meant at once.
-    pub(super) fn two_registries(host: &str, namespace: &str) -> Self {
-        let namespace: String = namespace.chars().take(80).collect();
-        Self::invalid_name(format!("`{host}` stands for one registry and `ns` says another, `{namespace}`"))
     }
 
     pub(super) fn message(&self) -> &str {
@@ -281,14 +275,17 @@ impl From<AuthError> for OciError {
     }
 }
 
-impl From<CanonicalError> for OciError {
-    fn from(error: CanonicalError) -> Self {
+impl From<Misnamed> for OciError {
+    fn from(error: Misnamed) -> Self {
         let message = error.to_string();
         match error {
-            CanonicalError::Name(_) => Self::invalid_name(message),
-            CanonicalError::Unknown { .. } | CanonicalError::NoHost { .. } => {
+            Misnamed::Canonical(CanonicalError::Name(_)) | Misnamed::TwoRegistries { .. } => {
+                Self::invalid_name(message)
+            }
+            Misnamed::Canonical(CanonicalError::Unknown { .. } | CanonicalError::NoHost { .. }) => {
                 Self::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
             }
+            Misnamed::OtherOrganization { .. } => Self::denied(message),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     http::{
         Arrival,
         auth::{self, AuthError, Caller, Proof},
+        naming,
     },
     names::Name,
 };
@@ -42,20 +43,9 @@ impl<'a> Place<'a> {
         Self { host, address: Some(arrival.address(settings, headers)), certified }
     }
 
-    /// The repository that a name means here. See [`crate::upstream::Upstreams::canonical`] for names under hosts that
-    /// mean no upstream of their own.
+    /// The repository that a name means here.
     pub(super) fn repository(&self, app: &App, name: &str, namespace: Option<&str>) -> Result<Repository, OciError> {
-        let Some(host) = self.host else { return Ok(app.upstreams.canonical(name, namespace)?) };
-        // A client that names this very host means nothing more by it.
-        let namespace = namespace.filter(|namespace| !namespace.eq_ignore_ascii_case(&host.name));
-        let Some(upstream) = &host.upstream else { return Ok(app.upstreams.canonical(name, namespace)?) };
-        let repository = app.upstreams.canonical(name, Some(upstream))?;
-        match namespace {
-            Some(said) if app.upstreams.canonical(name, Some(said))? != repository => {
-                Err(OciError::two_registries(&host.name, said))
-            }
-            _ => Ok(repository),
-        }
+        Ok(naming::asked(&app.upstreams, self.host, name, namespace)?)
     }
 
     fn challenge(&self, name: Option<&str>, why: Option<&str>) -> String {
@@ -97,12 +87,10 @@ pub(super) async fn caller(
 
 /// Whether a host is there for the caller's organization.
 pub(super) fn may_enter(caller: &Caller, place: &Place<'_>) -> Result<(), OciError> {
-    match place.host.and_then(|host| host.organization.as_ref()) {
-        Some(organization) if *organization != caller.organization => {
-            Err(OciError::denied("this token is of another organization than the one that is served under this host"))
-        }
-        _ => Ok(()),
+    if naming::serves(place.host, &caller.organization) {
+        return Ok(());
     }
+    Err(OciError::denied("this token is of another organization than the one that is served under this host"))
 }
 
 pub(super) fn may_not_pull() -> OciError {
