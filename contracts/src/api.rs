@@ -20,7 +20,7 @@ use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 
 pub use self::cache::{CacheStats, PruneCache, PrunedCache};
 pub use self::denials::{DenialInfo, NewDenial};
-pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage};
+pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage, ToldBy};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
 pub use self::withdrawals::{NewWithdrawal, WithdrawalInfo, Withdrawn};

@@ -94,8 +94,12 @@ pub const DENIAL_REPOSITORIES: usize = 32;
 pub const WITHDRAWALS: usize = 10_000;
 /// Manifests of one index that are read to see whether it holds what is denied.
 pub const INDEX_MANIFESTS: usize = 256;
-/// Entries of the log of pulls that are kept for one organization; the oldest go first.
+/// Entries of the log of pulls that are kept for one organization of what clients were let pull; the oldest go first.
 pub const PULLS: u64 = 100_000;
+/// Beside them, of what a cluster was let start: whoever may ask for a cluster can make these up.
+pub const PULLS_OF_CLUSTERS: u64 = 50_000;
+/// Beside them, of what was denied, by each of the two ways: whoever may ask can be denied at will.
+pub const PULLS_DENIED: u64 = 25_000;
 /// Images that one request asks about.
 pub const JUDGED_IMAGES: usize = 100;
 /// One file of a contract revision (the contract, a policy, a Rego file, a key).

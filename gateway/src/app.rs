@@ -76,11 +76,13 @@ pub struct Slots {
     pub(crate) backup: Semaphore,
     /// Proposed contracts that are judged at once. Each judges one attestation after the other.
     pub(crate) replay: Semaphore,
+    /// Reads of the log of pulls at once: each may decode all of it. Held until the read is over, also when its asker leaves.
+    pub(crate) pulls: Arc<Semaphore>,
 }
 
 impl Default for Slots {
     fn default() -> Self {
-        Self { backup: Semaphore::new(1), replay: Semaphore::new(1) }
+        Self { backup: Semaphore::new(1), replay: Semaphore::new(1), pulls: Arc::new(Semaphore::new(2)) }
     }
 }
 

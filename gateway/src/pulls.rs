@@ -12,7 +12,7 @@ use std::{
 
 use contracts::{
     PinnedRef, Tag,
-    api::{PullInfo, PullWay},
+    api::{PullInfo, PullWay, ToldBy},
 };
 use jiff::Timestamp;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -31,7 +31,14 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// Takes what happened. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Pulls {
-    queue: mpsc::Sender<(Name, PullInfo)>,
+    clients: Queue,
+    /// Clusters have one of their own: what can be made up leaves no pull without its note.
+    clusters: Queue,
+}
+
+#[derive(Debug, Clone)]
+struct Queue {
+    waiting: mpsc::Sender<(Name, PullInfo)>,
     lost: Arc<AtomicU64>,
 }
 
@@ -40,10 +47,12 @@ pub struct Pulls {
 pub struct Asker<'a> {
     /// By which way.
     pub way: PullWay,
-    /// A token's id, or a user.
+    /// A token's id, or the user that a cluster names.
     pub by: &'a str,
-    /// What the token is called.
+    /// What the token is called, or the namespace that a cluster names.
     pub name: &'a str,
+    /// Whose word that is, when it is not the gateway's own.
+    pub told_by: Option<&'a ToldBy>,
 }
 
 impl Pulls {
@@ -51,10 +60,13 @@ impl Pulls {
     /// dropped.
     #[must_use]
     pub fn start(store: Arc<dyn Store>) -> (Self, JoinHandle<()>) {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(write(store, waiting, Arc::clone(&lost)));
-        (Self { queue, lost }, task)
+        let ((clients, of_clients), (clusters, of_clusters)) = (Queue::new(), Queue::new());
+        let lost = (Arc::clone(&clients.lost), Arc::clone(&clusters.lost));
+        let task = tokio::spawn(async move {
+            let clients = write(Arc::clone(&store), of_clients, lost.0);
+            tokio::join!(clients, write(store, of_clusters, lost.1));
+        });
+        (Self { clients, clusters }, task)
     }
 
     /// Notes that an image was asked for. Does not wait.
@@ -81,14 +93,26 @@ impl Pulls {
             through: (root != asked.digest).then_some(root),
             by: plain(asker.by),
             name: plain(asker.name),
+            told_by: asker.told_by.map(|told| ToldBy { id: plain(&told.id), name: plain(&told.name) }),
             decision: verdict.decision,
             enforced: verdict.enforced,
             verdict: *key,
             requests: 1,
         };
-        if self.queue.try_send((organization.clone(), pull)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let queue = match asker.way {
+            PullWay::Pull => &self.clients,
+            PullWay::Kubernetes => &self.clusters,
+        };
+        if queue.waiting.try_send((organization.clone(), pull)).is_err() {
+            queue.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Queue {
+    fn new() -> (Self, mpsc::Receiver<(Name, PullInfo)>) {
+        let (waiting, taken) = mpsc::channel(QUEUE);
+        (Self { waiting, lost: Arc::new(AtomicU64::new(0)) }, taken)
     }
 }
 
@@ -115,8 +139,8 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<(Name, PullInf
     }
 }
 
-/// What is equal in all but its instant.
-type Same = (String, String, String, bool);
+/// What is equal in all but its instant: image, who, verdict, and whose word that is.
+type Same = (String, String, String, Option<String>);
 
 #[derive(Default)]
 struct Together {
@@ -127,7 +151,8 @@ struct Together {
 impl Together {
     fn add(&mut self, (organization, pull): (Name, PullInfo)) {
         self.count = self.count.saturating_add(1);
-        let same = (pull.image.clone(), pull.by.clone(), pull.verdict.to_string(), pull.way == PullWay::Pull);
+        let told_by = pull.told_by.as_ref().map(|told| told.id.clone());
+        let same = (pull.image.clone(), pull.by.clone(), pull.verdict.to_string(), told_by);
         let all = self.of.entry(organization).or_default();
         match all.get_mut(&same) {
             // A client asks by the tag, and then by the digest.

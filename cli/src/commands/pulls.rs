@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use contracts::{
     Decision,
-    api::{JudgedImage, PullInfo, PullWay, PulledImage},
+    api::{JudgedImage, PullInfo, PullWay, PulledImage, ToldBy},
     limits,
 };
 use jiff::Timestamp;
@@ -52,14 +52,22 @@ fn rows(pulls: &[PullInfo]) -> String {
             (Decision::Allow, false) => "unenforced",
             (Decision::Deny, _) => "denied",
         };
-        let by = match pull.way {
-            PullWay::Pull => format!("{} ({})", pull.name, pull.by),
-            PullWay::Kubernetes => format!("{} in namespace {}", pull.by, pull.name),
-        };
+        let by = whom(pull.way, &pull.by, &pull.name, pull.told_by.as_ref());
         let tag = pull.tag.as_ref().map(|tag| format!(" as {tag}")).unwrap_or_default();
         [table::moment(pull.at), format!("{}{tag}", pull.image), decision.to_owned(), by, pull.requests.to_string()]
     });
     table::table(["when", "image", "", "by", "requests"], rows)
+}
+
+/// Who it was. What a cluster says of its users is shown with the token that said so.
+fn whom(way: PullWay, by: &str, name: &str, told_by: Option<&ToldBy>) -> String {
+    match (way, told_by) {
+        (PullWay::Pull, _) => format!("{name} ({by})"),
+        (PullWay::Kubernetes, None) => format!("{by} in namespace {name}"),
+        (PullWay::Kubernetes, Some(told)) => {
+            format!("{by} in namespace {name}, says {} ({})", told.name, told.id)
+        }
+    }
 }
 
 /// What is asked about: each image, with where it runs or who pulled it.
@@ -71,7 +79,14 @@ struct Running {
 }
 
 fn pulled(images: Vec<PulledImage>) -> Running {
-    let told = |image: &PulledImage| format!("pulled {} by {} ({})", table::moment(image.last), image.name, image.by);
+    let told = |image: &PulledImage| {
+        let done = match image.way {
+            PullWay::Pull => "pulled",
+            PullWay::Kubernetes => "started",
+        };
+        let by = whom(image.way, &image.by, &image.name, image.told_by.as_ref());
+        format!("{done} {} by {by}", table::moment(image.last))
+    };
     Running {
         images: images.into_iter().map(|image| (image.image.clone(), vec![told(&image)])).collect(),
         unclear: Vec::new(),

@@ -6,13 +6,23 @@ use serde::{Deserialize, Serialize};
 use crate::{Decision, Digest};
 
 /// By which way something was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PullWay {
     /// A client pulled it.
+    #[default]
     Pull,
     /// A cluster took a pod with it.
     Kubernetes,
+}
+
+/// A token that says who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldBy {
+    /// Its id; `anonymous` where none is asked for.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
 }
 
 /// One entry of the log of pulls, newest first in `GET /api/v1/pulls[?since=INSTANT][&limit=N]`. Equal ones of one second
@@ -31,11 +41,14 @@ pub struct PullInfo {
     /// The index or image through which it was let through, when that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub through: Option<Digest>,
-    /// Who: a token's id, or the user that a cluster named.
+    /// Who: a token's id; of a cluster, the user that it named, which nothing proves.
     pub by: String,
-    /// What the token is called.
+    /// What the token is called; of a cluster, the namespace that it named.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// Whose word that is: the token with which a cluster's question came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_by: Option<ToldBy>,
     /// What was decided.
     pub decision: Decision,
     /// False when a deny was let through.
@@ -53,11 +66,17 @@ pub struct PulledImage {
     pub image: String,
     /// When it was pulled last.
     pub last: Timestamp,
-    /// Who pulled it last.
+    /// By which way.
+    #[serde(default)]
+    pub way: PullWay,
+    /// Who pulled it last, as in [`PullInfo`].
     pub by: String,
-    /// What that token is called.
+    /// What that token is called, as in [`PullInfo`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
+    /// Whose word that is, as in [`PullInfo`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_by: Option<ToldBy>,
 }
 
 /// `POST /api/v1/judge`: may these be used now? As a pull would be answered, parts of an index too.

@@ -16,7 +16,7 @@ use axum::{
 };
 use contracts::{
     Decision, Digest, PinnedRef, Reference, Target,
-    api::{PullWay, Role},
+    api::{PullWay, Role, ToldBy},
     duration, limits,
     reference::ReferenceError,
 };
@@ -33,7 +33,7 @@ use crate::{
     app::App,
     config::Digests,
     gate::Outcome,
-    kubernetes::{Answer, Image, Operation, Patch, Review, ReviewError, Seen},
+    kubernetes::{Answer, Image, Patch, Review, ReviewError, Seen},
     metrics::Way,
     names::Name,
     pulls::Asker,
@@ -46,6 +46,9 @@ const WAITED_FOR: Duration = Duration::from_secs(10);
 const WAY_BACK: Duration = Duration::from_millis(500);
 /// Images of one object that are judged at once.
 const JUDGED_AT_ONCE: usize = 8;
+
+/// What whoever comes without a token is called, as on pulls.
+const ANONYMOUS: &str = "anonymous";
 
 /// The routes.
 pub(super) fn router() -> Router<App> {
@@ -104,6 +107,8 @@ fn written(answer: &Answer, uid: &str) -> Response {
 struct Asking<'a> {
     app: &'a App,
     organization: Name,
+    /// With which token.
+    token: ToldBy,
     now: Timestamp,
     patience: Duration,
 }
@@ -125,12 +130,12 @@ enum Unpinned {
 
 impl<'a> Asking<'a> {
     async fn begin(app: &'a App, headers: &HeaderMap, extensions: &Extensions, uri: &Uri) -> Result<Self, ApiError> {
-        let organization = organization(app, headers, extensions).await?;
-        Ok(Self { app, organization, now: clock::now(), patience: patience(uri) })
+        let (organization, token) = asking(app, headers, extensions).await?;
+        Ok(Self { app, organization, token, now: clock::now(), patience: patience(uri) })
     }
 
     async fn validate(&self, review: &Review, new: &[Image], kept: &[Image]) -> Answer {
-        let judged = self.judge_all(review, new.iter().chain(kept)).await;
+        let judged = self.judge_all(review, new, kept).await;
         let of = |image: &Image| judged.get(&image.written);
         let (mut denials, mut unclear, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         for image in new {
@@ -203,13 +208,17 @@ impl<'a> Asking<'a> {
     }
 
     /// All of them within the time that there is: those that wait for a place count from the begin, too.
-    async fn judge_all(&self, review: &Review, images: impl Iterator<Item = &Image>) -> BTreeMap<String, Judged> {
+    async fn judge_all(&self, review: &Review, new: &[Image], kept: &[Image]) -> BTreeMap<String, Judged> {
         let end = tokio::time::Instant::now() + self.patience;
+        // A pod is what runs: what is new in one starts. A dry run leaves nothing behind.
+        let noted = review.kind.runs() && !review.dry_run;
+        let started = if noted { distinct(new) } else { BTreeSet::new() };
         let mut judging = Vec::new();
-        for written in distinct(images) {
+        for written in distinct(new.iter().chain(kept)) {
+            let starts = started.contains(&written);
             judging.push(
                 async move {
-                    let judged = tokio::time::timeout_at(end, self.judge(review, &written)).await;
+                    let judged = tokio::time::timeout_at(end, self.judge(review, &written, starts)).await;
                     let judged = judged.unwrap_or_else(|_| Judged::CouldNotTell(self.too_long()));
                     if matches!(judged, Judged::CouldNotTell(_)) {
                         self.app.metrics.could_not_decide(Way::Kubernetes);
@@ -222,7 +231,8 @@ impl<'a> Asking<'a> {
         stream::iter(judging).buffer_unordered(JUDGED_AT_ONCE).collect().await
     }
 
-    async fn judge(&self, review: &Review, written: &str) -> Judged {
+    /// `starts`: it is new in a pod, which is noted.
+    async fn judge(&self, review: &Review, written: &str, starts: bool) -> Judged {
         let (pinned, tag) = match self.pin_to_judge(written).await {
             Ok(pinned) => pinned,
             Err(Unpinned::No(reason)) => {
@@ -235,10 +245,10 @@ impl<'a> Asking<'a> {
             Ok(outcome) => outcome,
             Err(error) => return Judged::CouldNotTell(ApiError::from(error).message().to_owned()),
         };
-        // A pod is what runs; a dry run leaves nothing behind.
-        let starts = review.operation == Operation::Create || !review.sub_resource.is_empty();
-        if review.kind.kind == "Pod" && starts && !review.dry_run {
-            let asker = Asker { way: PullWay::Kubernetes, by: &review.user, name: &review.namespace };
+        if starts {
+            // Who and where is what the review says; the token is what is known.
+            let (by, name) = (&review.user, &review.namespace);
+            let asker = Asker { way: PullWay::Kubernetes, by, name, told_by: Some(&self.token) };
             self.app.pulls.note(&self.organization, asker, &pinned, None, &outcome, self.now);
         }
         let verdict = &outcome.verdict().verdict;
@@ -336,12 +346,19 @@ fn named(image: &Image, why: &str) -> String {
     format!("image {written} of {}: {why}", image.what)
 }
 
-/// Whose contracts decide: the token's, or those of the organization for which no token is asked.
-async fn organization(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<Name, ApiError> {
+/// Whose contracts decide: the token's, or those of the organization for which no token is asked. And which token it is.
+async fn asking(app: &App, headers: &HeaderMap, extensions: &Extensions) -> Result<(Name, ToldBy), ApiError> {
     match authenticate_arrived(app, headers, extensions).await {
-        Ok(caller) if caller.may(Role::Pull) && caller.workflow.is_none() => Ok(caller.organization),
+        Ok(caller) if caller.may(Role::Pull) && caller.workflow.is_none() => {
+            Ok((caller.organization, ToldBy { id: caller.token_id, name: caller.token_name }))
+        }
         Ok(_) => Err(ApiError::forbidden("asking for a cluster needs a token of role `pull`, bound to no workflow")),
-        Err(AuthError::Missing) => app.settings.kubernetes.anonymous.clone().ok_or_else(|| AuthError::Missing.into()),
+        Err(AuthError::Missing) => match &app.settings.kubernetes.anonymous {
+            Some(organization) => {
+                Ok((organization.clone(), ToldBy { id: ANONYMOUS.to_owned(), name: ANONYMOUS.to_owned() }))
+            }
+            None => Err(AuthError::Missing.into()),
+        },
         Err(error) => Err(error.into()),
     }
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Role, Withdrawn},
+    api::{EndRun, OrganizationSettings, PullInfo, PulledImage, RevisionFiles, Role, Withdrawn},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -373,11 +373,20 @@ pub trait Store: Send + Sync + 'static {
     /// All withdrawals, by what was signed.
     fn withdrawals<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WithdrawalRecord>>;
 
-    /// Appends to the log of pulls, which keeps the newest [`contracts::limits::PULLS`]; may be lost in a crash.
+    /// Appends to the log of pulls, which keeps the newest [`contracts::limits::PULLS`] of what clients were let pull, and
+    /// apart from them the newest of the others; may be lost in a crash.
     fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()>;
     /// The log of pulls from an instant on, newest first, at most `limit` entries.
     fn pulls<'a>(&'a self, organization: &'a Name, since: Option<Timestamp>, limit: usize)
     -> Stored<'a, Vec<PullInfo>>;
+    /// The images that were let through from an instant on, each with its newest entry, newest first, at most `limit`. No
+    /// more than these is held in memory; the whole log may be read for it.
+    fn pulled_images<'a>(
+        &'a self,
+        organization: &'a Name,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Stored<'a, Vec<PulledImage>>;
 
     /// A remembered verdict. What cannot be read is `None`: it can be computed again.
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;

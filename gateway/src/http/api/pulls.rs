@@ -1,6 +1,6 @@
 //! Who pulled what, and what of it would be denied now.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -9,8 +9,8 @@ use axum::{
     response::Response,
 };
 use contracts::{
-    Decision, PinnedRef, Reference, Target,
-    api::{JudgeImages, JudgedImage, PullInfo, PulledImage, Role},
+    PinnedRef, Reference, Target,
+    api::{JudgeImages, JudgedImage, Role},
     limits,
     reference::ReferenceError,
 };
@@ -23,6 +23,7 @@ use crate::{
     app::App,
     gate::Outcome,
     http::{auth::Caller, body, clock, error::ApiError, naming, registry},
+    store::StoreError,
 };
 
 /// Images that are told of at most.
@@ -41,7 +42,8 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Re
     caller.needs(Role::Read)?;
     caller.needs_whole_organization()?;
     let Since { since, limit: wanted } = query(&uri)?;
-    let pulls = app.store.pulls(&caller.organization, since, limit(wanted)?).await?;
+    let (store, most) = (Arc::clone(&app.store), limit(wanted)?);
+    let pulls = read(&app, async move { store.pulls(&caller.organization, since, most).await }).await?;
     Ok(answer(StatusCode::OK, &pulls))
 }
 
@@ -50,15 +52,24 @@ pub(super) async fn images(State(app): State<App>, caller: Caller, uri: Uri) -> 
     caller.needs(Role::Read)?;
     caller.needs_whole_organization()?;
     let Since { since, limit: wanted } = query(&uri)?;
-    let most = wanted.unwrap_or(IMAGES).min(IMAGES);
-    let all = usize::try_from(limits::PULLS).unwrap_or(usize::MAX);
-    let pulls = app.store.pulls(&caller.organization, since, all).await?;
-    let mut known = BTreeSet::new();
-    let let_through = pulls.into_iter().filter(|pull| pull.decision == Decision::Allow);
-    let newest = let_through.filter(|pull| known.insert(pull.image.clone())).take(most);
-    let images: Vec<PulledImage> =
-        newest.map(|PullInfo { image, at: last, by, name, .. }| PulledImage { image, last, by, name }).collect();
+    let (store, most) = (Arc::clone(&app.store), wanted.unwrap_or(IMAGES).min(IMAGES));
+    let images = read(&app, async move { store.pulled_images(&caller.organization, since, most).await }).await?;
     Ok(answer(StatusCode::OK, &images))
+}
+
+/// Reads the log when it is its turn. Who leaves while waiting is forgotten; what is begun keeps its place until it is over.
+async fn read<T: Send + 'static>(
+    app: &App,
+    reading: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let internal = |error: String| ApiError::internal(error);
+    let slot = Arc::clone(&app.slots.pulls).acquire_owned().await.map_err(|error| internal(error.to_string()))?;
+    let read = tokio::spawn(async move {
+        let read = reading.await;
+        drop(slot);
+        read
+    });
+    Ok(read.await.map_err(|error| internal(error.to_string()))??)
 }
 
 pub(super) async fn judge(

@@ -99,7 +99,6 @@ impl OciError {
         &self.message
     }
 
-    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

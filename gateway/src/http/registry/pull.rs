@@ -65,15 +65,19 @@ impl Pull {
             }
         };
         let outcome = self.admit(digest).await?;
-        self.note(digest, &target, &outcome);
-        match outcome {
-            Outcome::Permit(permit) => self.serve(&permit).await,
+        let answer = match &outcome {
+            Outcome::Permit(permit) => self.serve(permit).await,
             // Nothing speaks for what is not there: a mistyped digest is told so.
             Outcome::Deny(_) if !by_tag && !self.may_be_there(digest).await => {
                 Err(OciError::unknown_manifest(&self.pinned(digest).to_string()))
             }
-            Outcome::Deny(verdict) => self.deny(&verdict),
+            Outcome::Deny(verdict) => self.deny(verdict),
+        };
+        // Digests can be made up without end: what is not there was not pulled.
+        if !answer.as_ref().is_err_and(|error| error.status() == StatusCode::NOT_FOUND) {
+            self.note(digest, &target, &outcome);
         }
+        answer
     }
 
     /// Notes who asked for what. A HEAD too: where the content is there already, it is all that clients send.
@@ -83,7 +87,7 @@ impl Pull {
             Target::Digest(_) => None,
         };
         let (by, name) = &self.token;
-        let asker = Asker { way: PullWay::Pull, by, name };
+        let asker = Asker { way: PullWay::Pull, by, name, told_by: None };
         self.pulls.note(&self.organization, asker, &self.pinned(digest), tag, outcome, self.now);
     }
 

@@ -26,7 +26,7 @@ use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, PullInfo, RevisionFiles, Withdrawn},
+    api::{EndRun, OrganizationSettings, PullInfo, PulledImage, RevisionFiles, Withdrawn},
 };
 use jiff::Timestamp;
 
@@ -412,6 +412,16 @@ impl Store for RedbStore {
     ) -> Stored<'a, Vec<PullInfo>> {
         let organization = organization.clone();
         self.read_many(move |tx| pulls::newest(tx, &organization, since, limit))
+    }
+
+    fn pulled_images<'a>(
+        &'a self,
+        organization: &'a Name,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Stored<'a, Vec<PulledImage>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| pulls::images(tx, &organization, since, limit))
     }
 
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>> {

@@ -60,8 +60,15 @@ pub(super) const WITHDRAWN: TableDefinition<'_, (&str, Key), u64> = TableDefinit
 pub(super) const DENIALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("denials");
 /// organization, digest of what was signed → that it is withdrawn
 pub(super) const WITHDRAWALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("withdrawn-attestations");
-/// organization, number → who pulled what; numbers follow each other without gaps
-pub(super) const PULLS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("pulls");
+/// organization, number → who pulled what; numbers follow each other without gaps. Layouts before 12 have everything here.
+pub(super) const PULLS: PullsTable = TableDefinition::new("pulls");
+/// The same for what clients were denied, for what clusters were let start, and for what they were denied. Each is a ring of
+/// its own, so that none drives another out.
+pub(super) const PULLS_DENIED: PullsTable = TableDefinition::new("pulls-denied");
+pub(super) const CLUSTERS: PullsTable = TableDefinition::new("cluster-pulls");
+pub(super) const CLUSTERS_DENIED: PullsTable = TableDefinition::new("cluster-pulls-denied");
+/// See [`PULLS`].
+pub(super) type PullsTable = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
 /// organization, verdict key → verdict
 pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
 /// organization, repository, child, root, the manifest below it that refers to the child
@@ -100,6 +107,9 @@ macro_rules! every_table {
             DENIALS,
             WITHDRAWALS,
             PULLS,
+            PULLS_DENIED,
+            CLUSTERS,
+            CLUSTERS_DENIED,
             VERDICTS,
             GRANTS
         )

@@ -281,10 +281,21 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
     let store = RedbStore::open(&path).unwrap();
     store.receive(&acme, record.clone(), attested(run("r1", RunState::Accepted, 1), &record)).await.unwrap();
     drop(store);
-    // As the version before wrote it: without the table, and records without what was added.
+    // As the version before wrote it: without the tables, and records without what was added. Its log of pulls is in one.
     let database = file::builder().open(&path).unwrap();
     let tx = database.begin_write().unwrap();
     assert!(tx.delete_table(tables::WITHDRAWALS).unwrap());
+    for ring in [tables::PULLS_DENIED, tables::CLUSTERS, tables::CLUSTERS_DENIED] {
+        assert!(tx.delete_table(ring).unwrap());
+    }
+    let of_cluster = |second, decision| {
+        let verdict = Digest::of(b"v");
+        serde_json::json!({"at": at(second), "way": "kubernetes", "image": "a", "by": "ann", "name": "shop", "decision": decision, "enforced": true, "verdict": verdict, "requests": 1})
+    };
+    for (number, entry) in [(1, of_cluster(1, "allow")), (2, of_cluster(2, "deny"))] {
+        let mut table = tx.open_table(tables::PULLS).unwrap();
+        table.insert(("acme", number), entry.to_string().as_bytes()).unwrap();
+    }
     tx.open_table(META).unwrap().insert("format", tables::TAKEN_OVER).unwrap();
     tx.commit().unwrap();
     drop(database);
@@ -292,6 +303,13 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.attestation(&acme, record.facts.id).await.unwrap(), Some(record.clone()));
     assert_eq!(store.withdrawals(&acme).await.unwrap(), []);
+    let mut pulls = store.pulls(&acme, None, 10).await.unwrap();
+    assert_eq!(pulls.iter().map(|pull| pull.at).collect::<Vec<_>>(), [at(2), at(1)]);
+    pulls.iter_mut().for_each(|pull| pull.at = at(3));
+    store.put_pulls(&acme, pulls).await.unwrap();
+    assert_eq!(store.pulls(&acme, None, 10).await.unwrap().len(), 4);
+    let images = store.pulled_images(&acme, None, 10).await.unwrap();
+    assert_eq!(images.iter().map(|image| (image.last, image.image.as_str())).collect::<Vec<_>>(), [(at(3), "a")]);
     let withdrawn = Withdrawn { reason: "r".to_owned(), withdrawn_at: at(2), by: "t".to_owned() };
     let named = AttestationName::Run("r1".to_owned());
     store.withdraw_attestation(&acme, &named, withdrawn.clone(), by(2)).await.unwrap();
