@@ -31,7 +31,7 @@ pub struct WithdrawalInfo {
     pub attestation: Digest,
     /// SHA-256 of what was signed: the payload and its type, in DSSE's encoding.
     pub signed: Digest,
-    /// The run that it was pushed for; none when it was found beside an image.
+    /// The run that it was pushed for; none when it was found beside an image, or among the materials of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
     /// `project/workflow` of that run.

@@ -12,7 +12,7 @@ use moka::sync::Cache;
 
 use super::{
     GateError, Parts, Remembered,
-    denied::Contents,
+    denied::{Contents, Within},
     discovery::{AFTER_DENY, Look, Looks},
     exempt::Exemptions,
     gathered::{Gathered, unmatched_key},
@@ -26,7 +26,7 @@ use crate::{
     trust::Verifications,
 };
 
-/// Images of which it is remembered whether anything was pushed about them.
+/// Images of which it is remembered whether anything was pushed about them, or withdrawn.
 const OWN: u64 = 100_000;
 
 /// What every decision shares.
@@ -35,7 +35,7 @@ pub(super) struct Core {
     pub(super) memory: Memory,
     pub(super) looks: Looks,
     pub(super) verifications: Arc<Verifications>,
-    /// Whether anything was pushed about an image, as of a number of the store.
+    /// Whether anything was pushed about an image, or withdrawn, as of a number of the store.
     own: Cache<(Name, Digest), (u64, bool)>,
     /// What images hold.
     pub(super) contents: Contents,
@@ -94,7 +94,7 @@ impl Core {
         made.is_some_and(|made| made.holds(numbers, now) && made.verdict.verdict.decision == Decision::Allow)
     }
 
-    /// Whether anything was pushed about an image. Read from memory while nothing about it changed.
+    /// Whether anything was pushed about an image, or withdrawn. Read from memory while nothing about it changed.
     pub(super) async fn knows_runs_about(&self, organization: &Name, subject: Digest) -> Result<bool, GateError> {
         // Before the evidence is read.
         let changed = self.store().evidence_changed(organization, &subject);
@@ -102,7 +102,9 @@ impl Core {
         if let Some((_, known)) = self.own.get(&key).filter(|(as_of, _)| *as_of == changed) {
             return Ok(known);
         }
-        let known = self.store().anything_pushed_about(organization, subject).await?;
+        let store = self.store();
+        let known = store.anything_pushed_about(organization, subject).await?
+            || !store.withdrawn_about(organization, subject).await?.is_empty();
         self.own.insert(key, (changed, known));
         Ok(known)
     }
@@ -127,7 +129,14 @@ impl Core {
         if made.verdict.verdict.decision == Decision::Deny {
             return Ok(made);
         }
-        Ok(self.denied_within(place, &made.verdict, &rules, now).await?.unwrap_or(made))
+        let within = self.denied_within(place, &made.verdict, &rules, now).await?;
+        Ok(match within {
+            Within::Denied(denied) => *denied,
+            Within::Nothing { seen: true } => made,
+            Within::Nothing { seen: false } => {
+                Made { until: earlier(made.until, now.checked_add(AFTER_DENY).ok()), ..made }
+            }
+        })
     }
 
     async fn decide_by_contracts(

@@ -40,12 +40,18 @@ struct Held {
 
 /// What an image holds, as far as can be read.
 enum Holds {
-    /// All of it.
-    All(Vec<Digest>),
+    /// All of it, as far as the registry has it now, and whether it has all.
+    All(Vec<Digest>, bool),
     /// Its registry does not have it, or is none of the organization's: only what was served of it is known.
     Served,
     /// It is an index of a shape that is not looked through, and why.
     Unclear(String),
+}
+
+/// What was found within an image.
+pub(super) enum Within {
+    Denied(Box<Made>),
+    Nothing { seen: bool },
 }
 
 impl Default for Contents {
@@ -67,7 +73,8 @@ impl Core {
         Some(self.denied(place, rules, now, &[denial?], Vec::new()))
     }
 
-    /// The verdict about an image that is otherwise allowed and holds what is denied.
+    /// The verdict about an image that is otherwise allowed and holds what is denied. Else whether all of it could be looked
+    /// at: what its registry does not have now may be there again any moment.
     ///
     /// # Errors
     /// When it could not be read what the image holds.
@@ -77,19 +84,23 @@ impl Core {
         allowed: &Arc<Remembered>,
         rules: &OrganizationRules,
         now: Timestamp,
-    ) -> Result<Option<Made>, GateError> {
-        let VerdictSubject::Image(image) = &place.subject else { return Ok(None) };
+    ) -> Result<Within, GateError> {
+        let VerdictSubject::Image(image) = &place.subject else { return Ok(Within::Nothing { seen: true }) };
         if rules.denials.none_at(now) {
-            return Ok(None);
+            return Ok(Within::Nothing { seen: true });
         }
         let PinnedRef { repository, digest: root } = image;
         let denied: BTreeMap<Digest, &Denial> =
             rules.denials.in_force(repository, now).map(|denial| (denial.digest(), denial)).collect();
         let mut found: Vec<&Denial> = Vec::new();
-        let mut more = Vec::new();
+        let (mut more, mut seen) = (Vec::new(), true);
         match self.holds(&place.organization, image, allowed).await? {
-            Holds::All(all) => found.extend(all.iter().filter_map(|digest| denied.get(digest))),
+            Holds::All(all, complete) => {
+                seen = complete;
+                found.extend(all.iter().filter_map(|digest| denied.get(digest)));
+            }
             Holds::Served => {
+                seen = false;
                 for (digest, denial) in &denied {
                     let ways = self.store().ways(&place.organization, repository, *digest).await?;
                     if ways.iter().any(|way| way.root == *root) {
@@ -105,9 +116,9 @@ impl Core {
         found.sort_by_key(|denial| denial.digest());
         found.dedup_by_key(|denial| denial.digest());
         if found.is_empty() && more.is_empty() {
-            return Ok(None);
+            return Ok(Within::Nothing { seen });
         }
-        Ok(Some(self.denied(place, rules, now, &found, more)))
+        Ok(Within::Denied(Box::new(self.denied(place, rules, now, &found, more))))
     }
 
     /// The verdict about a manifest that is about to be served and refers to what is denied.
@@ -143,7 +154,7 @@ impl Core {
         let Some(root) = root else { return Ok(Holds::Served) };
         let mut all = root.children.to_vec();
         if !root.index {
-            return Ok(Holds::All(all));
+            return Ok(Holds::All(all, true));
         }
         if root.children.len() > limits::INDEX_MANIFESTS {
             let most = limits::INDEX_MANIFESTS;
@@ -162,7 +173,7 @@ impl Core {
             }
             all.extend(held.children.iter());
         }
-        Ok(Holds::All(all))
+        Ok(Holds::All(all, within.iter().all(Option::is_some)))
     }
 
     /// What one manifest refers to. `None`: the registry does not have it, or it is nothing that is served.

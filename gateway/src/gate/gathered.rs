@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What goes into every verdict's key, raised when the gate itself comes to decide otherwise.
-const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v5";
+const GATE_VERSION: &[u8] = b"sluice.dev/verdict/v6";
 
 /// An attestation that was pushed for a run. Its bytes are read when it is judged.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub(super) struct Gathered {
     /// What the registry has beside the image and the gateway verified, as of the last look; what is known for longest
     /// first, whatever order the registry gives it in.
     pub(super) beside: Vec<AttestationRecord>,
+    /// What operators withdrew that was not pushed and names the subject, by id, whether it lies beside it still or not.
+    pub(super) withdrawn: Vec<AttestationFacts>,
     /// Whether the registry was looked at.
     pub(super) looked: bool,
     /// Whether that is all there is.
@@ -60,18 +62,19 @@ impl Gathered {
                 pushed.push(Pushed { facts, workflow, run, contract, accepted });
             }
         }
+        let withdrawn = store.withdrawn_about(organization, *subject.digest()).await?;
         let mut beside = Vec::new();
         for id in look.iter().flat_map(|look| &look.ids) {
             // One that was pushed since counts as pushed: when it was rejected, it stays so.
             if let Some(record) = store.attestation(organization, *id).await?
-                && matches!(record.facts.source, Source::Discovered { .. })
+                && !matches!(record.facts.source, Source::Pushed { .. })
             {
                 beside.push(record);
             }
         }
         beside.sort_by_key(|record| (record.facts.known_since(), record.facts.signed, record.facts.id));
         let (looked, ignored) = (look.is_some(), look.map_or(0, |look| look.ignored));
-        Ok(Self { pushed, crowded, beside, looked, complete, ignored })
+        Ok(Self { pushed, crowded, beside, withdrawn, looked, complete, ignored })
     }
 
     /// The key of the verdict: a digest over all that it is computed from but `now`.
@@ -108,8 +111,13 @@ impl Gathered {
         for beside in &self.beside {
             record(&mut key, &beside.facts);
         }
-        // What is beside an image can be a run of any of these.
-        for (workflow, contract) in rules.workflows.iter().filter(|_| !self.beside.is_empty()) {
+        key.update_framed(b"withdrawn");
+        for facts in &self.withdrawn {
+            record(&mut key, facts);
+        }
+        // What is or was beside an image can be a run of any of these.
+        let any = !self.beside.is_empty() || !self.withdrawn.is_empty();
+        for (workflow, contract) in rules.workflows.iter().filter(|_| any) {
             key.update_framed(workflow.to_string().as_bytes());
             key.update_framed(contract.as_str().as_bytes());
         }

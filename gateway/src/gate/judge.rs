@@ -4,13 +4,17 @@
 //! what the registry has beside the image may satisfy: a run's attestation alone, or other tools' together.
 
 mod against;
+mod made_for;
 mod newest;
 mod nothing;
 mod rejected;
 mod summaries;
 mod withdrawn;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use contracts::{
     Code, Decision, Digest, Enforcement, EvidencePlace, Finding, Severity, VerdictSubject, Verification, Verified,
@@ -34,7 +38,6 @@ use super::{
 use crate::{
     materials::{self, RunEvidence},
     names::{WorkflowName, is_run_id},
-    outputs,
     rules::{Compiled, CurrentContract},
     store::{AttestationFacts, AttestationRecord, Source},
     trust::Verifications,
@@ -80,6 +83,8 @@ enum Kind<'g> {
     Pushed(&'g Pushed),
     /// Found beside the image and verified.
     Beside(Arc<Verified<Verification>>, Box<CraftedRun>),
+    /// Found beside the image before it was withdrawn.
+    Withdrawn,
 }
 
 /// What the registry has beside the image that speaks for a contract.
@@ -102,6 +107,8 @@ struct Judging<'q> {
     contract: &'q Arc<CurrentContract>,
     /// What other verifiers say of the subject.
     summaries: Summaries,
+    /// What was withdrawn and names the subject, by what was signed, and why.
+    withdrawn: Arc<BTreeMap<Digest, String>>,
     judgement: Judgement,
 }
 
@@ -128,7 +135,9 @@ impl Core {
             used: Used::default(),
         };
         let summaries = Summaries::default();
-        let mut judging = Judging { core: self, question, contract, summaries, judgement };
+        let why = |facts: &AttestationFacts| facts.withdrawn.as_ref().map(|said| (facts.signed, said.reason.clone()));
+        let withdrawn = Arc::new(gathered.withdrawn.iter().filter_map(why).collect());
+        let mut judging = Judging { core: self, question, contract, summaries, withdrawn, judgement };
         let answer = match contract.compiled.trust() {
             None => Err(vec![contract.compiled.nobody_may_sign()]),
             Some(_) => judging.answer(gathered).await?,
@@ -144,7 +153,8 @@ impl Judging<'_> {
     async fn answer(&mut self, gathered: &Gathered) -> Result<Answer, GateError> {
         self.summaries = self.summaries(gathered).await?;
         self.judgement.beside |= self.summaries.any();
-        let pushed = self.newest_pushed(gathered);
+        let (held_among_pushed, held_beside) = self.held(gathered).await?;
+        let pushed = self.newest_pushed(gathered, held_among_pushed);
         let mut against = Against::default();
         for run in &pushed {
             match self.workflow(run).await {
@@ -157,14 +167,17 @@ impl Judging<'_> {
         }
         let mut beside = self.beside(gathered).await?;
         self.judgement.beside |= gathered.looked;
-        for run in newest(std::mem::take(&mut beside.runs)) {
+        let runs = newest(held_beside.into_iter().chain(std::mem::take(&mut beside.runs)).collect());
+        // A workflow whose newest run is withdrawn has nothing that counts.
+        let held = runs.iter().flatten().any(|candidate| matches!(candidate.kind, Kind::Withdrawn));
+        for run in runs {
             match self.workflow(&run).await {
                 Ok(Ok(warnings)) => return Ok(Ok(warnings)),
                 other => against.take(other),
             }
         }
-        // A run that was pushed and failed is not outvoted by what lies in the registry.
-        if pushed.is_empty() && (!beside.foreign.is_empty() || self.summaries.counts()) {
+        // A run that was pushed and failed is not outvoted by what lies in the registry, nor is one that was withdrawn.
+        if pushed.is_empty() && !held && (!beside.foreign.is_empty() || self.summaries.counts()) {
             let answer = self.foreign(&beside.foreign).await?;
             return match self.exempt(answer, None) {
                 Ok(warnings) => Ok(Ok(warnings)),
@@ -178,9 +191,9 @@ impl Judging<'_> {
         against.answer(|| self.nothing(&beside, gathered))
     }
 
-    /// The newest pushed run of each workflow that is bound to the contract, the newest of all first. Several of
-    /// one workflow when they are of the same instant.
-    fn newest_pushed<'g>(&self, gathered: &'g Gathered) -> Vec<Vec<Candidate<'g>>> {
+    /// The newest pushed run of each workflow that is bound to the contract, the newest of all first, those among them
+    /// that were found and withdrawn. Several of one workflow when they are of the same instant.
+    fn newest_pushed<'g>(&self, gathered: &'g Gathered, held: Vec<Candidate<'g>>) -> Vec<Vec<Candidate<'g>>> {
         let name = &self.contract.name;
         let counts = |p: &&Pushed| p.contract == *name && self.question.rules.bound(&p.workflow, name);
         let candidates = gathered.pushed.iter().filter(counts).map(|pushed| Candidate {
@@ -188,7 +201,7 @@ impl Judging<'_> {
             workflow: pushed.workflow.clone(),
             kind: Kind::Pushed(pushed),
         });
-        newest(candidates.collect())
+        newest(held.into_iter().chain(candidates).collect())
     }
 
     /// What lies beside the image and speaks for the contract.
@@ -199,6 +212,8 @@ impl Judging<'_> {
         }
         for (record, read) in gathered.beside.iter().zip(self.verify(gathered.beside.iter()).await?) {
             match read {
+                // It keeps its place whether it lies here or not ([`Judging::held`]).
+                Ok((_, Some(_))) if record.facts.withdrawn.is_some() => {}
                 Ok((verified, Some(run))) => {
                     if let Some(workflow) = self.run_beside(record, &run, gathered).await? {
                         let kind = Kind::Beside(verified, Box::new(run));
@@ -226,20 +241,23 @@ impl Judging<'_> {
         run: &CraftedRun,
         gathered: &Gathered,
     ) -> Result<Option<WorkflowName>, GateError> {
-        let Ok(workflow) = format!("{}/{}", run.project, run.workflow).parse::<WorkflowName>() else { return Ok(None) };
-        let named = run.organization == self.question.place.organization.as_str()
-            && run.contract_name.as_deref().is_none_or(|name| name == self.contract.name.as_str())
-            && is_run_id(&run.run_id);
-        let counts = named
-            && self.question.rules.bound(&workflow, &self.contract.name)
-            && !gathered.pushed.iter().any(|pushed| pushed.workflow == workflow);
-        if !counts {
+        let Some(workflow) = self.bound_workflow(run) else { return Ok(None) };
+        if gathered.pushed.iter().any(|pushed| pushed.workflow == workflow) {
             return Ok(None);
         }
         // Last: what would not count claims nothing. Whose a run id is never changes, so a verdict may hang on it.
         let organization = &self.question.place.organization;
         let claimed = self.core.store().claim_run(organization, &run.run_id, &workflow, record.facts.signed).await?;
         Ok(claimed.then_some(workflow))
+    }
+
+    /// The workflow that a run names, if that is one of the organization's that is bound to the contract.
+    fn bound_workflow(&self, run: &CraftedRun) -> Option<WorkflowName> {
+        let workflow = format!("{}/{}", run.project, run.workflow).parse::<WorkflowName>().ok()?;
+        let named = run.organization == self.question.place.organization.as_str()
+            && run.contract_name.as_deref().is_none_or(|name| name == self.contract.name.as_str())
+            && is_run_id(&run.run_id);
+        (named && self.question.rules.bound(&workflow, &self.contract.name)).then_some(workflow)
     }
 
     /// Verifies that records speak for the contract about the image, and reads them.
@@ -275,6 +293,8 @@ impl Judging<'_> {
                 Kind::Beside(verified, run) => self.run(candidate, Arc::clone(verified), (**run).clone()).await?,
                 Kind::Pushed(pushed) if !pushed.accepted => self.rejected(candidate, pushed).await?,
                 Kind::Pushed(pushed) => self.pushed(candidate, pushed).await?,
+                // Told already.
+                Kind::Withdrawn => Err(Vec::new()),
             };
             match self.exempt(answer, Some(&candidate.workflow)) {
                 Ok(more) => warnings.extend(more),
@@ -340,7 +360,7 @@ impl Judging<'_> {
         let received_at = candidate.facts.known_since();
         let pushed_by = match &candidate.facts.source {
             Source::Pushed { identity, .. } => identity.clone(),
-            Source::Discovered { .. } => None,
+            Source::Discovered { .. } | Source::Material => None,
         };
         let (subject, now) = (self.question.place.subject.clone(), self.question.now);
         let (asking, beside) = (self.asking(), self.summaries.ids());
@@ -361,42 +381,6 @@ impl Judging<'_> {
             brought.explain(finding);
         }
         Ok(self.take(evaluation, Some(candidate.facts.id)))
-    }
-
-    /// That a run was made for another image than the one that is asked about, as the contract tells it. Until it
-    /// demands an output image, its rules say it as a warning. The same for another artifact, of which no rule says
-    /// anything.
-    fn made_for_another(
-        &self,
-        candidate: &Candidate<'_>,
-        verified: &Verified<Verification>,
-        run: &CraftedRun,
-    ) -> Option<Finding> {
-        let compiled = &self.contract.compiled;
-        let made_for = outputs::made_for(compiled.revision().contract(), run, &verified.statement);
-        let place = EvidencePlace { attestation: Some(candidate.facts.id), material: None };
-        let digest = match &self.question.place.subject {
-            VerdictSubject::Image(pinned) => pinned.digest,
-            VerdictSubject::Artifact(digest) if made_for.artifacts.contains(digest) => return None,
-            VerdictSubject::Artifact(_) => {
-                let message = "the attestation was made for another artifact: this one is none of its outputs";
-                return Some(Finding::error(Code::SubjectMismatch, message).in_evidence(place));
-            }
-        };
-        let rule = compiled.rules().rules().iter().find(|rule| rule.code == Code::SubjectMismatch);
-        let later = rule.and_then(|rule| rule.effective_from).is_some_and(|from| self.question.now < from);
-        if later || made_for.images.contains(&digest) {
-            return None;
-        }
-        let message = "the attestation was made for another image: this one is none of its output images";
-        let finding = match rule {
-            None => Finding::error(Code::SubjectMismatch, message),
-            Some(rule) => Finding {
-                mend: rule.mend.clone(),
-                ..Finding::error(rule.code, &rule.message).by_rule(&rule.id).at(rule.origin.clone())
-            },
-        };
-        Some(finding.in_evidence(place))
     }
 
     /// Evaluates the rules over other tools' attestations together.

@@ -168,11 +168,12 @@ impl Gate {
     /// The verdict that an image has of its own, when that is a deny because a run that was pushed about it was rejected
     /// or withdrawn, or breaks its contract now, or that more workflows pushed about it than are examined. What is known of the
     /// image itself counts for more than that an index lists it.
+    /// The same for a run that was found beside it and withdrawn, whether it lies there still or not.
     /// `None` for all else, a run that no longer counts or was made for another image among it; where nothing was
-    /// pushed, the registry is not asked.
+    /// pushed or withdrawn, the registry is not asked.
     ///
     /// # Errors
-    /// When something was pushed about it and it cannot be decided now.
+    /// When something was pushed about it, or withdrawn, and it cannot be decided now.
     pub async fn rejected_itself(
         &self,
         organization: &Name,
@@ -191,8 +192,9 @@ impl Gate {
             return Ok(Some(verdict));
         }
         for run in broken_runs(&verdict.verdict.findings) {
-            let facts = self.core.store().attestation_facts(organization, run).await?;
-            if facts.is_some_and(|facts| matches!(facts.source, Source::Pushed { .. })) {
+            let Some(facts) = self.core.store().attestation_facts(organization, run).await? else { continue };
+            let pushed = matches!(facts.source, Source::Pushed { .. });
+            if pushed || (facts.withdrawn.is_some() && self.core.is_run(organization, run).await?) {
                 return Ok(Some(verdict));
             }
         }

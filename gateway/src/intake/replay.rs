@@ -77,7 +77,7 @@ impl Intake {
         let facts = &asked.record.facts;
         let identity = match &facts.source {
             Source::Pushed { identity, .. } => identity.as_deref(),
-            Source::Discovered { .. } => None,
+            Source::Discovered { .. } | Source::Material => None,
         };
         let push = Push {
             organization: asked.organization,

@@ -112,6 +112,8 @@ pub enum Source {
         /// Where.
         repository: Repository,
     },
+    /// Among the evidence of a run, where an operator withdrew it. Not verified before it was stored.
+    Material,
 }
 
 /// What `receive` did.
@@ -292,6 +294,14 @@ pub trait Store: Send + Sync + 'static {
         workflow: &'a WorkflowName,
         signed: Digest,
     ) -> Stored<'a, bool>;
+    /// Whether a run id is claimed so, by [`Store::claim_run`] or by a push. Claims nothing.
+    fn run_claimed<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        workflow: &'a WorkflowName,
+        signed: Digest,
+    ) -> Stored<'a, bool>;
     /// Runs, newest first, at most `limit`.
     fn runs<'a>(
         &'a self,
@@ -372,6 +382,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Stored<'a, Option<WithdrawalRecord>>;
     /// All withdrawals, by what was signed.
     fn withdrawals<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WithdrawalRecord>>;
+    /// What is withdrawn and names a subject, but for what was pushed ([`Store::pushed_about`] has that), by id. It is
+    /// there until it is restored, whatever lies in a registry. [`Store::evidence_changed`] tells when it changes.
+    fn withdrawn_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, Vec<AttestationFacts>>;
 
     /// Appends to the log of pulls, which keeps the newest [`contracts::limits::PULLS`] of what clients were let pull, and
     /// apart from them the newest of the others; may be lost in a crash.

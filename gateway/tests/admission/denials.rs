@@ -143,6 +143,29 @@ async fn what_was_never_pulled_is_looked_through_before_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_part_that_the_registry_does_not_have_is_looked_for_again() {
+    let site = site().await;
+    let index = Index::new("web");
+    for image in &index.images {
+        site.fake.image(REPOSITORY, "part", image);
+    }
+    site.fake.manifest(REPOSITORY, &index.index, Some("v1"));
+    site.release(index.digest(), true).await;
+    let part = &index.images[1];
+    assert_eq!(site.deny(part.layers[1].digest, json!({})).await.0, 201);
+    // Whoever may delete takes the part away, and pushes it again.
+    let gone = part.digest().to_string();
+    site.fake.hook(move |asked| {
+        let not_found = || axum::response::IntoResponse::into_response(axum::http::StatusCode::NOT_FOUND);
+        asked.path.ends_with(&gone).then(not_found)
+    });
+    assert_eq!(site.verdict(index.digest()).await, "allow", "what cannot be had cannot be run");
+    site.fake.hook(|_| None);
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    assert_eq!(site.verdict(index.digest()).await, "denied-by-operator");
+}
+
+#[tokio::test]
 async fn a_denial_ends_at_its_instant_and_holds_in_its_repositories() {
     let (site, index) = pulled().await;
     let until = gateway::http::clock::now().checked_add(SignedDuration::from_millis(1200)).unwrap();

@@ -10,7 +10,7 @@ use std::{
 };
 
 use contracts::{
-    Decision, Digest,
+    Decision, Digest, SigningKey, Statement, Subject,
     api::{ReceivedAttestation, RunState, StartedRun},
 };
 use gateway::{app::Gateway, config::Settings, upstream::CacheSettings};
@@ -265,6 +265,125 @@ async fn what_lies_beside_the_image_in_its_registry_does_not_count_either() {
     assert_eq!(site.verdict(image.digest()).await, "attestation-withdrawn");
     assert_eq!(site.restore(&bundle.id().to_string()).await.0, 200);
     assert_eq!(site.get("manifests/v1").await.0, 200);
+}
+
+impl Site {
+    /// A run about a digest that is signed, and not pushed.
+    async fn unpushed(&self, digest: Digest) -> (String, Vec<u8>) {
+        let begun = self.by(&self.admin, Method::POST, "/api/v1/runs");
+        let begun = begun.json(&json!({"project": "skynet", "workflow": "release"})).send().await.unwrap();
+        let run: StartedRun = begun.json().await.unwrap();
+        let materials =
+            [Material::image("image", &format!("{HOST}/{REPOSITORY}"), digest), Material::string("note", "looked at")];
+        let bundle = self.build.attest(&run, &materials).bytes().to_vec();
+        (run.id, bundle)
+    }
+}
+
+#[tokio::test]
+async fn no_older_run_takes_the_place_of_one_that_was_found_and_withdrawn() {
+    let site = site().await;
+    let image = Image::new("web");
+    site.fake.image(REPOSITORY, "v1", &image);
+    let (_, older) = site.unpushed(image.digest()).await;
+    let (id, newer) = site.unpushed(image.digest()).await;
+    site.fake.attach(REPOSITORY, &Attached::bundles(&image.manifest, &[&older]));
+    assert_eq!(site.get("manifests/v1").await.0, 200);
+    site.fake.attach(REPOSITORY, &Attached::bundles(&image.manifest, &[&older, &newer]));
+    let site = site.restarted().await;
+    assert_eq!(site.get("manifests/v1").await.0, 200);
+    assert_eq!(site.withdraw(&id).await.0, 201);
+    assert_eq!(site.get("manifests/v1").await.0, 403);
+    // It is taken from the registry, and the older one is pushed.
+    site.fake.attach(REPOSITORY, &Attached::bundles(&image.manifest, &[&older]));
+    let site = site.restarted().await;
+    assert_eq!(site.get("manifests/v1").await.0, 403);
+    assert_eq!(site.push(older).await.0, 200);
+    let (status, message) = site.get("manifests/v1").await;
+    assert!(status == 403 && message.contains("the builder was broken into"), "{message}");
+    assert_eq!(site.verdict(image.digest()).await, "attestation-withdrawn");
+    assert!(!site.cluster(image.digest()).await.0);
+    assert_eq!(site.restore(&id).await.0, 200);
+    assert_eq!(site.get("manifests/v1").await.0, 200);
+    assert_eq!(site.withdraw(&id).await.0, 201);
+    site.release(image.digest(), true).await;
+    assert_eq!(site.get("manifests/v1").await.0, 200, "a newer run");
+}
+
+#[tokio::test]
+async fn a_part_whose_own_run_was_found_and_withdrawn_closes_within_an_allowed_index() {
+    let (site, index, _) = cached().await;
+    let part = &index.images[1];
+    let (id, own) = site.unpushed(part.digest()).await;
+    site.fake.attach(REPOSITORY, &Attached::bundles(&part.manifest, &[&own]));
+    assert_eq!(site.verdict(part.digest()).await, "allow");
+    assert_eq!(open(&site, &index).await, everything(&index));
+    assert_eq!(site.withdraw(&id).await.0, 201);
+    site.fake.attach(REPOSITORY, &Attached::bundles(&part.manifest, &[]));
+    let site = site.restarted().await;
+    let still = open(&site, &index).await;
+    assert!(!still.contains(&format!("manifests/{}", part.digest())));
+    assert!(!still.contains(&format!("blobs/{}", part.config.digest)));
+    assert!(still.contains(&format!("manifests/{}", index.images[0].digest())));
+    assert!(still.contains(&format!("blobs/{}", index.images[0].config.digest)));
+    assert_eq!(site.restore(&id).await.0, 200);
+    assert_eq!(open(&site, &index).await, everything(&index));
+}
+
+#[tokio::test]
+async fn a_summary_that_only_a_run_brought_is_withdrawn_too() {
+    const VERIFIER: &str = "https://verifier.example.org/organizations/acme";
+    let (site, verifier) = (site().await, SigningKey::generate_p256().unwrap());
+    let contract = format!(
+        "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: release}}\nspec:\n  materials:\n    - {{name: image, type: CONTAINER_IMAGE, output: true}}\n    - {{name: vsa, type: EVIDENCE}}\n  admission:\n    repositories: [\"{HOST}/app/**\"]\n    verifiers: [{{id: \"{VERIFIER}\", publicKey: \"file://verifier.pub\"}}]\n"
+    );
+    let pem = verifier.public().to_pem();
+    let files = json!({"contract": "contract.yaml", "files": {"contract.yaml": contract, "verifier.pub": pem}});
+    assert_eq!(site.send(Method::PUT, "/api/v1/contracts/release", &files).await.0, 200);
+    let image = Image::new("web");
+    site.fake.image(REPOSITORY, "v1", &image);
+    let predicate = json!({
+        "verifier": {"id": VERIFIER},
+        "timeVerified": gateway::http::clock::now() - jiff::SignedDuration::from_mins(1),
+        "resourceUri": format!("oci://{HOST}/{REPOSITORY}"),
+        "policy": {"uri": "https://verifier.example.org/policy"},
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3"],
+        "slsaVersion": "1.1",
+    });
+    let subject = vec![Subject::sha256("web", image.digest())];
+    let statement = Statement::new(subject, contracts::vsa::PREDICATE_TYPE, predicate);
+    let summary = verifier.sign(&statement).unwrap().bytes().to_vec();
+    let brings = async |bytes: &[u8]| {
+        let path = format!("/api/v1/evidence/{}", Digest::of(bytes));
+        let put = site.by(&site.admin, Method::PUT, &path).body(bytes.to_vec()).send().await.unwrap();
+        assert!(put.status().is_success());
+        let begun = site.by(&site.admin, Method::POST, "/api/v1/runs");
+        let begun = begun.json(&json!({"project": "skynet", "workflow": "release"})).send().await.unwrap();
+        let run: StartedRun = begun.json().await.unwrap();
+        let materials = [
+            Material::image("image", &format!("{HOST}/{REPOSITORY}"), image.digest()),
+            Material::file("vsa", contracts::MaterialType::Evidence, "vsa.json", bytes),
+        ];
+        assert_eq!(site.push(site.build.attest(&run, &materials).bytes().to_vec()).await.0, 200);
+        site.verdict(image.digest()).await
+    };
+    assert_eq!(brings(&summary).await, "allow");
+    assert_eq!(site.get("manifests/v1").await.0, 200);
+    let named = Digest::of(&summary).to_string();
+    assert_eq!(site.withdraw(&named).await.0, 201);
+    let (status, message) = site.get("manifests/v1").await;
+    assert!(status == 403 && message.contains("an operator withdrew it: the builder was broken into"), "{message}");
+    for bytes in [summary.clone(), [&summary[..], b"\n"].concat()] {
+        assert_eq!(brings(&bytes).await, "summary-missing");
+    }
+    site.fake.attach(REPOSITORY, &Attached::bundles(&image.manifest, &[&summary]));
+    let site = site.restarted().await;
+    assert_eq!(site.verdict(image.digest()).await, "summary-missing", "nor beside the image");
+    assert_eq!(site.withdraw(&named).await.0, 200, "there is one withdrawal");
+    assert_eq!(site.restore(&named).await.0, 200);
+    assert_eq!(site.verdict(image.digest()).await, "allow");
+    assert_eq!(site.withdraw(&Digest::of(b"not here").to_string()).await.0, 404);
 }
 
 #[tokio::test]

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use contracts::{
-    Code, Decision, Digest, MaterialType, SigningKey, Statement, Subject, Verdict, api::RevisionFiles,
-    crafting::CraftedMaterial, vsa,
+    Code, Decision, Digest, MaterialType, SigningKey, Statement, Subject, Verdict,
+    api::{RevisionFiles, Withdrawn},
+    crafting::CraftedMaterial,
+    vsa,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
     gate::Inquiry,
+    store::{AttestationName, Store},
     trial::{Trial, acme, codes, craft, file, image, name, only, own_key},
 };
 
@@ -214,4 +217,44 @@ async fn a_run_brings_the_summary_of_an_image_too() {
     let verdict = trial.verdict(&app).await;
     assert_eq!(codes(&verdict), None, "{verdict:?}");
     assert_eq!(trial.codes(&other).await, only(Code::SummaryMissing), "it is about another");
+}
+
+#[tokio::test]
+async fn a_withdrawn_summary_does_not_count_as_a_material_either() {
+    let (mut trial, key) = (Trial::new().await, SigningKey::generate_p256().unwrap());
+    apply(&trial, "release", "{name: image, type: CONTAINER_IMAGE, output: true}", &key).await;
+    let app = image("app");
+    let good = predicate(&trial, &format!("oci://{}", app.repository));
+    let bytes = summary(&trial, app.digest, good, &key).await;
+    let again: &'static [u8] = Box::leak([bytes, b"\n"].concat().into_boxed_slice());
+    trial.upload(again).await;
+    trial.registry.attach(app.digest, bytes::Bytes::from_static(bytes));
+    let mut number = 0;
+    let mut brings = async |trial: &mut Trial, bytes: &[u8]| {
+        number += 1;
+        trial.pass(SignedDuration::from_secs(1));
+        let craft = craft(&format!("r{number}"), &app, vsa(bytes), trial.now);
+        trial.receive(trial.sign(&craft.statement())).await.unwrap();
+        trial.verdict(&app).await
+    };
+    trial.push("r0", &app, true).await;
+    assert_eq!(trial.codes(&app).await, None, "beside the image");
+    assert_eq!(codes(&brings(&mut trial, bytes).await), None);
+
+    let named = AttestationName::Id(Digest::of(bytes));
+    let said = Withdrawn { reason: "the verifier was wrong".to_owned(), withdrawn_at: trial.now, by: "t".to_owned() };
+    trial.store.withdraw_attestation(&acme(), &named, said, trial.by()).await.unwrap();
+    assert_eq!(trial.codes(&app).await, only(Code::SummaryMissing), "of a run that brought it before, at once");
+    for (bytes, attached) in [(bytes, true), (again, true), (bytes, false), (again, false)] {
+        if !attached {
+            trial.registry.detach_all(app.digest);
+        }
+        let verdict = brings(&mut trial, bytes).await;
+        assert_eq!(codes(&verdict), only(Code::SummaryMissing));
+        let message = &verdict.findings[0].message;
+        let told = "of the summary in the material `vsa`: an operator withdrew it: the verifier was wrong";
+        assert!(message.contains(told), "{message}");
+    }
+    trial.store.restore_attestation(&acme(), &named, trial.by()).await.unwrap().unwrap();
+    assert_eq!(trial.codes(&app).await, None);
 }

@@ -4,6 +4,7 @@ mod artifacts;
 mod beside;
 mod brought;
 mod exempted;
+mod held;
 mod identity;
 mod memory;
 mod outlives;

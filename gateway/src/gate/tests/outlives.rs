@@ -1,6 +1,7 @@
 //! No verdict outlives what it was computed from: after any change, and at any instant, a gate that remembers says what
 //! a reader of the inputs would say, and so does one that only has the store.
 
+use bytes::Bytes;
 use contracts::{
     Decision, Digest, PinnedRef, SigningKey, TrustRoot,
     api::{Approver, OrganizationSettings, Withdrawn},
@@ -13,8 +14,8 @@ use proptest::{
 };
 
 use crate::{
-    store::{AttestationName, DenialRecord, ExemptionBody, ExemptionRecord, Store},
-    trial::{Trial, acme, contract, image},
+    store::{AttestationName, DenialRecord, ExemptionBody, ExemptionRecord, Store, Withdrawing},
+    trial::{INTERVAL, Trial, acme, contract, craft, image, text},
 };
 
 /// Something that changes, or time that passes. Spans are in minutes.
@@ -35,11 +36,27 @@ enum Step {
         lasting: i64,
     },
     Withdraw,
+    /// A run is attached to the image in its registry, while nothing was pushed about it.
+    Attach {
+        image: usize,
+        note: bool,
+    },
+    /// All that is attached to it is taken from the registry.
+    Detach {
+        image: usize,
+    },
+    /// The oldest that was attached is pushed.
+    PushOld {
+        image: usize,
+    },
+    /// The newest run, or the oldest.
     WithdrawRun {
         image: usize,
+        oldest: bool,
     },
     RestoreRun {
         image: usize,
+        oldest: bool,
     },
     MaxAge(Option<i64>),
     /// Until just before, or to, the instant at which something ends.
@@ -49,12 +66,23 @@ enum Step {
     Pass(i64),
 }
 
+/// A run about an image.
+#[derive(Debug, Clone)]
+struct Run {
+    bundle: Bytes,
+    note: bool,
+    at: Timestamp,
+    pushed: bool,
+    /// Whether it lies beside the image.
+    lies: bool,
+    withdrawn: bool,
+}
+
 /// What a reader of the inputs knows.
 #[derive(Debug, Default)]
 struct Known {
-    runs: [Option<(bool, Timestamp)>; 2],
-    /// The newest run of each, and whether it is withdrawn.
-    newest: [Option<(Digest, bool)>; 2],
+    /// The runs about each image, the newest last.
+    runs: [Vec<Run>; 2],
     denied: [Option<Option<Timestamp>>; 2],
     exempted: Option<Timestamp>,
     max_age: Option<SignedDuration>,
@@ -62,16 +90,29 @@ struct Known {
 
 impl Known {
     fn allows(&self, number: usize, now: Timestamp) -> bool {
-        let denied = self.denied[number].is_some_and(|until| until.is_none_or(|until| now < until));
-        let Some((accepted, at)) = self.runs[number] else { return false };
-        let fresh = self.max_age.is_none_or(|age| now < at.checked_add(age).unwrap());
+        // What is withdrawn keeps its place; what lies beside the image has one while nothing was pushed.
+        let pushed = self.pushed(number);
+        let newest = self.runs[number].iter().rev().find(|run| run.withdrawn || run.pushed || (run.lies && !pushed));
+        let Some(run) = newest else { return false };
+        let fresh = self.max_age.is_none_or(|age| now < run.at.checked_add(age).unwrap());
         let exempted = self.exempted.is_some_and(|until| now < until);
-        let withdrawn = self.newest[number].is_some_and(|(_, withdrawn)| withdrawn);
-        !denied && !withdrawn && fresh && (accepted || exempted)
+        !self.denied(number, now) && !run.withdrawn && fresh && (run.note || exempted)
+    }
+
+    fn denied(&self, number: usize, now: Timestamp) -> bool {
+        self.denied[number].is_some_and(|until| until.is_none_or(|until| now < until))
+    }
+
+    fn pushed(&self, number: usize) -> bool {
+        self.runs[number].iter().any(|run| run.pushed)
+    }
+
+    fn run(&mut self, number: usize, oldest: bool) -> Option<&mut Run> {
+        if oldest { self.runs[number].first_mut() } else { self.runs[number].last_mut() }
     }
 
     fn ends(&self, now: Timestamp) -> Option<Timestamp> {
-        let aged = self.runs.iter().flatten().filter_map(|(_, at)| Some(at.checked_add(self.max_age?).unwrap()));
+        let aged = self.runs.iter().flatten().filter_map(|run| Some(run.at.checked_add(self.max_age?).unwrap()));
         let all = self.denied.iter().flatten().flatten().copied().chain(self.exempted).chain(aged);
         all.filter(|end| *end > now).min()
     }
@@ -79,13 +120,16 @@ impl Known {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..2_usize, any::<bool>()).prop_map(|(image, note)| Step::Push { image, note }),
+        2 => (0..2_usize, any::<bool>()).prop_map(|(image, note)| Step::Push { image, note }),
         3 => (0..2_usize, prop::option::of(1..90_i64)).prop_map(|(image, lasting)| Step::Deny { image, lasting }),
         1 => (0..2_usize).prop_map(|image| Step::Undeny { image }),
         2 => (1..90_i64).prop_map(|lasting| Step::Exempt { lasting }),
         1 => Just(Step::Withdraw),
-        2 => (0..2_usize).prop_map(|image| Step::WithdrawRun { image }),
-        1 => (0..2_usize).prop_map(|image| Step::RestoreRun { image }),
+        4 => (0..2_usize, any::<bool>()).prop_map(|(image, note)| Step::Attach { image, note }),
+        2 => (0..2_usize).prop_map(|image| Step::Detach { image }),
+        2 => (0..2_usize).prop_map(|image| Step::PushOld { image }),
+        3 => (0..2_usize, any::<bool>()).prop_map(|(image, oldest)| Step::WithdrawRun { image, oldest }),
+        1 => (0..2_usize, any::<bool>()).prop_map(|(image, oldest)| Step::RestoreRun { image, oldest }),
         1 => prop::option::of(10..120_i64).prop_map(Step::MaxAge),
         4 => any::<bool>().prop_map(|before| Step::ToNextEnd { before }),
         1 => (1..60_i64).prop_map(Step::Pass),
@@ -100,7 +144,7 @@ fn minutes(span: i64) -> SignedDuration {
 #[test]
 fn no_verdict_outlives_any_of_its_inputs() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 32, failure_persistence: None, ..Config::default() });
     runner.run(&steps(), |steps| runtime.block_on(walk(steps))).unwrap();
 }
 
@@ -139,9 +183,34 @@ async fn take(
 ) {
     match step {
         Step::Push { image, note } => {
-            let run = trial.push(&format!("run-{number}"), &images[*image], *note).await;
-            known.newest[*image] = Some((run, false));
-            known.runs[*image] = Some((*note, trial.now));
+            let id = trial.push(&format!("run-{number}"), &images[*image], *note).await;
+            let bundle = trial.store.attestation(&acme(), id).await.unwrap().unwrap().bundle;
+            let run = Run { bundle, note: *note, at: trial.now, pushed: true, lies: false, withdrawn: false };
+            known.runs[*image].push(run);
+        }
+        Step::Attach { image, note } => {
+            // The registry is looked at again then.
+            trial.pass(INTERVAL);
+            if known.pushed(*image) || known.denied(*image, trial.now) {
+                return;
+            }
+            let others = if *note { vec![text("note", "n")] } else { Vec::new() };
+            let craft = craft(&format!("run-{number}"), &images[*image], others, trial.now);
+            let bundle = trial.sign(&craft.statement());
+            trial.registry.attach(images[*image].digest, bundle.clone());
+            let run = Run { bundle, note: *note, at: trial.now, pushed: false, lies: true, withdrawn: false };
+            known.runs[*image].push(run);
+        }
+        Step::Detach { image } => {
+            trial.pass(INTERVAL);
+            trial.registry.detach_all(images[*image].digest);
+            known.runs[*image].iter_mut().for_each(|run| run.lies = false);
+        }
+        Step::PushOld { image } => {
+            let Some(run) = known.runs[*image].iter_mut().find(|run| !run.pushed) else { return };
+            let taken = trial.receive(run.bundle.clone()).await;
+            assert_eq!(taken.is_ok(), !run.withdrawn, "{taken:?}");
+            run.pushed = !run.withdrawn;
         }
         Step::Deny { image, lasting } => {
             let until = lasting.map(|lasting| trial.now.checked_add(minutes(lasting)).unwrap());
@@ -169,17 +238,20 @@ async fn take(
             trial.store.withdraw_exemption(&acme(), "note", trial.by()).await.unwrap();
             known.exempted = None;
         }
-        Step::WithdrawRun { image } => {
-            let Some((run, withdrawn)) = &mut known.newest[*image] else { return };
+        Step::WithdrawRun { image, oldest } => {
+            let Some(run) = known.run(*image, *oldest) else { return };
+            let named = AttestationName::Id(Digest::of(&run.bundle));
             let said = Withdrawn { reason: "r".to_owned(), withdrawn_at: trial.now, by: "t".to_owned() };
-            trial.store.withdraw_attestation(&acme(), &AttestationName::Id(*run), said, trial.by()).await.unwrap();
-            *withdrawn = true;
+            let done = trial.store.withdraw_attestation(&acme(), &named, said, trial.by()).await.unwrap();
+            assert!(!matches!(done, Withdrawing::Unknown));
+            run.withdrawn = true;
         }
-        Step::RestoreRun { image } => {
-            let Some((run, withdrawn)) = &mut known.newest[*image] else { return };
-            let restored = trial.store.restore_attestation(&acme(), &AttestationName::Id(*run), trial.by()).await;
-            assert_eq!(restored.unwrap().is_some(), *withdrawn);
-            *withdrawn = false;
+        Step::RestoreRun { image, oldest } => {
+            let Some(run) = known.run(*image, *oldest) else { return };
+            let named = AttestationName::Id(Digest::of(&run.bundle));
+            let restored = trial.store.restore_attestation(&acme(), &named, trial.by()).await;
+            assert_eq!(restored.unwrap().is_some(), run.withdrawn);
+            run.withdrawn = false;
         }
         Step::MaxAge(age) => {
             let clause = age.map(|age| format!("    maxAge: {age}m\n")).unwrap_or_default();

@@ -69,7 +69,7 @@ pub(super) async fn read(State(app): State<App>, caller: Caller, Path(id): Path<
         .filter(|a| match (&a.facts.source, &caller.workflow) {
             (_, None) => true,
             (Source::Pushed { workflow, .. }, Some(bound)) => workflow == bound,
-            (Source::Discovered { .. }, Some(_)) => false,
+            (Source::Discovered { .. } | Source::Material, Some(_)) => false,
         })
         .ok_or_else(|| ApiError::not_found(format!("there is no attestation `{id}`")))?;
     let kind = [(header::CONTENT_TYPE, "application/vnd.dev.sigstore.bundle.v0.3+json")];

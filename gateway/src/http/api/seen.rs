@@ -27,7 +27,7 @@ pub(super) async fn by(app: &App, caller: &Caller, made: Arc<Remembered>) -> Res
         let other = match facts.map(|facts| facts.source) {
             Some(Source::Pushed { workflow, .. }) => workflow != *bound,
             // What lies beside the image in its registry can be read there.
-            Some(Source::Discovered { .. }) | None => false,
+            Some(Source::Discovered { .. } | Source::Material) | None => false,
         };
         others.insert(id, other);
     }

@@ -7,15 +7,19 @@ use axum::{
     response::Response,
 };
 use contracts::{
+    Bundle, Digest, Statement,
     api::{NewWithdrawal, Role, WithdrawalInfo, Withdrawn},
     limits,
 };
+use jiff::Timestamp;
 
 use super::{answer, digest, reason};
 use crate::{
     app::App,
+    evidence::EvidenceError,
     http::{auth::Caller, body, clock, error::ApiError},
-    store::{AttestationName, Withdrawing},
+    names::Name,
+    store::{AttestationFacts, AttestationName, AttestationRecord, Discovery, Source, Withdrawing},
 };
 
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
@@ -35,17 +39,22 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let named = name(named)?;
+    let mut named = name(named)?;
     let NewWithdrawal { reason: said } = body::json(&headers, body).await?;
     let (organization, now) = (&caller.organization, clock::now());
     let withdrawn = Withdrawn { reason: reason(&said)?, withdrawn_at: now, by: caller.token_id.clone() };
+    if let AttestationName::Id(id) = named
+        && let Some(taken_in) = take_in(&app, organization, id, now).await?
+    {
+        named = AttestationName::Id(taken_in);
+    }
     let (status, record) = match app.store.withdraw_attestation(organization, &named, withdrawn, caller.by(now)).await?
     {
         Withdrawing::New(record) => (StatusCode::CREATED, record),
         Withdrawing::Replaced(record) => (StatusCode::OK, record),
         Withdrawing::Unknown => {
             return Err(ApiError::not_found(format!(
-                "there is no {named} here, or nothing was attested for it: name the digest of an attestation, as `sluice run describe` or `sluice check --explain` prints it, or a run"
+                "there is no {named} here, or nothing was attested for it: name the digest of an attestation, as `sluice run describe` or `sluice check --explain` prints it, of a material that is one, or a run"
             )));
         }
         Withdrawing::TooMany => {
@@ -77,6 +86,38 @@ pub(super) async fn remove(
         token = %caller.token_id, "an attestation was restored"
     );
     Ok(answer(StatusCode::OK, &WithdrawalInfo::from(record)))
+}
+
+/// Keeps an attestation that only came as a material, so that it can be withdrawn; answers with the one that stands for it.
+/// `None`: it is kept already, or the evidence has no such attestation. It counts nowhere by this: what is used is verified.
+async fn take_in(app: &App, organization: &Name, id: Digest, now: Timestamp) -> Result<Option<Digest>, ApiError> {
+    if app.store.attestation_facts(organization, id).await?.is_some() {
+        return Ok(None);
+    }
+    let bundle = match app.evidence.read(organization, id, limits::BUNDLE_BYTES as u64).await {
+        Ok(Some(bundle)) => bundle,
+        Ok(None) | Err(EvidenceError::Damaged { .. } | EvidenceError::TooLarge { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let read = move || {
+        let parsed = Bundle::parse(&bundle).ok()?;
+        let statement = Statement::parse(&parsed.envelope().payload).ok()?;
+        let facts = AttestationFacts {
+            id,
+            signed: Digest::of(&parsed.envelope().pae()),
+            subjects: statement.image_digests().into_iter().collect(),
+            received_at: now,
+            signed_at: None,
+            source: Source::Material,
+            withdrawn: None,
+        };
+        // Nobody was asked for whom it speaks.
+        let speaks_for = Digest::of(b"");
+        Some(Discovery { record: AttestationRecord { facts, bundle }, speaks_for })
+    };
+    let read = app.workers.run(read).await.map_err(|error| ApiError::internal(error.to_string()))?;
+    let Some(discovery) = read else { return Ok(None) };
+    Ok(app.store.discovered(organization, vec![discovery]).await?.first().copied())
 }
 
 /// An attestation by its digest or its run. No run has a colon in its id.

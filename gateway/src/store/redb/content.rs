@@ -12,8 +12,8 @@ use super::{
     memory::Effect,
     read::found,
     tables::{
-        ARTIFACTS, ATTESTATIONS, FIRST_SEEN, HIGHEST, LOWEST, SUBJECTS, WRAPPINGS, digest, encode, instant, unread,
-        unwritten,
+        ARTIFACTS, ATTESTATIONS, FIRST_SEEN, HIGHEST, LOWEST, SUBJECTS, WITHDRAWN_ABOUT, WRAPPINGS, digest, encode,
+        instant, unread, unwritten,
     },
 };
 use crate::{
@@ -92,7 +92,8 @@ pub(super) fn first_wrapping(
     Ok(None)
 }
 
-/// Puts a pushed attestation where it is found: under every image that it was made for.
+/// Puts an attestation where it is found: one that was pushed under every image that it was made for, another one that is
+/// withdrawn under all that it names.
 pub(super) fn index(tx: &WriteTransaction, organization: &Name, facts: &AttestationFacts) -> Result<(), StoreError> {
     each_place(tx, organization, facts, true)
 }
@@ -134,7 +135,7 @@ fn each_place(
     there: bool,
 ) -> Result<(), StoreError> {
     let Source::Pushed { workflow, contract, accepted, made_for, artifacts, .. } = &facts.source else {
-        return Ok(());
+        return each_place_of_found(tx, organization, facts, there);
     };
     // What is withdrawn stands where what was rejected does: of one instant it is examined first.
     let rejected = u8::from(!accepted || facts.withdrawn.is_some());
@@ -149,6 +150,29 @@ fn each_place(
             } else {
                 table.remove(key).map_err(unwritten)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// What was found beside an image is looked for there. Once it is withdrawn, whoever may write to the registry must not
+/// be able to take it away.
+fn each_place_of_found(
+    tx: &WriteTransaction,
+    organization: &Name,
+    facts: &AttestationFacts,
+    there: bool,
+) -> Result<(), StoreError> {
+    if facts.withdrawn.is_none() {
+        return Ok(());
+    }
+    let mut table = tx.open_table(WITHDRAWN_ABOUT).map_err(unwritten)?;
+    for subject in &facts.subjects {
+        let key = (organization.as_str(), subject.as_bytes(), facts.id.as_bytes());
+        if there {
+            table.insert(key, ()).map_err(unwritten)?;
+        } else {
+            table.remove(key).map_err(unwritten)?;
         }
     }
     Ok(())

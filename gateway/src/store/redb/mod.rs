@@ -262,6 +262,17 @@ impl Store for RedbStore {
         })
     }
 
+    fn run_claimed<'a>(
+        &'a self,
+        organization: &'a Name,
+        id: &'a str,
+        workflow: &'a WorkflowName,
+        signed: Digest,
+    ) -> Stored<'a, bool> {
+        let claim = Claim { workflow: workflow.clone(), signed };
+        self.read(|tx| Ok(claims::known(tx, organization, id)? == Some(claim)))
+    }
+
     fn runs<'a>(
         &'a self,
         organization: &'a Name,
@@ -397,6 +408,10 @@ impl Store for RedbStore {
     fn withdrawals<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<WithdrawalRecord>> {
         let organization = organization.clone();
         self.read_many(move |tx| withdrawals::all(tx, &organization))
+    }
+
+    fn withdrawn_about<'a>(&'a self, organization: &'a Name, subject: Digest) -> Stored<'a, Vec<AttestationFacts>> {
+        self.read(|tx| withdrawals::about(tx, organization, subject))
     }
 
     fn put_pulls<'a>(&'a self, organization: &'a Name, pulls: Vec<PullInfo>) -> Stored<'a, ()> {

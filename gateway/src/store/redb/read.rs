@@ -325,6 +325,6 @@ pub(super) fn found<T: DeserializeOwned>(
     row.map_err(unread)?.map(|value| decode(table, value.value())).transpose()
 }
 
-fn missing(table: &'static str, what: &str) -> StoreError {
+pub(super) fn missing(table: &'static str, what: &str) -> StoreError {
     StoreError::Corrupt { table, reason: format!("`{what}` is named elsewhere but is not there") }
 }

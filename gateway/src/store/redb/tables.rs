@@ -60,6 +60,9 @@ pub(super) const WITHDRAWN: TableDefinition<'_, (&str, Key), u64> = TableDefinit
 pub(super) const DENIALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("denials");
 /// organization, digest of what was signed → that it is withdrawn
 pub(super) const WITHDRAWALS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("withdrawn-attestations");
+/// organization, what it names as its subject, attestation that was not pushed and is withdrawn: so that it is known of
+/// also when it lies beside nothing any more
+pub(super) const WITHDRAWN_ABOUT: TableDefinition<'_, (&str, Key, Key), ()> = TableDefinition::new("withdrawn-about");
 /// organization, number → who pulled what; numbers follow each other without gaps. Layouts before 12 have everything here.
 pub(super) const PULLS: PullsTable = TableDefinition::new("pulls");
 /// The same for what clients were denied, for what clusters were let start, and for what they were denied. Each is a ring of
@@ -106,6 +109,7 @@ macro_rules! every_table {
             WITHDRAWN,
             DENIALS,
             WITHDRAWALS,
+            WITHDRAWN_ABOUT,
             PULLS,
             PULLS_DENIED,
             CLUSTERS,

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::{
     audit, claims, content,
     memory::Effect,
-    read::found,
-    tables::{ATTESTATIONS, HIGHEST, LOWEST, WITHDRAWALS, decode, encode, unread, unwritten},
+    read::{attestation_facts, found, missing},
+    tables::{ATTESTATIONS, HIGHEST, LOWEST, WITHDRAWALS, WITHDRAWN_ABOUT, decode, digest, encode, unread, unwritten},
     write::{known_run, put_run},
     writer::Done,
 };
@@ -26,6 +26,24 @@ pub(super) fn all(tx: &ReadTransaction, organization: &Name) -> Result<Vec<Withd
         records.push(decode("withdrawn-attestations", row.map_err(unread)?.1.value())?);
     }
     Ok(records)
+}
+
+/// What was withdrawn and names a subject, but for what was pushed, by id. An admin named each content, and of one there
+/// are only so many wrappings, so there is no other bound.
+pub(super) fn about(
+    tx: &ReadTransaction,
+    organization: &Name,
+    subject: Digest,
+) -> Result<Vec<AttestationFacts>, StoreError> {
+    let (name, subject) = (organization.as_str(), subject.as_bytes());
+    let table = tx.open_table(WITHDRAWN_ABOUT).map_err(unread)?;
+    let mut about = Vec::new();
+    for row in table.range((name, subject, LOWEST)..=(name, subject, HIGHEST)).map_err(unread)? {
+        let id = digest(row.map_err(unread)?.0.value().2);
+        let facts = attestation_facts(tx, organization, id)?;
+        about.push(facts.ok_or_else(|| missing("attestations", &id.to_string()))?);
+    }
+    Ok(about)
 }
 
 /// The withdrawal of signed content.
@@ -49,7 +67,7 @@ pub(super) fn withdraw(
     let before = of(tx, organization, facts.signed)?;
     let (run, workflow) = match &facts.source {
         Source::Pushed { run, workflow, .. } => (Some(run.clone()), Some(workflow.clone())),
-        Source::Discovered { .. } => (None, None),
+        Source::Discovered { .. } | Source::Material => (None, None),
     };
     let record =
         WithdrawalRecord { attestation: facts.id, signed: facts.signed, run, workflow, withdrawn: withdrawn.clone() };

@@ -3,7 +3,10 @@
 //!
 //! Who brings one does not matter: its verifier signed it, and it is held against the same demands as one in a registry.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use contracts::{Digest, MaterialType, VerdictSubject, crafting::CraftedRun, limits};
 use jiff::Timestamp;
@@ -17,6 +20,8 @@ pub(in super::super) struct Asking {
     verifications: Arc<Verifications>,
     subject: VerdictSubject,
     own: Arc<BTreeSet<Digest>>,
+    /// What was withdrawn, by what was signed, and why.
+    withdrawn: Arc<BTreeMap<Digest, String>>,
     now: Timestamp,
 }
 
@@ -28,6 +33,7 @@ impl Judging<'_> {
             verifications: Arc::clone(&self.core.verifications),
             subject: self.question.place.subject.clone(),
             own: Arc::clone(&self.core.parts.own_keys),
+            withdrawn: Arc::clone(&self.withdrawn),
             now: self.question.now,
         }
     }
@@ -41,7 +47,7 @@ impl Asking {
         materials: &Materials,
         known_since: Timestamp,
     ) -> Summaries {
-        let Self { contract, verifications, subject, own, now } = self;
+        let Self { contract, verifications, subject, own, withdrawn, now } = self;
         let verifiers = contract.compiled.verifiers();
         let mut summaries = Summaries::default();
         if verifiers.is_empty() {
@@ -52,7 +58,11 @@ impl Asking {
         for (name, bytes) in documents {
             let told = |reason: String| format!("of the summary in the material `{name}`: {reason}");
             match asked.hold(verifiers, Digest::of(bytes), bytes, known_since) {
-                Held::Counts(counting) => summaries.counting.push(*counting),
+                // In whichever bytes it comes, by whichever way.
+                Held::Counts(counting) => match withdrawn.get(&counting.verified.signed) {
+                    Some(reason) => summaries.refused.push(told(format!("an operator withdrew it: {reason}"))),
+                    None => summaries.counting.push(*counting),
+                },
                 Held::Refused(reason) => summaries.refused.push(told(reason)),
                 Held::Later(begins, reason) => {
                     summaries.refused.push(told(reason));
