@@ -28,7 +28,7 @@ pub use exemption::Exemption;
 pub use key::{Key, Scheme};
 pub use policy::{Policy, PolicyEval, PolicyTest};
 pub use pulls::Pulls;
-pub use token::{RoleName, Token};
+pub use token::Token;
 
 /// A verification gateway for the software supply chain.
 #[derive(Debug, Parser)]
