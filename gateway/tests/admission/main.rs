@@ -5,7 +5,7 @@
 
 mod denials;
 mod deploy;
-#[expect(dead_code, reason = "tests/registry.rs uses the rest")]
+#[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../fake/mod.rs"]
 mod fake;
 mod graphs;

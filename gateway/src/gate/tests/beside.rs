@@ -185,15 +185,15 @@ async fn no_more_looks_are_under_way_than_may_be() {
         let (gate, app, now) = (std::sync::Arc::clone(&trial.gate), image(&format!("app-{number}")), trial.now);
         tokio::spawn(async move { gate.decide(&acme(), &app, now).await })
     };
-    let asked: Vec<_> = (0..=limits::LOOKS_AT_ONCE).map(ask).collect();
-    while trial.registry.looks() < limits::LOOKS_AT_ONCE {
+    let asked: Vec<_> = (0..=limits::LOOKS_AT_ONE_REGISTRY).map(ask).collect();
+    while trial.registry.looks() < limits::LOOKS_AT_ONE_REGISTRY {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONCE);
+    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONE_REGISTRY);
     drop(held);
     for one in asked {
         one.await.unwrap().unwrap();
     }
-    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONCE + 1, "the last had to wait");
+    assert_eq!(trial.registry.looks(), limits::LOOKS_AT_ONE_REGISTRY + 1, "the last had to wait");
 }
