@@ -69,6 +69,9 @@ pub struct NewToken {
     /// Only for this workflow, `project/workflow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
+    /// Of the installation's operator too: takes backups, makes organizations. Only such a token makes another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
 }
 
 /// The answer to `POST /api/v1/tokens`: the only time the secret is shown.
@@ -89,6 +92,9 @@ pub struct TokenInfo {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// Whether it is of the installation's operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub operator: bool,
     /// The workflow it is bound to, `project/workflow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,

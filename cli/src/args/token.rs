@@ -16,6 +16,9 @@ pub enum Token {
         /// Only for this workflow
         #[arg(long, value_name = "PROJECT/WORKFLOW")]
         workflow: Option<String>,
+        /// For the installation's operator too: takes backups, makes organizations. Only such a token makes another
+        #[arg(long)]
+        operator: bool,
     },
     /// List the tokens
     List,

@@ -14,8 +14,9 @@ use crate::{
 pub async fn run(connection: &args::Connection, args: &args::Token) -> anyhow::Result<Report> {
     let client = connect(connection)?;
     match args {
-        args::Token::Create { name, role, workflow } => {
-            let token = NewToken { name: name.clone(), role: (*role).into(), workflow: workflow.clone() };
+        args::Token::Create { name, role, workflow, operator } => {
+            let (name, workflow) = (name.clone(), workflow.clone());
+            let token = NewToken { name, role: (*role).into(), workflow, operator: *operator };
             let created = client.create_token(&token).await?;
             // The secret alone is the result, so that it can go straight into a file or a secret store.
             Ok(Report::new(Exit::Yes, &created, plain(&created.secret))?.note(plain(&format!(
@@ -29,7 +30,7 @@ pub async fn run(connection: &args::Connection, args: &args::Token) -> anyhow::R
                 [
                     token.id.clone(),
                     token.name.clone(),
-                    role_name(token.role).to_owned(),
+                    format!("{}{}", role_name(token.role), if token.operator { ", operator" } else { "" }),
                     token.workflow.clone().unwrap_or_default(),
                     token.created_at.to_string(),
                     token.revoked_at.map(|at| at.to_string()).unwrap_or_default(),

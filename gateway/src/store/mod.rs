@@ -43,7 +43,8 @@ pub struct TokenRecord {
     pub role: Role,
     /// Only for this workflow.
     pub workflow: Option<WorkflowName>,
-    /// May make other organizations. Only the first token of an installation has this.
+    /// Is of the installation's operator: may take backups, make other organizations and other tokens like it. The first
+    /// token of an installation has this, and those that such a token made.
     pub operator: bool,
     /// SHA-256 of the secret.
     pub secret: Digest,
@@ -140,6 +141,8 @@ pub enum Revocation {
     Unknown,
     /// Nobody could administer the organization without it; nothing changed.
     LastAdmin,
+    /// Nobody could take backups or make organizations without it; nothing changed.
+    LastOperator,
 }
 
 /// That a manifest, configuration or layer is reachable from an image, so that it may be served while the image and the

@@ -30,6 +30,7 @@ async fn a_secret_is_shown_once_and_a_revoked_token_is_refused_on_the_next_reque
         "id": "[id]",
         "name": "operator",
         "role": "admin",
+        "operator": true,
         "created_at": "[instant]"
       },
       {
@@ -79,6 +80,7 @@ async fn what_is_not_a_token() {
         json!({"name": "ci", "role": "push", "workflow": "no/where"}),
         json!({"name": "ci", "role": "admin", "workflow": "no/where"}),
         json!({"name": "ci", "role": "push", "operator": true}),
+        json!({"name": "ci", "role": "push", "operators": true}),
     ] {
         answers.push(site.send(&site.admin, Method::POST, "/api/v1/tokens", &body).await);
     }
@@ -121,8 +123,15 @@ async fn what_is_not_a_token() {
     400 Bad Request
     {
       "error": {
+        "code": "invalid-request",
+        "message": "a token of the operator has the role `admin`"
+      }
+    }
+    400 Bad Request
+    {
+      "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: unknown field `operator`, expected one of `name`, `role`, `workflow` at line 1 column 37"
+        "message": "the body is not what this route reads: unknown field `operators`, expected one of `name`, `role`, `workflow`, `operator` at line 1 column 38"
       }
     }
     "#);
@@ -214,6 +223,44 @@ async fn the_last_admin_token_is_not_revoked() {
     assert!(revoke(&second.token.id).await.starts_with("200"));
     assert!(revoke(&list[0].id).await.starts_with("409"), "a revoked one does not count");
     let third = site.token("admin", None).await;
-    assert!(revoke(&list[0].id).await.starts_with("200"));
-    assert!(site.get(&third.secret, "/api/v1/tokens").await.starts_with("200"));
+    assert!(site.token("admin", None).await.token.revoked_at.is_none());
+    assert!(revoke(&third.token.id).await.starts_with("200"));
+}
+
+/// Without one nobody could take backups or make organizations, and there would be no way back.
+#[tokio::test]
+async fn the_last_token_of_the_operator_is_not_revoked_and_makes_another() {
+    let site = site().await;
+    let list: Vec<contracts::api::TokenInfo> =
+        site.by(&site.admin, Method::GET, "/api/v1/tokens").send().await.unwrap().json().await.unwrap();
+    let first = format!("/api/v1/tokens/{}", list[0].id);
+    let admin = site.token("admin", None).await.secret;
+    assert_snapshot!(site.send(&admin, Method::DELETE, &first, &json!({})).await, @r#"
+    409 Conflict
+    {
+      "error": {
+        "code": "last-operator-token",
+        "message": "this is the last token of the installation's operator, and nothing else can take backups or make organizations: make another one with `sluice token create --operator --role admin` and this token first"
+      }
+    }
+    "#);
+    let another = json!({"name": "operator-2", "role": "admin", "operator": true});
+    assert_snapshot!(site.send(&admin, Method::POST, "/api/v1/tokens", &another).await, @r#"
+    403 Forbidden
+    {
+      "error": {
+        "code": "forbidden",
+        "message": "only a token of the installation's operator makes another one"
+      }
+    }
+    "#);
+    let made = site.by(&site.admin, Method::POST, "/api/v1/tokens").json(&another).send().await.unwrap();
+    let made: contracts::api::CreatedToken = made.json().await.unwrap();
+    assert!(made.token.operator);
+    assert!(site.send(&admin, Method::DELETE, &first, &json!({})).await.starts_with("200"));
+    assert!(site.get(&site.admin, "/api/v1/backup").await.starts_with("401"), "rotated");
+    let backup = site.by(&made.secret, Method::GET, "/api/v1/backup").send().await.unwrap();
+    assert_eq!(backup.status(), 200);
+    let second = format!("/api/v1/tokens/{}", made.token.id);
+    assert!(site.send(&admin, Method::DELETE, &second, &json!({})).await.starts_with("409"));
 }

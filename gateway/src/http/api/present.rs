@@ -9,6 +9,7 @@ pub(super) fn token(record: TokenRecord) -> TokenInfo {
         id: record.id,
         name: record.name,
         role: record.role,
+        operator: record.operator,
         workflow: record.workflow.map(|w| w.to_string()),
         created_at: record.created_at,
         revoked_at: record.revoked_at,

@@ -39,7 +39,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let NewToken { name, role, workflow } = body::json(&headers, body).await?;
+    let NewToken { name, role, workflow, operator } = body::json(&headers, body).await?;
     if name.trim().is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
         return Err(ApiError::invalid(format!(
             "a token's `name` is 1 to {NAME} printable characters: say what it is for"
@@ -54,10 +54,17 @@ pub(super) async fn create(
             return Err(ApiError::not_found(format!("there is no workflow `{workflow}`: create it first")));
         }
     }
+    if operator && !caller.operator {
+        return Err(ApiError::forbidden("only a token of the installation's operator makes another one"));
+    }
+    if operator && role != Role::Admin {
+        return Err(ApiError::invalid("a token of the operator has the role `admin`"));
+    }
     let now = clock::now();
     let (record, secret) = make(&caller.organization, name, role, workflow, now)?;
+    let record = TokenRecord { operator, ..record };
     app.store.add_token(record.clone(), caller.by(now)).await?;
-    tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %record.id, role = ?role, "a token was made");
+    tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %record.id, role = ?role, operator, "a token was made");
     Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
 }
 
@@ -75,6 +82,11 @@ pub(super) async fn revoke(
             let message =
                 "this is the organization's last admin token: make another one with `sluice token create` first";
             return Err(ApiError::new(StatusCode::CONFLICT, "last-admin-token", message));
+        }
+        Revocation::LastOperator => {
+            let message = "this is the last token of the installation's operator, and nothing else can take backups or make \
+                           organizations: make another one with `sluice token create --operator --role admin` and this token first";
+            return Err(ApiError::new(StatusCode::CONFLICT, "last-operator-token", message));
         }
     };
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %revoked.id, "a token was revoked");

@@ -91,8 +91,12 @@ pub(super) fn revoke_token(tx: &WriteTransaction, organization: &Name, id: &str,
     if known.revoked_at.is_some() {
         return Ok(Done::unchanged(Revocation::Revoked(Box::new(known))));
     }
-    if known.role == Role::Admin && !another_admin(&table, organization, id)? {
+    if known.role == Role::Admin && !another(&table, organization, id, |token| token.role == Role::Admin)? {
         return Ok(Done::unchanged(Revocation::LastAdmin));
+    }
+    // Those that an operator makes are of the same organization, so that no other has to be looked through.
+    if known.operator && !another(&table, organization, id, |token| token.operator)? {
+        return Ok(Done::unchanged(Revocation::LastOperator));
     }
     let revoked = TokenRecord { revoked_at: Some(by.at), ..known };
     table.insert(key, encode("tokens", &revoked)?.as_slice()).map_err(unwritten)?;
@@ -102,11 +106,12 @@ pub(super) fn revoke_token(tx: &WriteTransaction, organization: &Name, id: &str,
     Ok(Done { answer, effects: vec![Effect::Token(revoked)] })
 }
 
-/// Whether the organization has a valid admin token beside this one.
-fn another_admin(
+/// Whether the organization has a valid token of this kind beside this one.
+fn another(
     table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
     organization: &Name,
     id: &str,
+    kind: impl Fn(&TokenRecord) -> bool,
 ) -> Result<bool, StoreError> {
     for row in table.range((organization.as_str(), "")..).map_err(unread)? {
         let (key, value) = row.map_err(unread)?;
@@ -114,7 +119,7 @@ fn another_admin(
             break;
         }
         let token: TokenRecord = decode("tokens", value.value())?;
-        if token.id != id && token.role == Role::Admin && token.revoked_at.is_none() {
+        if token.id != id && kind(&token) && token.revoked_at.is_none() {
             return Ok(true);
         }
     }
