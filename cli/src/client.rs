@@ -1,5 +1,6 @@
 //! The gateway over HTTP.
 
+mod advice;
 mod crafting;
 mod operators;
 
@@ -45,14 +46,14 @@ pub enum ClientError {
         reason: String,
     },
     /// Nothing answered.
-    #[error(
-        "the gateway at `{gateway}` does not answer: {reason}; type `sluice serve` to start one here, or name another with `export SLUICE_GATEWAY=URL`"
-    )]
+    #[error("the gateway at `{gateway}` does not answer: {reason}; {advice}")]
     Unreachable {
         /// Its address.
         gateway: String,
         /// What happened.
         reason: String,
+        /// What to do.
+        advice: String,
     },
     /// The gateway said no.
     #[error("{message} ({code})")]
@@ -426,12 +427,19 @@ impl Client {
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ClientError {
         match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(body) if status == StatusCode::UNAUTHORIZED && self.ambient.is_none() => ClientError::Refused {
-                status: status.as_u16(),
-                code: body.error.code,
-                message: self.unknown_caller(),
-                findings: body.error.findings,
-            },
+            // What is wrong with an identity token the gateway knows better.
+            Ok(body)
+                if matches!(body.error.code.as_str(), "token-missing" | "token-unknown")
+                    && status == StatusCode::UNAUTHORIZED
+                    && self.ambient.is_none() =>
+            {
+                ClientError::Refused {
+                    status: status.as_u16(),
+                    code: body.error.code,
+                    message: self.unknown_caller(),
+                    findings: body.error.findings,
+                }
+            }
             Ok(body) => ClientError::Refused {
                 status: status.as_u16(),
                 code: body.error.code,
@@ -461,7 +469,9 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Unreachable { gateway: self.gateway.to_string(), reason: reason(error) }
+        let reason = reason(error);
+        let advice = advice::of(&self.gateway, &reason);
+        ClientError::Unreachable { gateway: self.gateway.to_string(), reason, advice }
     }
 }
 

@@ -13,13 +13,17 @@ impl Client {
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
-            // The answer to HEAD has no body that could say why.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ClientError::Refused {
-                status: answer.status().as_u16(),
-                code: "forbidden".to_owned(),
-                message: "the token may not upload evidence".to_owned(),
-                findings: Vec::new(),
-            }),
+            // The answer to HEAD has no body that could say why: who is not let in at all is told so elsewhere.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let status = answer.status().as_u16();
+                self.organization().await?;
+                Err(ClientError::Refused {
+                    status,
+                    code: "forbidden".to_owned(),
+                    message: "the token may not upload evidence".to_owned(),
+                    findings: Vec::new(),
+                })
+            }
             _ => Err(self.foreign(&answer)),
         }
     }

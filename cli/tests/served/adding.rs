@@ -58,6 +58,26 @@ fn what_would_be_denied_is_told_at_once_and_mended_before_the_push() {
     assert!(told.contains("accepted"), "{told}");
 }
 
+/// A token ran out between `init` and `push`: that is no question of roles.
+#[test]
+fn a_push_says_what_is_wrong_with_the_token() {
+    let (scene, _serving) = begun();
+    scene.sluice(&["attestation", "add", "--name", "tests", "--value", "reports/good.xml"], 0);
+    let push = ["attestation", "push", "--key", "keys/release.key", "--force"];
+    let told = scene.sluice_on(&[("SLUICE_TOKEN", "mistyped")], &push, 2);
+    assert!(told.contains("mistyped or revoked") && told.contains("token-unknown"), "{told}");
+    let told = scene.sluice_on(&[("SLUICE_TOKEN", "")], &push, 2);
+    assert!(told.contains("token-missing"), "{told}");
+    let made = scene.sluice(&["token", "create", "--name", "r", "--role", "read", "-o", "json"], 0);
+    let secret = made.split("\"secret\": \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let told = scene.sluice_on(&[("SLUICE_TOKEN", secret)], &push, 2);
+    assert!(told.contains("needs a token of role `push`; yours has `read` (forbidden)"), "{told}");
+    // Another protocol at the address than was named.
+    let told = scene.sluice(&["run", "list", "--gateway", &scene.url().replace("http:", "https:")], 2);
+    let there = format!("it speaks plain HTTP there: type `export SLUICE_GATEWAY={}/`", scene.url());
+    assert!(told.contains(&there), "{told}");
+}
+
 #[test]
 fn what_status_foresees_is_what_the_gateway_says() {
     let (scene, _serving) = begun();

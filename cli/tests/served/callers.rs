@@ -47,6 +47,12 @@ fn a_job_needs_no_secret_and_what_its_token_proves_is_kept() {
     let elsewhere = [&github[..], &[("SLUICE_ID_TOKEN_AUDIENCE", "https://elsewhere.dev")]].concat();
     let told = scene.sluice_on(&elsewhere, &["run", "list"], 2);
     assert!(told.contains("token-audience") && told.contains("https://elsewhere.dev"), "{told}");
+    // One that the gateway knows better than this program what is wrong with.
+    let old = now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    let old = job.issuer.token(&scene.url(), old, &github_claims());
+    let told = scene.sluice_on(&[("SLUICE_TOKEN", &old)], &["run", "list"], 2);
+    assert!(told.contains("token-expired") && told.contains("ask the CI system"), "{told}");
+    assert!(!told.contains("mistyped"), "{told}");
     let mut branch = github_claims();
     branch["ref"] = json!("refs/heads/dev");
     let branch = job.issuer.token(&scene.url(), now(), &branch);
