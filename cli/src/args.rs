@@ -60,7 +60,7 @@ pub struct Connection {
     /// The token; other users of this machine can see it here, so rather use --token-file or SLUICE_TOKEN
     #[arg(long, short = 't', global = true, value_name = "TOKEN")]
     pub token: Option<String>,
-    /// A file with the token
+    /// A file with the token; the environment may have it in SLUICE_TOKEN instead, and not in both
     #[arg(long, global = true, value_name = "FILE", env = "SLUICE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Certificates in PEM that may vouch for the gateway, besides those of this machine

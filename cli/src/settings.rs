@@ -70,6 +70,15 @@ impl Connection {
 
         let gateway = args.gateway.clone().or(file.gateway).unwrap_or_else(|| DEFAULT_GATEWAY.to_owned());
         let gateway = parse_gateway(&gateway)?;
+        // Which of the two is meant cannot be told, and the other one may be of another person.
+        let in_file = variable("SLUICE_TOKEN_FILE").filter(|text| !text.is_empty());
+        let in_variable = variable("SLUICE_TOKEN").filter(|text| !text.is_empty());
+        let by_variable = args.token_file.as_deref().and_then(Path::to_str) == in_file.as_deref();
+        if args.token.is_none() && in_file.is_some() && in_variable.is_some() && by_variable {
+            bail!(
+                "SLUICE_TOKEN and SLUICE_TOKEN_FILE are both set: type `unset SLUICE_TOKEN` or `unset SLUICE_TOKEN_FILE`"
+            );
+        }
         let token = match &args.token {
             Some(token) => Some(token.clone()),
             None => match (&args.token_file, token_variable(variable)) {
@@ -126,6 +135,11 @@ fn default_config(variable: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> 
 }
 
 fn parse_gateway(text: &str) -> anyhow::Result<Url> {
+    if !text.contains("://") {
+        bail!(
+            "`{text}` is not an address of a gateway: write `https://{text}`, or `http://{text}` where it speaks no TLS"
+        );
+    }
     let url: Url = text.parse().with_context(|| format!("`{text}` is not an address: write https://host"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         bail!("`{text}` is not an address of a gateway: write https://host");
@@ -180,6 +194,25 @@ mod tests {
         std::fs::write(&config, "gatewy = 'x'").unwrap();
         let base = args::Connection { client_config: Some(config), ..Default::default() };
         assert!(resolve(&base, &[]).is_err());
+    }
+
+    #[test]
+    fn two_tokens_in_the_environment_are_refused_unless_an_argument_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t");
+        std::fs::write(&file, "from-file\n").unwrap();
+        let both = [("SLUICE_TOKEN", "variable"), ("SLUICE_TOKEN_FILE", file.to_str().unwrap())];
+        // As clap gives it: from the environment when it is not typed.
+        let args = args::Connection { token_file: Some(file.clone()), ..Default::default() };
+        let told = resolve(&args, &both).unwrap_err().to_string();
+        assert!(told.contains("both set"), "{told}");
+        assert!(resolve(&args, &both[1..]).is_ok() && resolve(&args, &both[..1]).is_ok());
+        let other = folder.path().join("other");
+        std::fs::write(&other, "typed\n").unwrap();
+        let typed = args::Connection { token_file: Some(other), ..Default::default() };
+        assert_eq!(resolve(&typed, &both).unwrap().token.unwrap().reveal(), "typed");
+        let flag = args::Connection { token: Some("flag".into()), ..args };
+        assert_eq!(resolve(&flag, &both).unwrap().token.unwrap().reveal(), "flag");
     }
 
     #[test]

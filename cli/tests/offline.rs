@@ -253,11 +253,14 @@ fn verify_says_no_to_every_other_key_byte_and_digest() {
 #[test]
 fn what_cannot_be_told_ends_with_2_and_says_why_on_standard_error_alone() {
     let folder = Folder::new();
+    folder.write("table.toml", "[upstreams]\nhost = \"docker.io\"\n");
     for (arguments, environment, why) in [
         (&["contract", "lint", "gone.yaml"][..], &[][..], "`gone.yaml` cannot be read"),
         (&["contract", "lint", "."], &[], "it is a folder"),
         (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "http://127.0.0.1:1")], "does not answer"),
-        (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "sluice.acme.dev")], "write https://host"),
+        (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "sluice.acme.dev")], "write `https://sluice.acme.dev`"),
+        (&["check", "r.dev/a:v1"], &[("SLUICE_GATEWAY", "127.0.0.1:15880")], "or `http://127.0.0.1:15880`"),
+        (&["check", "r.dev/a:v1"], &[("SLUICE_TOKEN", "s3cret"), ("SLUICE_TOKEN_FILE", "t")], "are both set"),
         (
             &["check", "r.dev/a:v1"],
             &[("SLUICE_GATEWAY", "http://sluice.example"), ("SLUICE_TOKEN", "s3cret")],
@@ -277,7 +280,8 @@ fn what_cannot_be_told_ends_with_2_and_says_why_on_standard_error_alone() {
         ),
         (&["workflow", "list", "--token-file", "gone"], &[], "`gone` cannot be read"),
         (&["workflow", "list", "--client-config", "gone.toml"], &[], "`gone.toml` cannot be read"),
-        (&["serve", "--config", "gone.toml"], &[], "gone.toml"),
+        (&["serve", "--config", "gone.toml"], &[], "an empty file is a configuration"),
+        (&["serve", "--config", "table.toml"], &[], "in two brackets, as `[[upstreams]]`"),
         (&["run", "list", "--workflow", "release"], &[], "--workflow PROJECT/release"),
         (&["backup", "--output", "."], &[], "`.` is there already: name another file"),
         (&["backup", "--output", "gone/b"], &[], "the folder `gone` is not there"),

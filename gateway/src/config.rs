@@ -182,6 +182,18 @@ struct RawTls {
     client_ca: Option<Spanned<PathBuf>>,
 }
 
+/// An empty file is a configuration, and none is a mistake: of the path, or of the folder that one is in.
+fn unread(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "it is not there: name another with --config, or make it (an empty file is a configuration, and `sluice \
+             quickstart --files` writes one to begin with)"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 impl Settings {
     /// The settings of a file that says nothing, with relative paths under `folder`.
     #[must_use]
@@ -198,7 +210,7 @@ impl Settings {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path)
-            .map_err(|e| ConfigError::Unreadable { path: name.clone(), reason: e.to_string() })?;
+            .map_err(|e| ConfigError::Unreadable { path: name.clone(), reason: unread(&e) })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let settings = Self::parse(&name, &text, folder)?;
         // What an upstream names is there and does not contradict another one; nothing is dialled.
@@ -230,6 +242,11 @@ impl Settings {
         let raw: RawSettings = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, &span));
             let message = error.message().trim_end().replace('\n', ", ");
+            // A list of tables, such as the upstreams, was begun as one table.
+            let message = match message.contains("invalid type: map, expected a sequence") {
+                true => "a list stands here: a table of it has its name in two brackets, as `[[upstreams]]`".to_owned(),
+                false => message,
+            };
             ConfigError::Mistakes { path: name.to_owned(), mistakes: vec![Mistake { line, message }] }
         })?;
         let (settings, mistakes) = Reading { text, folder, mistakes: Vec::new() }.settings(raw);

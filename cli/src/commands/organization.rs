@@ -49,6 +49,8 @@ fn read(path: &Path) -> anyhow::Result<OrganizationSettings> {
     for key in settings.default_signers.iter_mut().chain(approvers) {
         if let Some(named) = key.strip_prefix("file://") {
             *key = files::read_text(&files::folder_of(path).join(named), limits::KEY_BYTES)?;
+        } else if !key.contains('\n') && files::folder_of(path).join(&*key).is_file() {
+            bail!("`{key}` in `{file}` is a file, and a key is wanted: write `file://{key}`");
         }
     }
     Ok(settings)

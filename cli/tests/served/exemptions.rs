@@ -25,6 +25,9 @@ fn approvers(scene: &Scene) {
     scene.write("organization.yaml", settings.replace("threshold: 2", "threshold: 3").as_bytes());
     let told = scene.sluice(&["organization", "apply", "organization.yaml"], 2);
     assert!(told.contains("only 2 different signers"), "{told}");
+    scene.write("organization.yaml", settings.replace("file://keys/ann", "keys/ann").as_bytes());
+    let told = scene.sluice(&["organization", "apply", "organization.yaml"], 2);
+    assert!(told.contains("write `file://keys/ann.pub`"), "{told}");
     scene.write("organization.yaml", settings.as_bytes());
     scene.sluice(&["organization", "apply", "organization.yaml"], 0);
     let told = scene.sluice(&["organization", "describe"], 0);

@@ -205,7 +205,7 @@ fn client(settings: &IssuerSettings) -> Result<Client, IssuerSettingsError> {
 
 fn allowed(url: &Url, plain_http: bool) -> Result<(), &'static str> {
     if url.scheme() != "https" && !(plain_http && url.scheme() == "http") {
-        return Err("is not https");
+        return Err("is not https (`plain_http = true` lets it be http, and whoever is on the way be anybody)");
     }
     if url.host_str().is_none_or(str::is_empty) || !url.username().is_empty() || url.password().is_some() {
         return Err("is not one of a host alone");
