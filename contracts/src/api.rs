@@ -472,6 +472,9 @@ pub struct ExemptionInfo {
     /// Why it does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Why it covers nothing, though it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// One entry of the audit log, oldest first in `GET /api/v1/audit?from=N&limit=N`.

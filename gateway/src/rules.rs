@@ -221,6 +221,14 @@ impl OrganizationRules {
         rules.map(|rule| (rule.id.as_str(), rule.names())).collect()
     }
 
+    /// Why an exemption from a rule covers nothing, in words; of one contract when it is named.
+    #[must_use]
+    pub fn unknown_rule(&self, rule: &str, contract: Option<&str>) -> Option<String> {
+        let about = self.contracts.iter().filter(|(name, _)| contract.is_none_or(|wanted| name.as_str() == wanted));
+        let rules = about.flat_map(|(_, contract)| contract.compiled.rules().rules());
+        rules.map(|rule| (rule.id.as_str(), rule.names())).collect::<RuleNames>().unknown(rule)
+    }
+
     /// Whether a workflow is bound to a contract.
     #[must_use]
     pub fn bound(&self, workflow: &WorkflowName, contract: &Name) -> bool {

@@ -158,7 +158,8 @@ async fn apply(connection: &args::Connection, path: &Path) -> anyhow::Result<Rep
     match connect(connection)?.apply_exemption(&exemption.name, &approvals).await {
         Ok(info) => {
             let text = plain(&format!("exemption {} is applied\n{}", info.name, told(&exemption)));
-            Report::new(Exit::Yes, &info, text)
+            let report = Report::new(Exit::Yes, &info, text)?;
+            Ok(info.warning.iter().fold(report, |report, warning| report.note(plain(&format!("warning: {warning}")))))
         }
         Err(ClientError::Refused { findings, .. }) if findings.iter().any(Finding::blocks) => {
             show(&file, &findings, approvals.document())
@@ -183,7 +184,10 @@ async fn list(connection: &args::Connection) -> anyhow::Result<Report> {
 fn state(info: &ExemptionInfo) -> String {
     match info.state {
         ExemptionState::Pending => format!("begins {}", table::moment(info.from)),
-        ExemptionState::InForce => "in force".to_owned(),
+        ExemptionState::InForce => match &info.warning {
+            Some(warning) => format!("in force, but {warning}"),
+            None => "in force".to_owned(),
+        },
         ExemptionState::Over => "over".to_owned(),
         ExemptionState::Withdrawn => "withdrawn".to_owned(),
         ExemptionState::Void => format!("void: {}", info.problem.as_deref().unwrap_or("it is not approved any more")),

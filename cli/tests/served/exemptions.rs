@@ -82,6 +82,34 @@ fn two_people_sign_and_the_image_goes_out_until_it_is_withdrawn() {
     assert!(told.contains("does not come back"), "{told}");
 }
 
+/// It is approved and in force, and nothing ever goes out by it.
+#[test]
+fn an_exemption_from_a_rule_that_is_not_there_is_told_to_cover_nothing() {
+    let scene = scene();
+    let _serving = scene.serve();
+    scene.apply();
+    approvers(&scene);
+    let document = format!(
+        "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: default}}\nspec:\n  scope: {{rule: material-nota, repositories: [{IMAGE}]}}\n  reason: r\n  from: {}\n  until: {}\n",
+        days(-1),
+        days(7)
+    );
+    let apply = |document: &str| {
+        scene.write("note.yaml", document.as_bytes());
+        scene.sluice(&["exemption", "sign", "note.yaml", "--key", "keys/ann.key"], 0);
+        scene.sluice(&["exemption", "sign", "note.signed.json", "--key", "keys/bob.key"], 0);
+        scene.sluice(&["exemption", "apply", "note.signed.json"], 0)
+    };
+    let told = apply(&document);
+    assert!(told.contains("covers nothing now; did you mean `material-note`?"), "{told}");
+    assert!(scene.sluice(&["exemption", "list", "-o", "json"], 0).contains("covers nothing"));
+    let told = apply(&document.replace("material-nota", "material-note"));
+    assert!(!told.contains("warning"), "{told}");
+    // Of that rule, but not where this contract asks.
+    let told = apply(&document.replace("{rule: material-nota", "{rule: material-note, contract: another"));
+    assert!(told.contains("covers nothing"), "{told}");
+}
+
 #[expect(clippy::disallowed_methods, reason = "the gateway under test reads the same clock")]
 fn days(n: i64) -> String {
     jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_hours(24 * n)).unwrap().to_string()

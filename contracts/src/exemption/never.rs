@@ -22,6 +22,31 @@ impl<'n, N: IntoIterator<Item = &'n str>> FromIterator<(&'n str, N)> for RuleNam
     }
 }
 
+impl RuleNames {
+    /// Why an exemption from a rule covers nothing, in words: no rule of these has that id. A policy's name is none.
+    #[must_use]
+    pub fn unknown(&self, rule: &str) -> Option<String> {
+        if self.0.contains_key(rule) {
+            return None;
+        }
+        let listed = |ids: Vec<&String>| ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let so_called: Vec<&String> =
+            self.0.iter().filter(|(_, names)| names.contains(rule)).map(|(id, _)| id).collect();
+        if !so_called.is_empty() {
+            let ids = listed(so_called);
+            return Some(format!(
+                "`{rule}` is no rule's id but what several rules are of, so the exemption covers nothing: name {ids}"
+            ));
+        }
+        let ids: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        let meant = crate::yaml::nearest(rule, &ids).map(|near| format!("; did you mean `{near}`?"));
+        let meant = meant.unwrap_or_default();
+        Some(format!(
+            "`{rule}` is no rule of a contract that is applied and that the exemption is about, so it covers nothing now{meant}"
+        ))
+    }
+}
+
 /// What is never exempted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Never {
@@ -135,6 +160,11 @@ mod tests {
                 "`no-malwear` under `exemptions.never` is neither the code of a finding nor a rule or policy of a contract that is applied here, so it protects nothing now; did you mean `no-malware`?"
             ]
         );
+        assert_eq!(rules.unknown("from-main-2"), None);
+        let told = rules.unknown("no-malware").unwrap_or_default();
+        assert!(told.contains("`policy-no-malware-image`, `policy-no-malware-image-2`"), "{told}");
+        let told = rules.unknown("from-main-3").unwrap_or_default();
+        assert!(told.ends_with("did you mean `from-main-2`?"), "{told}");
         assert_ne!(never("no-malware").digest(), never("no-malwear").digest());
     }
 }

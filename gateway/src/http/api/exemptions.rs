@@ -303,6 +303,9 @@ fn info(record: ExemptionRecord, rules: &OrganizationRules, now: Timestamp) -> E
         ExemptionBody::Signed(_) => None,
     };
     let scope = exemption.as_ref().map(|exemption| exemption.scope.clone()).unwrap_or_default();
+    let counting = matches!(state, ExemptionState::Pending | ExemptionState::InForce);
+    let rule = scope.rule.as_deref().filter(|_| counting);
+    let warning = rule.and_then(|rule| rules.unknown_rule(rule, scope.contract.as_deref()));
     ExemptionInfo {
         name: record.name,
         digest: record.digest,
@@ -320,6 +323,7 @@ fn info(record: ExemptionRecord, rules: &OrganizationRules, now: Timestamp) -> E
         applied_at: record.applied_at,
         withdrawn_at: record.withdrawn_at,
         problem: problem.filter(|_| state == ExemptionState::Void),
+        warning,
     }
 }
 
