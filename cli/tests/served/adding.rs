@@ -78,6 +78,16 @@ fn a_push_says_what_is_wrong_with_the_token() {
     assert!(told.contains(&there), "{told}");
 }
 
+/// Nothing could ever satisfy such a contract, and the one who knows is the gateway.
+#[test]
+fn signers_that_no_authority_vouches_for_are_warned_of() {
+    let (scene, _serving) = begun();
+    let identity = "{issuer: \"https://accounts.google.com\", identity: \"ann@acme.dev\"}";
+    scene.write("contract.yaml", CONTRACT.replace("{publicKey: \"file://keys/release.pub\"}", identity).as_bytes());
+    let told = scene.sluice(&["contract", "apply", "contract.yaml"], 0);
+    assert!(told.contains("nothing can satisfy the contract") && told.contains("trusted_root"), "{told}");
+}
+
 #[test]
 fn what_status_foresees_is_what_the_gateway_says() {
     let (scene, _serving) = begun();

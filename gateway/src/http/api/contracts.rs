@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use contracts::{
-    Code, Diagnostics, Finding,
+    AllowedSigner, Code, Diagnostics, Finding,
     api::{AppliedContract, ContractBody, ContractInfo, OrganizationSettings, RevisionFiles, Role},
     contract::Contract,
     revision::Revision,
@@ -77,7 +77,7 @@ pub(super) async fn apply(
         digest,
         changed,
         rules: compiled.rules,
-        findings: compiled.warnings,
+        findings: compiled.warnings.into_iter().chain(unprovable(&compiled.revision, &app)).collect(),
     };
     Ok(answer(status, &applied))
 }
@@ -120,6 +120,22 @@ fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
     let (revision, warnings) = Revision::from_files(files)?;
     let rules = policies::compile(&revision)?;
     Ok(Compiled { rules: rules.rules().len(), revision, warnings })
+}
+
+/// Warns of signers by certificate where the gateway knows no authority of certificates, so that they prove nothing.
+fn unprovable(revision: &Revision, app: &App) -> Option<Finding> {
+    let signers = revision.signer_policy().filter(|_| app.settings.trusted_root.is_none())?;
+    let identities = signers.allowed().filter(|signer| matches!(signer, AllowedSigner::Identity { .. })).count();
+    let contract = revision.contract();
+    let origin = contract.signers.as_ref().map_or(&contract.origin, |clause| &clause.origin);
+    (identities > 0).then(|| {
+        let message = match signers.keys().count() {
+            0 => "this gateway has no `trusted_root` that tells who vouches for these signers: nothing can satisfy the contract",
+            _ => "this gateway has no `trusted_root` that tells who vouches for the signers with an identity: only keys count",
+        };
+        let finding = Finding::warning(Code::SignersMissing, message).at(origin.clone());
+        finding.mend("have the operator name a `trusted_root` in sluice.toml, or name public keys here")
+    })
 }
 
 /// Refuses a revision that is right in itself but not here: under another name, for another organization, or
