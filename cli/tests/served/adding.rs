@@ -89,6 +89,16 @@ fn signers_that_no_authority_vouches_for_are_warned_of() {
 }
 
 #[test]
+fn a_name_that_the_contract_does_not_have_is_compared_with_what_is_open() {
+    let (scene, _serving) = begun();
+    let told = scene.sluice(&["attestation", "add", "--name", "sbm", "--value", "sbom.json"], 0);
+    assert!(told.contains("did you mean `sbom`?") && told.contains("--replace"), "{told}");
+    scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
+    let told = scene.sluice(&["attestation", "add", "--name", "another", "--value", "sbom.json"], 0);
+    assert!(told.contains("does not ask for `another`") && !told.contains("did you mean"), "{told}");
+}
+
+#[test]
 fn what_status_foresees_is_what_the_gateway_says() {
     let (scene, _serving) = begun();
     let image = format!("registry.example.test/shop/app@{}", Digest::of(b"image"));

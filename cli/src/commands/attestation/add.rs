@@ -113,6 +113,9 @@ fn tell(session: &Session, contract: &Contract, added: &Added, findings: &[Findi
         names.iter().filter(|name| contract.material(name).is_none()).map(|name| format!("`{name}`")).collect();
     if !beyond.is_empty() {
         report = report.note(plain(&format!("the contract does not ask for {}", beyond.join(", "))));
+        for meant in names.iter().filter_map(|name| meant(session, contract, name)) {
+            report = report.note(plain(&meant));
+        }
     }
     let told = foresee::told(findings);
     if told.is_empty() {
@@ -128,6 +131,22 @@ fn tell(session: &Session, contract: &Contract, added: &Added, findings: &[Findi
         report = report.note(plain(&format!("once it is mended: sluice attestation add --name {name} --value FILE")));
     }
     Ok(report)
+}
+
+/// What may have been meant by a name that the contract does not have: what it asks for, has the same type, and is not
+/// there yet.
+fn meant(session: &Session, contract: &Contract, name: &str) -> Option<String> {
+    let added = session.materials.get(name).filter(|_| contract.material(name).is_none())?;
+    let open =
+        |clause: &&MaterialClause| clause.kind == added.material.kind && !session.materials.contains_key(&clause.name);
+    let open: Vec<String> = contract.materials.iter().filter(open).map(|clause| format!("`{}`", clause.name)).collect();
+    (!open.is_empty()).then(|| {
+        format!(
+            "did you mean {}? It is asked for, is of this type, and is not there yet. `{name}` goes along as well, unless \
+             the attestation is begun anew: sluice attestation init --replace",
+            open.join(" or ")
+        )
+    })
 }
 
 /// Where a material goes.
