@@ -230,9 +230,18 @@ pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()>) -> Re
 
 /// Opens what the settings name and puts it together.
 fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
+    let new = !settings.state.exists();
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
+    let keyless = settings.signing.make && !settings.signing.key.exists();
     let word = Arc::new(Word::open(&settings.signing, settings.external_url.as_deref())?);
+    if keyless && !new {
+        tracing::warn!(
+            key = %settings.signing.key.display(),
+            "a new signing key was made for a state that is not new: what the gateway signed before does not verify with \
+             it. Put the old key back when it was not copied along with a backup"
+        );
+    }
     let federation = Arc::new(Federation::new(&settings.issuers)?);
     let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
     let cache = settings.cache.as_ref().map(|cache| Cache::open(cache, &metrics)).transpose()?;

@@ -18,5 +18,10 @@ pub async fn run(connection: &args::Connection, args: &args::Backup) -> anyhow::
     let bytes = connect(connection)?.backup(&args.output).await?;
     let file = args.output.display().to_string();
     let text = format!("wrote {bytes} bytes to {file}");
-    Report::new(Exit::Yes, &json!({"file": file, "bytes": bytes}), text)
+    let report = Report::new(Exit::Yes, &json!({"file": file, "bytes": bytes}), text)?;
+    Ok(report.note(
+        "not in it: the folder `evidence`, and the key that the gateway signs with (`signing.key` beside the state, or \
+         `key` under `[signing]`): copy them too"
+            .to_owned(),
+    ))
 }

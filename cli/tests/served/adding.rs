@@ -58,6 +58,16 @@ fn what_would_be_denied_is_told_at_once_and_mended_before_the_push() {
     assert!(told.contains("accepted"), "{told}");
 }
 
+#[test]
+fn a_name_that_the_contract_does_not_have_is_compared_with_what_is_open() {
+    let (scene, _serving) = begun();
+    let told = scene.sluice(&["attestation", "add", "--name", "sbm", "--value", "sbom.json"], 0);
+    assert!(told.contains("did you mean `sbom`?") && told.contains("--replace"), "{told}");
+    scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
+    let told = scene.sluice(&["attestation", "add", "--name", "another", "--value", "sbom.json"], 0);
+    assert!(told.contains("does not ask for `another`") && !told.contains("did you mean"), "{told}");
+}
+
 /// A token ran out between `init` and `push`: that is no question of roles.
 #[test]
 fn a_push_says_what_is_wrong_with_the_token() {
@@ -78,6 +88,19 @@ fn a_push_says_what_is_wrong_with_the_token() {
     assert!(told.contains(&there), "{told}");
 }
 
+/// The copy of a state is without the key: a gateway that comes up without it signs as somebody else.
+#[test]
+fn a_key_that_was_left_behind_is_told() {
+    let (scene, mut serving) = begun();
+    let told = scene.sluice(&["backup", "--output", "copy.redb"], 0);
+    assert!(told.contains("signing.key") && told.contains("`evidence`"), "{told}");
+    assert!(!scene.log().contains("a new signing key"), "{}", scene.log());
+    serving.kill();
+    fs::remove_file(scene.path("state/signing.key")).unwrap();
+    let _serving = scene.serve();
+    assert!(scene.log().contains("a new signing key was made for a state that is not new"), "{}", scene.log());
+}
+
 /// Nothing could ever satisfy such a contract, and the one who knows is the gateway.
 #[test]
 fn signers_that_no_authority_vouches_for_are_warned_of() {
@@ -86,16 +109,6 @@ fn signers_that_no_authority_vouches_for_are_warned_of() {
     scene.write("contract.yaml", CONTRACT.replace("{publicKey: \"file://keys/release.pub\"}", identity).as_bytes());
     let told = scene.sluice(&["contract", "apply", "contract.yaml"], 0);
     assert!(told.contains("nothing can satisfy the contract") && told.contains("trusted_root"), "{told}");
-}
-
-#[test]
-fn a_name_that_the_contract_does_not_have_is_compared_with_what_is_open() {
-    let (scene, _serving) = begun();
-    let told = scene.sluice(&["attestation", "add", "--name", "sbm", "--value", "sbom.json"], 0);
-    assert!(told.contains("did you mean `sbom`?") && told.contains("--replace"), "{told}");
-    scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
-    let told = scene.sluice(&["attestation", "add", "--name", "another", "--value", "sbom.json"], 0);
-    assert!(told.contains("does not ask for `another`") && !told.contains("did you mean"), "{told}");
 }
 
 #[test]
