@@ -210,6 +210,27 @@ spec:
     assert_eq!((clean.exit, clean.stdout.as_str()), (0, "1 policy: 0 mistakes, 0 warnings\n"), "{clean}");
 }
 
+/// What the engine says of these is about itself, or makes the next mistake when it is followed to the letter.
+#[test]
+fn lint_says_how_to_write_what_the_engine_or_the_newer_language_do_not_take() {
+    let folder = Folder::new();
+    let policy = |rego: &str| {
+        let rego: String = rego.lines().map(|line| format!("        {line}\n")).collect();
+        format!(
+            "apiVersion: chainloop.dev/v1\nkind: Policy\nmetadata: {{name: p}}\nspec:\n  policies:\n    - kind: SARIF\n      embedded: |\n{rego}"
+        )
+    };
+    folder.write(
+        "policies/p.yaml",
+        &policy("package p\nimport rego.v1\nviolations contains \"x\" if {\n  some r in input.runs[_].results\n  r.level == \"error\"\n}"),
+    );
+    let told = folder.sluice(&["policy", "lint", "policies", "-o", "github"]);
+    assert!(told.exit == 1 && told.stdout.contains("some run in input.runs"), "{told}");
+    folder.write("policies/p.yaml", &policy("package p\nviolations[\"x\"] {\n  input.version == \"1\"\n}"));
+    let told = folder.sluice(&["policy", "lint", "policies", "-o", "github"]);
+    assert!(told.exit == 0 && told.stdout.contains("violations contains message if { … }"), "{told}");
+}
+
 fn fs_remove(folder: &Folder, name: &str) {
     std::fs::remove_file(folder.path(name)).unwrap();
 }

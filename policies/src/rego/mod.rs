@@ -354,7 +354,15 @@ fn engine_finding(origin: &Origin, error: &str) -> Finding {
     let message = last_line(error);
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let message = shorten(message).chars().take(300).collect::<String>();
-    finding(origin, line, column, Code::PolicyCompile, message)
+    let found = finding(origin, line, column, Code::PolicyCompile, message.as_str());
+    // What the engine says of `[_]` behind `some … in` names its own parts alone.
+    match message.contains("should have been hoisted") {
+        true => found.mend(
+            "`some … in` cannot go through `x[_].y` here: go through `x` on a line before, as `some run in input.runs`, \
+             and then `some result in run.results`",
+        ),
+        false => found,
+    }
 }
 
 fn last_line(text: &str) -> &str {

@@ -22,7 +22,15 @@ pub(crate) fn style(source: &str, origin: &Origin) -> Vec<Finding> {
     let mut told = Told { origin, findings: Vec::new() };
     if !module.imports.iter().any(|import| path(&import.refr).as_deref() == Some("rego.v1")) {
         let message = "the script does not say that it is written in today's Rego";
-        told.at(1, 1, Code::PolicyImport, message, "write `import rego.v1` below the package");
+        let old = parse_as(source, false).is_err();
+        let mend = match old {
+            true => {
+                "write `import rego.v1` below the package, and every rule as it wants them: \
+                 `violations contains message if { … }` in place of `violations[message] { … }`"
+            }
+            false => "write `import rego.v1` below the package",
+        };
+        told.at(1, 1, Code::PolicyImport, message, mend);
     }
     let mut uses = Vec::new();
     for rule in &module.policy {
