@@ -32,7 +32,19 @@ pub async fn run(connection: &args::Connection, args: &args::Pulls) -> anyhow::R
     }
     let running = match &args.from {
         Some(file) => fleet::read(file)?,
-        None => pulled(client.pulled_images(since).await?),
+        None => {
+            let images = client.pulled_images(since).await?;
+            if images.is_empty() {
+                // Nobody pulled anything, which is known: nothing of it would be denied.
+                let data = json!({"asked": 0, "denied": [], "unclear": [], "without_digest": []});
+                return Report::new(
+                    Exit::Yes,
+                    &data,
+                    plain("nothing was let through in that time: there is no image to ask about"),
+                );
+            }
+            pulled(images)
+        }
     };
     would_deny(&client, running).await
 }

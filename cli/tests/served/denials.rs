@@ -55,8 +55,11 @@ fn a_digest_is_denied_listed_and_opened_again() {
     assert!(told.contains("shop/web-1 web") && told.contains("it names no digest"), "{told}");
     let told = scene.sluice(&["deny", "web:v1", "--reason", "r"], 2);
     assert!(told.contains("is not a digest"), "{told}");
-    let told = scene.sluice(&["pulls", "--would-deny"], 2);
+    let told = scene.sluice(&["pulls", "--would-deny"], 0);
     assert!(told.contains("there is no image to ask about"), "{told}");
+    // A list that names nothing is a mistake of whoever made it.
+    scene.write("fleet.txt", b"\n");
+    scene.sluice(&["pulls", "--would-deny", "--from", "fleet.txt"], 2);
 }
 
 #[test]
