@@ -58,9 +58,9 @@ pub fn findings(findings: &[Finding]) -> String {
         sorted.push((!leads.blocks() && !finding.blocks(), cause.unwrap_or(at), cause.map(|_| at), finding));
     }
     sorted.sort_by_key(|(last, cause, at, _)| (*last, *cause, *at));
-    table(
-        ["", "what is wrong", "what to do", "code", "asked for by"],
-        sorted.into_iter().map(|(_, _, beneath, finding)| {
+    let rows: Vec<[String; 5]> = sorted
+        .into_iter()
+        .map(|(_, _, beneath, finding)| {
             let severity = match finding.severity {
                 Severity::Error => "blocks",
                 Severity::Warning if finding.exempted.is_some() => "exempted",
@@ -77,8 +77,13 @@ pub fn findings(findings: &[Finding]) -> String {
                 finding.code.to_string(),
                 asked.into_iter().flatten().collect::<Vec<_>>().join("\n"),
             ]
-        }),
-    )
+        })
+        .collect();
+    if rows.iter().all(|[_, _, mend, ..]| mend.is_empty()) {
+        let rows = rows.into_iter().map(|[severity, wrong, _, code, asked]| [severity, wrong, code, asked]);
+        return table(["", "what is wrong", "code", "asked for by"], rows);
+    }
+    table(["", "what is wrong", "what to do", "code", "asked for by"], rows)
 }
 
 /// A moment, to the second.
@@ -119,5 +124,8 @@ mod tests {
                 "a warning"
             ]
         );
+        assert!(!told.contains("what to do"), "nothing is to be done by any of them:\n{told}");
+        let mended = findings(&[of(Code::MaterialMissing, "no SBOM", "sbom").mend("add it")]);
+        assert!(mended.contains("what to do") && mended.contains("add it"), "{mended}");
     }
 }
