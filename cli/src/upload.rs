@@ -59,12 +59,15 @@ impl Sent<'_> {
                 (tries, pause, reached) = (0, PAUSE, bar.position());
             }
             tries += 1;
-            if tries >= TRIES || !error.downcast_ref::<ClientError>().is_some_and(passes) {
+            if !error.downcast_ref::<ClientError>().is_some_and(passes) {
                 return Err(error);
+            }
+            if tries >= TRIES {
+                bail!("{error:#}. Nothing that was added is lost: push again once the gateway answers");
             }
             if !told && tries > 2 {
                 report::say(&report::plain(&format!(
-                    "the upload of {} was interrupted and goes on: {error:#}",
+                    "the upload of {} was interrupted and goes on, for some two minutes without an answer: {error:#}",
                     self.name
                 )));
                 told = true;
