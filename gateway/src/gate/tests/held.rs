@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use contracts::{
-    Code, Decision, Digest, MaterialType, PinnedRef, SigningKey,
+    Code, Decision, Digest, PinnedRef, SigningKey,
     api::{OrganizationSettings, Withdrawn},
-    crafting::CraftedMaterial,
 };
 use jiff::SignedDuration;
 
@@ -138,13 +137,10 @@ async fn what_a_withdrawn_run_only_names_is_not_closed() {
     let (app, base) = (image("app"), image("base"));
     trial.registry.attach(base.digest, trial.sign(&foreign(&base)));
     trial.registry.attach(app.digest, trial.sign(&foreign(&app)));
-    let named = CraftedMaterial {
-        name: "base".to_owned(),
-        output: false,
-        ..craft("x", &base, Vec::new(), trial.now).materials.remove(0)
-    };
-    assert_eq!(named.kind, MaterialType::ContainerImage);
-    let bundle = trial.sign(&craft("r1", &app, vec![named], trial.now).statement());
+    let mut statement = craft("r1", &app, Vec::new(), trial.now).statement();
+    let named = serde_json::json!({"name": "base", "digest": {"sha256": base.digest.hex()}});
+    statement.raw["subject"].as_array_mut().unwrap().push(named);
+    let bundle = trial.sign(&statement);
     trial.registry.attach(app.digest, bundle.clone());
     assert_eq!((codes(&trial, &app).await, codes(&trial, &base).await), (None, None));
     withdraw(&trial, Digest::of(&bundle)).await;

@@ -184,3 +184,42 @@ async fn an_earlier_time_that_another_wrapping_proves_counts_for_all_that_carry_
     }
     assert_eq!(store.evidence_changed(&acme, &image), before);
 }
+
+#[tokio::test]
+async fn what_was_found_and_withdrawn_is_known_by_what_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, image) = (name("acme"), Digest::of(b"image"));
+    let found = |bytes: &'static [u8], trust: &[u8]| {
+        let mut record = attestation(bytes, image, "", 1);
+        record.facts.signed = Digest::of(b"signed");
+        record.facts.source = Source::Discovered { repository: "r.dev/a".parse().unwrap() };
+        Discovery { record, speaks_for: Digest::of(trust) }
+    };
+    let about = async |store: &RedbStore| {
+        let about = store.withdrawn_about(&acme, image).await.unwrap();
+        assert!(about.iter().all(|facts| facts.withdrawn.is_some()));
+        about.into_iter().map(|facts| facts.id).collect::<std::collections::BTreeSet<_>>()
+    };
+    let named = AttestationName::Id(Digest::of(b"one"));
+    store.discovered(&acme, vec![found(b"one", b"t")]).await.unwrap();
+    assert!(about(&store).await.is_empty());
+    let before = store.evidence_changed(&acme, &image);
+    let withdrawn = Withdrawn { reason: "r".to_owned(), withdrawn_at: at(2), by: "t".to_owned() };
+    store.withdraw_attestation(&acme, &named, withdrawn, by(2)).await.unwrap();
+    assert_ne!(store.evidence_changed(&acme, &image), before);
+    // What comes later and is an earlier proof, and one that speaks for others.
+    let mut proven = found(b"two", b"t");
+    proven.record.facts.signed_at = Some(at(0));
+    store.discovered(&acme, vec![proven, found(b"three", b"u")]).await.unwrap();
+    let all = [Digest::of(b"one"), Digest::of(b"three")].into();
+    assert_eq!(about(&store).await, all);
+    let copy = folder.path().join("copy.redb");
+    store.backup(&copy).await.unwrap();
+    assert_eq!(about(&RedbStore::open(&copy).unwrap()).await, all, "also in a copy");
+    assert!(store.withdrawn_about(&name("other"), image).await.unwrap().is_empty());
+    let before = store.evidence_changed(&acme, &image);
+    assert!(store.restore_attestation(&acme, &named, by(3)).await.unwrap().is_some());
+    assert_ne!(store.evidence_changed(&acme, &image), before);
+    assert!(about(&store).await.is_empty());
+}
