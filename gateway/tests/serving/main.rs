@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod budget;
 mod evidence;
 #[path = "../fake/mod.rs"]
 mod fake;
