@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
 
-use crate::Authority;
+use crate::{Authority, CodeSigning};
 
 const LOG_NAME: &str = "log.example.test";
 
@@ -73,7 +73,22 @@ impl Sigstore {
         build: &[(u64, &str)],
         at: Timestamp,
     ) -> Bundle {
-        let leaf = self.authority.code_signing_of(identity, issuer, build, at);
+        self.logged(statement, self.authority.code_signing_of(identity, issuer, build, at), at)
+    }
+
+    /// As [`Self::attest`], but logged at another time than the certificate was made.
+    #[must_use]
+    pub fn attest_logged(
+        &self,
+        statement: &Statement,
+        identity: &str,
+        issuer: &str,
+        (certified, logged): (Timestamp, Timestamp),
+    ) -> Bundle {
+        self.logged(statement, self.authority.code_signing_of(identity, issuer, &[], certified), logged)
+    }
+
+    fn logged(&self, statement: &Statement, leaf: CodeSigning, at: Timestamp) -> Bundle {
         let key = SigningKey::from_pem(&leaf.key_pem, None).expect("the leaf's key");
         let signed = key.sign(statement).expect("a signature");
         let envelope = signed.envelope();

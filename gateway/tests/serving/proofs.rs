@@ -240,10 +240,16 @@ fn now() -> Timestamp {
 
 /// A gateway that trusts this Sigstore, with a contract for `keyless/…` that its release workflow signs for.
 async fn keyless() -> (Site, Sigstore) {
+    keyless_with(|_| {}).await
+}
+
+async fn keyless_with(change: impl FnOnce(&mut Value)) -> (Site, Sigstore) {
     let sigstore = Sigstore::new(now());
     let folder = testdata::scratch();
     let path = folder.path().join("trusted_root.json");
-    std::fs::write(&path, sigstore.trusted_root()).unwrap();
+    let mut root: Value = serde_json::from_slice(&sigstore.trusted_root()).unwrap();
+    change(&mut root);
+    std::fs::write(&path, root.to_string()).unwrap();
     let site = site_with(|settings| settings.trusted_root = Some(path)).await;
     let signers = format!("{{any: [{{issuer: \"{ISSUER}\", identity: \"{RELEASE}\"}}]}}");
     site.apply(&site.admin, "keyless", &contract("keyless", &signers), &[]).await;
@@ -274,6 +280,14 @@ async fn a_certificate_speaks_for_its_own_name_signature_and_log_entry_alone() {
             let mut bundle = good(image);
             change(&mut bundle);
             bundle
+        })
+    };
+    let logged = |certified: i64, logged: i64| -> Box<dyn Fn(&Image) -> Value + '_> {
+        let sigstore = &sigstore;
+        Box::new(move |image: &Image| {
+            let statement = Statement::parse(statement("keyless/app", image).to_string().as_bytes()).unwrap();
+            let bundle = sigstore.attest_logged(&statement, RELEASE, ISSUER, (ago(certified), ago(logged)));
+            serde_json::from_slice(bundle.bytes()).unwrap()
         })
     };
     let cases: Vec<Case<'_>> = vec![
@@ -321,6 +335,8 @@ async fn a_certificate_speaks_for_its_own_name_signature_and_log_entry_alone() {
                 entry["integratedTime"] = json!((time + 1).to_string());
             })
         }),
+        ("logged after its certificate was over", logged(3600, 3600 - 1200)),
+        ("logged before its certificate began", logged(3600, 3600 + 1200)),
         ("a time to come", Box::new(|image| attested(&sigstore, image, RELEASE, ISSUER, ago(-600)))),
     ];
     for (what, make) in cases {
@@ -332,6 +348,41 @@ async fn a_certificate_speaks_for_its_own_name_signature_and_log_entry_alone() {
     let image = Image::new("good");
     site.beside("keyless/app", &image, good(&image).to_string().as_bytes());
     site.is_open("keyless/app", &image).await;
+}
+
+#[tokio::test]
+async fn one_identity_counts_once_however_often_it_is_logged() {
+    let (site, sigstore) = keyless().await;
+    let other = RELEASE.replace("main", "review");
+    let signers = format!(
+        "{{threshold: 2, any: [{{issuer: \"{ISSUER}\", identity: \"{RELEASE}\"}}, {{issuer: \"{ISSUER}\", identity: \"{other}\"}}]}}"
+    );
+    site.apply(&site.admin, "keyless", &contract("keyless", &signers), &[]).await;
+    let image = Image::new("app");
+    let (mut bundle, again) = (
+        attested(&sigstore, &image, RELEASE, ISSUER, ago(3600)),
+        attested(&sigstore, &image, RELEASE, ISSUER, ago(1800)),
+    );
+    let entries = &mut bundle["verificationMaterial"]["tlogEntries"];
+    let entry = entries[0].clone();
+    entries.as_array_mut().unwrap().push(entry);
+    let bundles = [bundle, again].map(|bundle| bundle.to_string().into_bytes());
+    site.fake.image("keyless/app", "v1", &image);
+    let attached = Attached::bundles(&image.manifest, &[&bundles[0], &bundles[1]]);
+    site.fake.attach("keyless/app", &attached);
+    let reason = site.is_closed("keyless/app", &image).await;
+    assert!(reason.starts_with("signer"), "{reason}");
+}
+
+#[tokio::test]
+async fn where_a_certificate_log_is_trusted_its_proof_is_demanded() {
+    // The certificates of this authority have none.
+    let (site, sigstore) = keyless_with(|root| root["ctlogs"] = root["tlogs"].clone()).await;
+    let image = Image::new("app");
+    let bundle = attested(&sigstore, &image, RELEASE, ISSUER, ago(3600));
+    site.beside("keyless/app", &image, bundle.to_string().as_bytes());
+    let reason = site.is_closed("keyless/app", &image).await;
+    assert!(reason.starts_with("signer-not-allowed"), "{reason}");
 }
 
 #[tokio::test]
