@@ -87,7 +87,8 @@ impl TagLists {
 
     fn joined(self: &Arc<Self>, wire: &Arc<Wire>, path: &str) -> Shared<BoxFuture<'static, Answer>> {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = reading.get(path) {
+        // One that has ended is left here only when its task was stopped: the next one begins anew.
+        if let Some(answer) = reading.get(path).filter(|answer| answer.peek().is_none()) {
             return answer.clone();
         }
         let (lists, asked, at) = (Arc::clone(self), Arc::clone(wire), path.to_owned());
