@@ -125,6 +125,18 @@ impl Authority {
 }
 
 impl Authority {
+    /// A leaf that may sign timestamps and nothing else, and its key.
+    pub(crate) fn timestamping(&self, name: &str, now: Timestamp, half: SignedDuration) -> (Vec<u8>, KeyPair) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping];
+        valid(&mut params, now, half);
+        let key = key();
+        let leaf = params.signed_by(&key, &self.root).expect("a certificate of a timestamp authority");
+        (leaf.der().to_vec(), key)
+    }
+
     /// A leaf as a Chainloop server gives out from an authority of its own: its subject is an organization on that server,
     /// and it names neither an address nor who vouches for it.
     #[must_use]

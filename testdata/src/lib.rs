@@ -18,6 +18,7 @@ mod mutate;
 mod referrer;
 mod samples;
 mod sigstore;
+mod stamping;
 mod token;
 
 pub use attestation::{Material, Minter, run, statement};
@@ -32,6 +33,7 @@ pub use mutate::{Mutator, deep};
 pub use referrer::Attached;
 pub use samples::{Sample, samples};
 pub use sigstore::Sigstore;
+pub use stamping::{Stamp, Stamper};
 pub use token::{TokenIssuer, github_claims};
 
 use contracts::Repository;

@@ -2,7 +2,7 @@
 //! signs verifies against its trusted root, as keyless signatures do against the public one; no service runs.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use contracts::{Bundle, Digest, Statement, keys::SigningKey};
+use contracts::{Bundle, Digest, Statement, dsse::Envelope, keys::SigningKey};
 use jiff::Timestamp;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
@@ -88,10 +88,32 @@ impl Sigstore {
         self.logged(statement, self.authority.code_signing_of(identity, issuer, &[], certified), logged)
     }
 
+    /// As [`Self::attest`], with an answer of a timestamp authority over the signature in place of a log's entry.
+    #[must_use]
+    pub fn attest_stamped(
+        &self,
+        statement: &Statement,
+        identity: &str,
+        issuer: &str,
+        at: Timestamp,
+        stamp: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Bundle {
+        let leaf = self.authority.code_signing_of(identity, issuer, &[], at);
+        let envelope = signed(statement, &leaf);
+        let answer = stamp(envelope.signatures.first().map_or(&[], |one| &one.sig));
+        let bundle = json!({
+            "mediaType": contracts::bundle::MEDIA_TYPE,
+            "verificationMaterial": {
+                "certificate": {"rawBytes": STANDARD.encode(&leaf.certificate_der)},
+                "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": STANDARD.encode(answer)}]},
+            },
+            "dsseEnvelope": envelope.to_value(),
+        });
+        Bundle::parse(bundle.to_string().as_bytes()).expect("a bundle")
+    }
+
     fn logged(&self, statement: &Statement, leaf: CodeSigning, at: Timestamp) -> Bundle {
-        let key = SigningKey::from_pem(&leaf.key_pem, None).expect("the leaf's key");
-        let signed = key.sign(statement).expect("a signature");
-        let envelope = signed.envelope();
+        let envelope = signed(statement, &leaf);
         let signature = envelope.signatures.first().map(|one| STANDARD.encode(&one.sig)).unwrap_or_default();
         let body = json!({
             "apiVersion": "0.0.1",
@@ -150,6 +172,11 @@ impl Sigstore {
     fn sign(&self, bytes: &[u8]) -> Vec<u8> {
         self.log.sign(bytes).expect("a signature of the log")
     }
+}
+
+fn signed(statement: &Statement, leaf: &CodeSigning) -> Envelope {
+    let key = SigningKey::from_pem(&leaf.key_pem, None).expect("the leaf's key");
+    key.sign(statement).expect("a signature").envelope().clone()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod proofs;
 mod referrers;
 mod registry;
 mod site;
+mod stamps;
 mod summaries;
 mod tags;
 mod tls;

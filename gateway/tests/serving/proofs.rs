@@ -12,11 +12,11 @@ use testdata::{Attached, Image, Minter, Sigstore};
 
 use crate::site::{Site, failed, header_of, is, site, site_with};
 
-const ISSUER: &str = "https://issuer.test";
-const RELEASE: &str = "https://forge.test/acme/app/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const ISSUER: &str = "https://issuer.test";
+pub(crate) const RELEASE: &str = "https://forge.test/acme/app/.github/workflows/release.yml@refs/heads/main";
 
 /// An SBOM, attested of this image.
-fn statement(repository: &str, image: &Image) -> Value {
+pub(crate) fn statement(repository: &str, image: &Image) -> Value {
     let document: Value = serde_json::from_slice(&testdata::cyclonedx(3)).unwrap();
     json!({
         "_type": "https://in-toto.io/Statement/v0.1",
@@ -32,13 +32,13 @@ fn others(count: usize) -> Vec<Value> {
 
 impl Site {
     /// Puts an image into the registry with something that is said to be a bundle beside it.
-    fn beside(&self, repository: &str, image: &Image, bundle: &[u8]) {
+    pub(crate) fn beside(&self, repository: &str, image: &Image, bundle: &[u8]) {
         self.fake.image(repository, "v1", image);
         self.fake.attach(repository, &Attached::bundles(&image.manifest, &[bundle]));
     }
 
     /// The image is closed, by every way of asking; the reason that is told.
-    async fn is_closed(&self, repository: &str, image: &Image) -> String {
+    pub(crate) async fn is_closed(&self, repository: &str, image: &Image) -> String {
         let name = format!("registry.test/{repository}");
         let digest = image.digest();
         for reference in ["v1".to_owned(), digest.to_string()] {
@@ -62,7 +62,7 @@ impl Site {
         body["errors"][0]["message"].as_str().unwrap().to_owned()
     }
 
-    async fn is_open(&self, repository: &str, image: &Image) {
+    pub(crate) async fn is_open(&self, repository: &str, image: &Image) {
         let answer = self.get(&format!("registry.test/{repository}/manifests/{}", image.digest())).await;
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         for blob in image.blobs() {
@@ -234,7 +234,7 @@ async fn signers_are_counted_once_each_whatever_they_are_called() {
     site.is_open("two/app", &image).await;
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     gateway::http::clock::now()
 }
 
@@ -243,7 +243,7 @@ async fn keyless() -> (Site, Sigstore) {
     keyless_with(|_| {}).await
 }
 
-async fn keyless_with(change: impl FnOnce(&mut Value)) -> (Site, Sigstore) {
+pub(crate) async fn keyless_with(change: impl FnOnce(&mut Value)) -> (Site, Sigstore) {
     let sigstore = Sigstore::new(now());
     let folder = testdata::scratch();
     let path = folder.path().join("trusted_root.json");
@@ -256,7 +256,7 @@ async fn keyless_with(change: impl FnOnce(&mut Value)) -> (Site, Sigstore) {
     (site, sigstore)
 }
 
-fn ago(seconds: i64) -> Timestamp {
+pub(crate) fn ago(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
