@@ -6,7 +6,7 @@ use std::path::Path;
 
 use contracts::{
     Digest, Reference, Repository,
-    bundle::Bundle,
+    bundle::{AttestationLayer, Bundle},
     cases::PolicyCases,
     contract::Contract,
     dsse::Envelope,
@@ -24,7 +24,10 @@ use contracts::{
     },
 };
 
-use gateway::kubernetes::{Review, Seen, Templates};
+use gateway::{
+    kubernetes::{Review, Seen, Templates},
+    upstream::Manifest,
+};
 
 /// A parser under test.
 pub type Target = (&'static str, fn(&[u8]));
@@ -41,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("cobertura", |bytes| materials_of("cobertura", bytes)),
     ("collected", |bytes| materials_of("collected", bytes)),
     ("contract", contract),
+    ("cosign_layer", cosign_layer),
     ("csaf", |bytes| materials_of("csaf", bytes)),
     ("cyclonedx", |bytes| materials_of("cyclonedx", bytes)),
     ("dranzer", |bytes| materials_of("dranzer", bytes)),
@@ -54,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     ("junit", |bytes| materials_of("junit", bytes)),
     ("jwks", jwks),
     ("key", key),
+    ("manifest", manifest),
     ("openapi", |bytes| materials_of("openapi", bytes)),
     ("openvex", |bytes| materials_of("openvex", bytes)),
     ("own_ca", own_ca),
@@ -339,4 +344,44 @@ fn admission_review(bytes: &[u8]) {
 fn settings(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     drop(gateway::config::Settings::parse("sluice.toml", text, Path::new(".")));
+}
+
+/// What is served lists what the least careful of clients finds in it, and nothing else.
+fn manifest(bytes: &[u8]) {
+    for said in
+        [None, Some("application/vnd.oci.image.manifest.v1+json"), Some("application/vnd.oci.image.index.v1+json")]
+    {
+        let Ok(manifest) = Manifest::read(bytes.to_vec().into(), said) else { continue };
+        assert_eq!(manifest.digest, Digest::of(bytes));
+        let careless: serde_json::Value = serde_json::from_slice(bytes).expect("what was read is JSON");
+        let object = careless.as_object().expect("what was read is an object");
+        // As decoders do that match keys in any case.
+        let mut found = Vec::new();
+        for (key, value) in object {
+            match key.to_lowercase().replace('\u{17f}', "s").as_str() {
+                "manifests" | "layers" | "fslayers" => found.extend(value.as_array().into_iter().flatten()),
+                "config" => found.push(value),
+                _ => {}
+            }
+        }
+        let mut found: Vec<_> =
+            found.into_iter().map(|one| one["digest"].as_str().expect("a digest").to_owned()).collect();
+        let mut listed: Vec<_> = manifest.children.iter().map(ToString::to_string).collect();
+        listed.sort();
+        found.sort();
+        assert_eq!(listed, found, "{said:?}");
+    }
+}
+
+/// A layer of an `.att` manifest and its annotations: `{"layer": …, "annotations": {…}}`.
+fn cosign_layer(bytes: &[u8]) {
+    let Ok(value) = json::parse_strict(bytes, limits::REQUEST_BYTES) else { return };
+    let annotations = value["annotations"].as_object().into_iter().flatten();
+    let annotations = annotations.filter_map(|(key, text)| Some((key.clone(), text.as_str()?.to_owned()))).collect();
+    let layer = value["layer"].to_string();
+    if let Some(bundle) = AttestationLayer::Cosign.read(layer.as_bytes(), &annotations) {
+        let again = Bundle::parse(bundle.bytes()).expect("what was made of a layer is a bundle");
+        assert_eq!(again.envelope(), bundle.envelope());
+        assert_eq!(Some(bundle.envelope()), Envelope::parse(layer.as_bytes()).ok().as_ref());
+    }
 }

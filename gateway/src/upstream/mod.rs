@@ -43,6 +43,17 @@ pub struct Manifest {
     pub children: Arc<[Digest]>,
 }
 
+impl Manifest {
+    /// Reads a manifest or index that came from outside as of the media type `said`.
+    ///
+    /// # Errors
+    /// Why it is not served, as a sentence: it is none, or two clients could read it as two things.
+    pub fn read(bytes: Bytes, said: Option<&str>) -> Result<Self, String> {
+        let digest = Digest::of(&bytes);
+        Ok(manifest::Document::parse(&bytes, said)?.served(bytes, digest))
+    }
+}
+
 /// A manifest that speaks about an image and carries evidence only: documents, nothing that could be run. So it may
 /// be served while the image may.
 #[derive(Debug, Clone, PartialEq, Eq)]
