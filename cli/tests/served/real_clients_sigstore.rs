@@ -124,7 +124,9 @@ fn foreign(world: &World) {
         scene.sluice(&[&verify[..], &[ISSUER], &rest].concat(), 0);
         let mut changed: Value = serde_json::from_slice(&fs::read(scene.path(bundle)).unwrap()).unwrap();
         let signature = changed.pointer_mut("/dsseEnvelope/signatures/0/sig").unwrap();
-        *signature = json!(format!("MEUC{}", &signature.as_str().unwrap()[4..].replace('A', "B")));
+        let mut bytes = STANDARD.decode(signature.as_str().unwrap()).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        *signature = json!(STANDARD.encode(bytes));
         scene.write("changed.json", changed.to_string().as_bytes());
         let verify = ["attestation", "verify", "changed.json", "--certificate-identity", IDENTITY];
         scene.sluice(&[&verify[..], &["--certificate-oidc-issuer", ISSUER], &rest].concat(), 1);
