@@ -72,6 +72,9 @@ pub struct NewToken {
     /// Of the installation's operator too: takes backups, makes organizations. Only such a token makes another.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub operator: bool,
+    /// From then on it is refused; without it, until it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The answer to `POST /api/v1/tokens`: the only time the secret is shown.
@@ -100,6 +103,15 @@ pub struct TokenInfo {
     pub workflow: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last used, cut to the hour; not there when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
+    /// When it ends by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Whether it has ended by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,

@@ -310,6 +310,8 @@ async fn first_token(app: &App) -> Result<Option<PathBuf>, StartError> {
         secret: secret.digest(),
         created_at: now,
         revoked_at: None,
+        expires_at: None,
+        last_used_at: None,
     };
     write_secret(&path, secret).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {

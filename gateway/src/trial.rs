@@ -229,6 +229,8 @@ impl Trial {
             secret: Digest::of(b"secret"),
             created_at: now,
             revoked_at: None,
+            expires_at: None,
+            last_used_at: None,
         };
         assert!(store.create_organization(&acme(), token, By::new("t", now)).await.unwrap());
         let (gate, intake) = Self::parts(&store, &evidence, &registry, roots.clone());

@@ -2,6 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 use contracts::api::Role;
+use jiff::SignedDuration;
 
 #[derive(Debug, Subcommand)]
 pub enum Token {
@@ -19,6 +20,9 @@ pub enum Token {
         /// For the installation's operator too: takes backups, makes organizations. Only such a token makes another
         #[arg(long)]
         operator: bool,
+        /// How long it is good for: 90d, 12h, 30m [default: until it is revoked]
+        #[arg(long, value_name = "DURATION", value_parser = contracts::duration::parse)]
+        expires_in: Option<SignedDuration>,
     },
     /// List the tokens
     List,

@@ -87,6 +87,12 @@ pub enum AuthError {
     /// A secret that belongs to no token, or to a revoked one.
     #[error("the token is not known here, or was revoked")]
     Unknown,
+    /// A token that has ended by itself.
+    #[error("the token expired at {at}: have an admin make another one with `sluice token create`")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
     /// An identity token that lets nobody in.
     #[error(transparent)]
     Federation(#[from] FederationError),
@@ -204,7 +210,13 @@ pub(crate) async fn caller(app: &App, proof: &Proof) -> Result<Caller, AuthError
         Proof::Token(secret) => *secret,
     };
     match app.store.token_by_secret(secret).await? {
-        Some(TokenRecord { revoked_at: None, organization, role, workflow, id, name, operator, .. }) => {
+        Some(token) if token.revoked_at.is_none() => {
+            let now = clock::now();
+            if let Some(at) = token.expires_at.filter(|_| token.expired(now)) {
+                return Err(AuthError::Expired { at });
+            }
+            app.store.token_used(&token, now);
+            let TokenRecord { organization, role, workflow, id, name, operator, .. } = token;
             Ok(Caller { organization, role, workflow, token_id: id, token_name: name, operator, identity: None })
         }
         _ => Err(AuthError::Unknown),

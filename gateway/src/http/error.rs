@@ -131,6 +131,7 @@ impl From<AuthError> for ApiError {
             AuthError::Missing => Self::new(StatusCode::UNAUTHORIZED, "token-missing", message),
             AuthError::Malformed => Self::new(StatusCode::UNAUTHORIZED, "token-malformed", message),
             AuthError::Unknown => Self::new(StatusCode::UNAUTHORIZED, "token-unknown", message),
+            AuthError::Expired { .. } => Self::new(StatusCode::UNAUTHORIZED, "token-expired", message),
             AuthError::Federation(error) => error.into(),
             AuthError::Store(store) => store.into(),
         }

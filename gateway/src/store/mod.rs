@@ -8,6 +8,7 @@ mod denial;
 mod exemption;
 mod redb;
 mod runs;
+mod token;
 mod withdrawal;
 
 pub use attestation::{AttestationFacts, AttestationRecord, Discovery, PushedAbout};
@@ -15,6 +16,7 @@ pub use denial::{DenialPut, DenialRecord};
 pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
 pub use redb::RedbStore;
 pub use runs::{Ending, RunRecord, RunSession, SessionKept};
+pub use token::{Revocation, TokenRecord};
 pub use withdrawal::{AttestationName, WithdrawalRecord, Withdrawing};
 
 use std::collections::BTreeMap;
@@ -22,37 +24,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, RunnerIdentity, Verdict, VerdictSubject,
-    api::{EndRun, OrganizationSettings, PullInfo, PulledImage, RevisionFiles, Role, Withdrawn},
+    api::{EndRun, OrganizationSettings, PullInfo, PulledImage, RevisionFiles, Withdrawn},
 };
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Name, WorkflowName};
-
-/// A bearer token as it is kept: never the secret, only its digest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenRecord {
-    /// Names the token in lists and logs.
-    pub id: String,
-    /// Whose it is.
-    pub organization: Name,
-    /// What it is for.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// Only for this workflow.
-    pub workflow: Option<WorkflowName>,
-    /// Is of the installation's operator: may take backups, make other organizations and other tokens like it. The first
-    /// token of an installation has this, and those that such a token made.
-    pub operator: bool,
-    /// SHA-256 of the secret.
-    pub secret: Digest,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
 
 /// One revision of a contract, immutable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,19 +108,6 @@ pub enum Receipt {
     RunEnded,
     /// The same signed content was found beside an image, and an operator withdrew it; nothing was stored.
     Withdrawn(Box<Withdrawn>),
-}
-
-/// What `revoke_token` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Revocation {
-    /// The token is revoked, now or since before.
-    Revoked(Box<TokenRecord>),
-    /// There is no such token.
-    Unknown,
-    /// Nobody could administer the organization without it; nothing changed.
-    LastAdmin,
-    /// Nobody could take backups or make organizations without it; nothing changed.
-    LastOperator,
 }
 
 /// That a manifest, configuration or layer is reachable from an image, so that it may be served while the image and the
@@ -239,7 +204,9 @@ pub trait Store: Send + Sync + 'static {
     fn add_token(&self, token: TokenRecord, by: By) -> Stored<'_, ()>;
     /// All tokens of an organization, oldest first.
     fn tokens<'a>(&'a self, organization: &'a Name) -> Stored<'a, Vec<TokenRecord>>;
-    /// Revokes a token, unless no token of role `admin` would be left.
+    /// Notes that a token was used, once an hour at most. Does not wait, and may be lost.
+    fn token_used(&self, token: &TokenRecord, now: Timestamp);
+    /// Revokes a token, unless no token of role `admin` would be left that lasts.
     fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Revocation>;
 
     /// Adds a revision unless the current one has the same digest; answers with the revision that is current

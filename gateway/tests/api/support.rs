@@ -54,6 +54,14 @@ impl Site {
         show(self.by(token, method, path).json(body).send().await.unwrap()).await
     }
 
+    /// The same gateway, stopped and started again.
+    pub async fn restarted(self) -> Self {
+        let Self { folder, running, admin, client } = self;
+        running.stop().await;
+        let running = Gateway::start(settings(&folder)).await.unwrap();
+        Self { folder, running, admin, client }
+    }
+
     /// A new token of the admin's organization.
     pub async fn token(&self, role: &str, workflow: Option<&str>) -> CreatedToken {
         let body = json!({"name": "a test", "role": role, "workflow": workflow});

@@ -31,7 +31,8 @@ async fn a_secret_is_shown_once_and_a_revoked_token_is_refused_on_the_next_reque
         "name": "operator",
         "role": "admin",
         "operator": true,
-        "created_at": "[instant]"
+        "created_at": "[instant]",
+        "last_used_at": "[instant]"
       },
       {
         "id": "[id]",
@@ -81,6 +82,7 @@ async fn what_is_not_a_token() {
         json!({"name": "ci", "role": "admin", "workflow": "no/where"}),
         json!({"name": "ci", "role": "push", "operator": true}),
         json!({"name": "ci", "role": "push", "operators": true}),
+        json!({"name": "ci", "role": "push", "expires_at": "2020-01-01T00:00:00Z"}),
     ] {
         answers.push(site.send(&site.admin, Method::POST, "/api/v1/tokens", &body).await);
     }
@@ -131,7 +133,14 @@ async fn what_is_not_a_token() {
     {
       "error": {
         "code": "invalid-json",
-        "message": "the body is not what this route reads: unknown field `operators`, expected one of `name`, `role`, `workflow`, `operator` at line 1 column 38"
+        "message": "the body is not what this route reads: unknown field `operators`, expected one of `name`, `role`, `workflow`, `operator`, `expires_at` at line 1 column 38"
+      }
+    }
+    400 Bad Request
+    {
+      "error": {
+        "code": "invalid-request",
+        "message": "the token would have expired at 2020-01-01T00:00:00Z: name a later instant under `expires_at`"
       }
     }
     "#);
@@ -215,7 +224,7 @@ async fn the_last_admin_token_is_not_revoked() {
     {
       "error": {
         "code": "last-admin-token",
-        "message": "this is the organization's last admin token: make another one with `sluice token create` first"
+        "message": "this is the organization's last admin token that does not expire: make another one with `sluice token create --role admin`, without `--expires-in`, first"
       }
     }
     "#);
@@ -240,7 +249,7 @@ async fn the_last_token_of_the_operator_is_not_revoked_and_makes_another() {
     {
       "error": {
         "code": "last-operator-token",
-        "message": "this is the last token of the installation's operator, and nothing else can take backups or make organizations: make another one with `sluice token create --operator --role admin` and this token first"
+        "message": "this is the last token of the installation's operator that does not expire, and nothing else could take backups or make organizations in the end: make another one with `sluice token create --operator --role admin`, without `--expires-in`, and this token first"
       }
     }
     "#);
@@ -263,4 +272,116 @@ async fn the_last_token_of_the_operator_is_not_revoked_and_makes_another() {
     assert_eq!(backup.status(), 200);
     let second = format!("/api/v1/tokens/{}", made.token.id);
     assert!(site.send(&admin, Method::DELETE, &second, &json!({})).await.starts_with("409"));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the gateway under test reads the real clock")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// As the API takes it, so long from now.
+fn away(seconds: i64) -> String {
+    (now() + jiff::SignedDuration::from_secs(seconds)).to_string()
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_refused_on_every_way_in_and_listed_as_such() {
+    let site = site().await;
+    let body = json!({"name": "ci", "role": "pull", "expires_at": away(2)});
+    let made = site.by(&site.admin, Method::POST, "/api/v1/tokens").json(&body).send().await.unwrap();
+    let made: contracts::api::CreatedToken = made.json().await.unwrap();
+    assert!(site.get(&made.secret, "/api/v1/organization").await.starts_with("200"));
+    let told = site.by(&made.secret, Method::GET, "/token?service=sluice").send().await.unwrap();
+    let told: serde_json::Value = told.json().await.unwrap();
+    let bearer = told["token"].as_str().unwrap();
+    assert_eq!(site.by(bearer, Method::GET, "/v2/").send().await.unwrap().status(), 200);
+
+    let end = made.token.expires_at.unwrap();
+    while now() <= end {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let refused = site.get(&made.secret, "/api/v1/organization").await;
+    assert_snapshot!(refused.replace(&end.to_string(), "[end]"), @r#"
+    401 Unauthorized
+    www-authenticate: Bearer realm="sluice"
+    {
+      "error": {
+        "code": "token-expired",
+        "message": "the token expired at [end]: have an admin make another one with `sluice token create`"
+      }
+    }
+    "#);
+    for secret in [&made.secret, bearer] {
+        let pull = site.by(secret, Method::GET, "/v2/").send().await.unwrap();
+        assert_eq!(pull.status(), 401);
+        assert!(pull.text().await.unwrap().contains("the token expired at"), "also when it was exchanged before");
+    }
+    assert_eq!(site.by(&made.secret, Method::GET, "/token?service=sluice").send().await.unwrap().status(), 401);
+    assert_snapshot!(site.get(&site.admin, "/api/v1/tokens").await, @r#"
+    200 OK
+    [
+      {
+        "id": "[id]",
+        "name": "operator",
+        "role": "admin",
+        "operator": true,
+        "created_at": "[instant]",
+        "last_used_at": "[instant]"
+      },
+      {
+        "id": "[id]",
+        "name": "ci",
+        "role": "pull",
+        "created_at": "[instant]",
+        "last_used_at": "[instant]",
+        "expires_at": "[instant]",
+        "expired": true
+      }
+    ]
+    "#);
+}
+
+/// Uses are noted once an hour, beside whatever else is written.
+#[tokio::test]
+async fn when_a_token_was_last_used_is_told_to_the_hour_and_survives_a_restart() {
+    let site = site().await;
+    let token = site.token("read", None).await;
+    for _ in 0..20 {
+        assert!(site.get(&token.secret, "/api/v1/organization").await.starts_with("200"));
+    }
+    let used = async |site: &crate::support::Site| {
+        let list = site.by(&site.admin, Method::GET, "/api/v1/tokens").send().await.unwrap();
+        let list: Vec<contracts::api::TokenInfo> = list.json().await.unwrap();
+        list.into_iter().find(|other| other.id == token.token.id).unwrap().last_used_at
+    };
+    // What is written next is written behind it.
+    site.token("read", None).await;
+    let last = used(&site).await.expect("it was used");
+    assert_eq!(last.as_second() % 3600, 0);
+    assert!((0..7200).contains(&(now().as_second() - last.as_second())), "{last}");
+    let site = site.restarted().await;
+    assert_eq!(used(&site).await, Some(last));
+}
+
+/// The day would come when nobody can administer it.
+#[tokio::test]
+async fn an_admin_token_that_expires_does_not_stand_in_for_one_that_does_not() {
+    let site = site().await;
+    let list: Vec<contracts::api::TokenInfo> =
+        site.by(&site.admin, Method::GET, "/api/v1/tokens").send().await.unwrap().json().await.unwrap();
+    let first = format!("/api/v1/tokens/{}", list[0].id);
+    let make = async |body: serde_json::Value| {
+        let made = site.by(&site.admin, Method::POST, "/api/v1/tokens").json(&body).send().await.unwrap();
+        made.json::<contracts::api::CreatedToken>().await.unwrap()
+    };
+    let passing = make(json!({"name": "passing", "role": "admin", "operator": true, "expires_at": away(86_400)})).await;
+    let refused = site.send(&passing.secret, Method::DELETE, &first, &json!({})).await;
+    assert!(refused.starts_with("409") && refused.contains("last-admin-token"), "{refused}");
+    make(json!({"name": "lasting", "role": "admin"})).await;
+    let refused = site.send(&passing.secret, Method::DELETE, &first, &json!({})).await;
+    assert!(refused.starts_with("409") && refused.contains("last-operator-token"), "{refused}");
+    let path = format!("/api/v1/tokens/{}", passing.token.id);
+    assert!(site.send(&passing.secret, Method::DELETE, &path, &json!({})).await.starts_with("200"), "others last");
+    make(json!({"name": "operator", "role": "admin", "operator": true})).await;
+    assert!(site.send(&site.admin, Method::DELETE, &first, &json!({})).await.starts_with("200"));
 }

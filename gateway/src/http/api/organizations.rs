@@ -87,7 +87,7 @@ pub(super) async fn create(
         return Err(ApiError::new(StatusCode::CONFLICT, "organization-exists", message));
     }
     tracing::info!(organization = %organization, token = %caller.token_id, "an organization was made");
-    Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
+    Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record, now), secret: secret.reveal() }))
 }
 
 /// Refuses rules that would let in strangers, or nobody.

@@ -27,8 +27,8 @@ const NAME: usize = 100;
 
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let tokens: Vec<TokenInfo> =
-        app.store.tokens(&caller.organization).await?.into_iter().map(present::token).collect();
+    let (tokens, now) = (app.store.tokens(&caller.organization).await?, clock::now());
+    let tokens: Vec<TokenInfo> = tokens.into_iter().map(|token| present::token(token, now)).collect();
     Ok(answer(StatusCode::OK, &tokens))
 }
 
@@ -39,7 +39,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let NewToken { name, role, workflow, operator } = body::json(&headers, body).await?;
+    let NewToken { name, role, workflow, operator, expires_at } = body::json(&headers, body).await?;
     if name.trim().is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
         return Err(ApiError::invalid(format!(
             "a token's `name` is 1 to {NAME} printable characters: say what it is for"
@@ -61,11 +61,16 @@ pub(super) async fn create(
         return Err(ApiError::invalid("a token of the operator has the role `admin`"));
     }
     let now = clock::now();
+    if let Some(past) = expires_at.filter(|at| *at <= now) {
+        return Err(ApiError::invalid(format!(
+            "the token would have expired at {past}: name a later instant under `expires_at`"
+        )));
+    }
     let (record, secret) = make(&caller.organization, name, role, workflow, now)?;
-    let record = TokenRecord { operator, ..record };
+    let record = TokenRecord { operator, expires_at, ..record };
     app.store.add_token(record.clone(), caller.by(now)).await?;
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %record.id, role = ?role, operator, "a token was made");
-    Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record), secret: secret.reveal() }))
+    Ok(answer(StatusCode::CREATED, &CreatedToken { token: present::token(record, now), secret: secret.reveal() }))
 }
 
 pub(super) async fn revoke(
@@ -74,23 +79,25 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
-    let revoked = app.store.revoke_token(&caller.organization, &id, caller.by(clock::now())).await?;
+    let now = clock::now();
+    let revoked = app.store.revoke_token(&caller.organization, &id, caller.by(now)).await?;
     let revoked = match revoked {
         Revocation::Revoked(revoked) => *revoked,
         Revocation::Unknown => return Err(ApiError::not_found("there is no such token")),
         Revocation::LastAdmin => {
-            let message =
-                "this is the organization's last admin token: make another one with `sluice token create` first";
+            let message = "this is the organization's last admin token that does not expire: make another one with \
+                           `sluice token create --role admin`, without `--expires-in`, first";
             return Err(ApiError::new(StatusCode::CONFLICT, "last-admin-token", message));
         }
         Revocation::LastOperator => {
-            let message = "this is the last token of the installation's operator, and nothing else can take backups or make \
-                           organizations: make another one with `sluice token create --operator --role admin` and this token first";
+            let message = "this is the last token of the installation's operator that does not expire, and nothing else could take \
+                           backups or make organizations in the end: make another one with `sluice token create --operator \
+                           --role admin`, without `--expires-in`, and this token first";
             return Err(ApiError::new(StatusCode::CONFLICT, "last-operator-token", message));
         }
     };
     tracing::info!(organization = %caller.organization, by = %caller.token_id, token = %revoked.id, "a token was revoked");
-    Ok(answer(StatusCode::OK, &present::token(revoked)))
+    Ok(answer(StatusCode::OK, &present::token(revoked, now)))
 }
 
 /// A token that is not stored yet, and its secret.
@@ -113,6 +120,8 @@ pub(super) fn make(
         secret: secret.digest(),
         created_at: now,
         revoked_at: None,
+        expires_at: None,
+        last_used_at: None,
     };
     Ok((record, secret))
 }

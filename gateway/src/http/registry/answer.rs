@@ -254,7 +254,7 @@ impl IntoResponse for OciError {
 impl From<AuthError> for OciError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Missing | AuthError::Malformed | AuthError::Unknown => {
+            AuthError::Missing | AuthError::Malformed | AuthError::Unknown | AuthError::Expired { .. } => {
                 Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
             }
             AuthError::Federation(FederationError::NotAllowed { .. } | FederationError::Unnamed) => {

@@ -9,7 +9,7 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase};
 
-use super::tables::{self, FORMAT, META, TAKEN_OVER, every_table, unread, unwritten};
+use super::tables::{self, FORMAT, META, OLDEST, every_table, unread, unwritten};
 use crate::store::StoreError;
 
 /// Memory for pages of the state file.
@@ -110,7 +110,7 @@ fn make_tables(database: &Database, path: &str) -> Result<(), StoreError> {
     };
     match format {
         Some(FORMAT) => return Ok(()),
-        Some(TAKEN_OVER) | None => {}
+        Some(OLDEST..FORMAT) | None => {}
         Some(found) => return Err(StoreError::Layout { path: path.to_owned(), found, reads: FORMAT }),
     }
     let tx = database.begin_write().map_err(unwritten)?;

@@ -5,11 +5,12 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use contracts::Digest;
+use jiff::Timestamp;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::tables::{TOKENS, decode, unread};
@@ -34,9 +35,22 @@ pub(super) enum Effect {
 }
 
 pub(super) struct Memory {
-    tokens: RwLock<HashMap<Digest, TokenRecord>>,
+    tokens: RwLock<HashMap<Digest, Token>>,
     rules: Vec<AtomicU64>,
     evidence: Vec<AtomicU64>,
+}
+
+struct Token {
+    record: TokenRecord,
+    /// The second under which its last use was noted, or is about to be.
+    used: AtomicI64,
+}
+
+impl Token {
+    fn new(record: TokenRecord) -> Self {
+        let used = record.last_used_at.map_or(i64::MIN, Timestamp::as_second);
+        Self { record, used: AtomicI64::new(used) }
+    }
 }
 
 impl Memory {
@@ -51,7 +65,7 @@ impl Memory {
         let mut tokens = HashMap::new();
         for row in tx.open_table(TOKENS).map_err(unread)?.iter().map_err(unread)? {
             let token: TokenRecord = decode("tokens", row.map_err(unread)?.1.value())?;
-            tokens.insert(token.secret, token);
+            tokens.insert(token.secret, Token::new(token));
         }
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
         for number in self.rules.iter().chain(&self.evidence) {
@@ -64,7 +78,8 @@ impl Memory {
         for effect in effects {
             match effect {
                 Effect::Token(token) => {
-                    self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token.secret, token);
+                    let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+                    tokens.insert(token.secret, Token::new(token));
                 }
                 Effect::Rules(organization) => raise(&self.rules, &organization),
                 Effect::Evidence(organization, subject) => raise(&self.evidence, &(organization, subject)),
@@ -73,7 +88,22 @@ impl Memory {
     }
 
     pub(super) fn token(&self, secret: &Digest) -> Option<TokenRecord> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(secret).cloned()
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(secret).map(|token| token.record.clone())
+    }
+
+    /// Whether a use of this instant is still to be noted. It is for the one who is told so to note it.
+    pub(super) fn first_use(&self, secret: &Digest, used: Timestamp) -> bool {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let noted = |token: &Token| token.used.fetch_max(used.as_second(), Ordering::SeqCst);
+        tokens.get(secret).is_some_and(|token| noted(token) < used.as_second())
+    }
+
+    /// The use could not be noted: the next one is.
+    pub(super) fn not_noted(&self, secret: &Digest) {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = tokens.get(secret) {
+            token.used.store(i64::MIN, Ordering::SeqCst);
+        }
     }
 
     pub(super) fn no_tokens(&self) -> bool {

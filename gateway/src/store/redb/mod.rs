@@ -166,6 +166,17 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::tokens(tx, &organization))
     }
 
+    fn token_used(&self, token: &TokenRecord, now: Timestamp) {
+        let (secret, used) = (token.secret, TokenRecord::used(now));
+        if !self.memory.first_use(&secret, used) {
+            return;
+        }
+        let (organization, id) = (token.organization.clone(), token.id.clone());
+        if !self.writer.offer(move |tx| write::token_used(tx, &organization, &id, used)) {
+            self.memory.not_noted(&secret);
+        }
+    }
+
     fn revoke_token<'a>(&'a self, organization: &'a Name, id: &'a str, by: By) -> Stored<'a, Revocation> {
         let (organization, id) = (organization.clone(), id.to_owned());
         self.write(move |tx| write::revoke_token(tx, &organization, &id, &by))

@@ -77,11 +77,11 @@ pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefini
 /// organization, repository, child, root, the manifest below it that refers to the child
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
 
-/// The layout that this version writes and reads.
-pub(super) const FORMAT: u64 = 12;
-/// The one before it, which lacks nothing but tables: a file of it is taken over. A version that reads that one alone does
-/// not open the file any more, as it would not know what was withdrawn.
-pub(super) const TAKEN_OVER: u64 = 11;
+/// The layout that this version writes and reads. It is raised with whatever an older version would pass over: that one
+/// does not open the file any more, as it would not know what was withdrawn (12) or which token has expired (13).
+pub(super) const FORMAT: u64 = 13;
+/// The oldest that is taken over. What lies between lacks nothing but tables and fields that may be left out.
+pub(super) const OLDEST: u64 = 11;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {

@@ -38,6 +38,8 @@ fn token(organization: &str, id: &str) -> TokenRecord {
         secret: Digest::of(format!("{organization} {id}").as_bytes()),
         created_at: at(0),
         revoked_at: None,
+        expires_at: None,
+        last_used_at: None,
     }
 }
 
@@ -297,7 +299,7 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
         let mut table = tx.open_table(tables::PULLS).unwrap();
         table.insert(("acme", number), entry.to_string().as_bytes()).unwrap();
     }
-    tx.open_table(META).unwrap().insert("format", tables::TAKEN_OVER).unwrap();
+    tx.open_table(META).unwrap().insert("format", tables::OLDEST).unwrap();
     tx.commit().unwrap();
     drop(database);
 
@@ -321,7 +323,7 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
     let database = file::builder().open(&path).unwrap();
     let meta = database.begin_read().unwrap().open_table(META).unwrap();
     assert_eq!(meta.get("format").unwrap().unwrap().value(), tables::FORMAT);
-    assert_ne!(tables::FORMAT, tables::TAKEN_OVER);
+    assert_ne!(tables::FORMAT, tables::OLDEST);
     let facts = RedbStore::open(&copy).unwrap().attestation_facts(&acme, record.facts.id).await.unwrap().unwrap();
     assert_eq!(facts.withdrawn.as_deref(), Some(&withdrawn), "also of a copy");
 }

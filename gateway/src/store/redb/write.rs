@@ -4,6 +4,7 @@ use contracts::{
     Digest, Repository, Verdict,
     api::{EndRun, OrganizationSettings, RevisionFiles, Role, RunOutcome, RunState},
 };
+use jiff::Timestamp;
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use serde_json::json;
 
@@ -77,7 +78,7 @@ pub(super) fn add_token(tx: &WriteTransaction, token: &TokenRecord, by: &By) -> 
     let workflow = token.workflow.as_ref().map(ToString::to_string);
     let detail = json!({
         "by": by.who, "token": token.id, "name": token.name, "role": token.role, "workflow": workflow,
-        "operator": token.operator,
+        "operator": token.operator, "expires_at": token.expires_at,
     });
     audit::append(tx, &token.organization, "token-created", detail, by.at)?;
     Ok(Done { answer: (), effects: vec![Effect::Token(token.clone())] })
@@ -106,7 +107,21 @@ pub(super) fn revoke_token(tx: &WriteTransaction, organization: &Name, id: &str,
     Ok(Done { answer, effects: vec![Effect::Token(revoked)] })
 }
 
-/// Whether the organization has a valid token of this kind beside this one.
+/// Notes when a token was last used.
+pub(super) fn token_used(tx: &WriteTransaction, organization: &Name, id: &str, used: Timestamp) -> Written<()> {
+    let mut table = tx.open_table(TOKENS).map_err(unwritten)?;
+    let key = (organization.as_str(), id);
+    let known: Option<TokenRecord> = found(table.get(key), "tokens")?;
+    let Some(known) = known.filter(|known| known.last_used_at.is_none_or(|last| last < used)) else {
+        return Ok(Done::unchanged(()));
+    };
+    let token = TokenRecord { last_used_at: Some(used), ..known };
+    table.insert(key, encode("tokens", &token)?.as_slice()).map_err(unwritten)?;
+    Ok(Done { answer: (), effects: vec![Effect::Token(token)] })
+}
+
+/// Whether the organization has a token of this kind beside this one that is good until somebody revokes it. One that
+/// expires does not count: the day would come when there is none.
 fn another(
     table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
     organization: &Name,
@@ -119,7 +134,7 @@ fn another(
             break;
         }
         let token: TokenRecord = decode("tokens", value.value())?;
-        if token.id != id && kind(&token) && token.revoked_at.is_none() {
+        if token.id != id && kind(&token) && token.lasts() {
             return Ok(true);
         }
     }

@@ -109,6 +109,16 @@ impl Writer {
         answer.await.map_err(|_| stopped())?
     }
 
+    /// Leaves an operation to be done with what comes next, when there is room for it; nobody is told what became of it.
+    pub(super) fn offer<F>(&self, run: F) -> bool
+    where
+        F: Fn(&WriteTransaction) -> Result<Done<()>, StoreError> + Send + 'static,
+    {
+        let (reply, _) = oneshot::channel();
+        let job = Box::new(Job { durable: false, run, done: None, reply });
+        self.queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok())
+    }
+
     pub(super) fn alive(&self) -> bool {
         self.queue.as_ref().is_some_and(|q| !q.is_closed())
     }
