@@ -167,6 +167,7 @@ impl Gateway {
             tls,
             max_connections: app.settings.max_connections,
             drain: app.settings.drain,
+            send_timeout: app.settings.send_timeout,
             metrics: Arc::clone(&app.metrics),
             router: http::router(app),
         };

@@ -86,6 +86,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long open requests may take to finish once the gateway is told to stop.
     pub drain: Duration,
+    /// How long a client may take nothing of what it is sent, before its connection, or with HTTP/2 the one answer, is
+    /// given up.
+    pub send_timeout: Duration,
     /// What a cluster's API server may ask.
     pub kubernetes: KubernetesSettings,
     /// What is logged and how.
@@ -161,6 +164,7 @@ struct RawSettings {
     denied_head: DeniedHead,
     max_connections: Option<Spanned<i64>>,
     drain: Option<Spanned<String>>,
+    send_timeout: Option<Spanned<String>>,
     #[serde(default)]
     log: LogSettings,
     #[serde(default)]
@@ -280,6 +284,7 @@ impl RawSettings {
             denied_head: DeniedHead::default(),
             max_connections: None,
             drain: None,
+            send_timeout: None,
             log: LogSettings::default(),
             kubernetes: RawKubernetes::default(),
             signing: RawSigning::default(),

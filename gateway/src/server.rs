@@ -3,9 +3,11 @@
 //! TLS clients choose HTTP/1.1 or HTTP/2; plain connections speak HTTP/1.1, so that nothing waits for a client to
 //! say which one it speaks.
 
+mod sending;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, http::Request};
+use axum::{Router, http::Request, response::Response};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,6 +25,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
+use self::sending::Sending;
 use crate::{http::Arrival, metrics::Metrics, tls::Tls};
 
 /// How long a client may take over a TLS handshake, or to send a request's head, the wait for it included.
@@ -42,6 +45,8 @@ pub(crate) struct Server {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) max_connections: usize,
     pub(crate) drain: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub(crate) send_timeout: Duration,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -93,6 +98,7 @@ impl Server {
                 return;
             }
         };
+        let stream = Sending::new(stream, self.send_timeout);
         let plain = Arrival { peer, local, tls: false, server_name: None, client: None };
         let Some(tls) = &self.tls else { return self.serve(stream, plain, false, watcher).await };
         match tokio::time::timeout(PATIENCE, tls.acceptor().accept(stream)).await {
@@ -128,10 +134,15 @@ impl Server {
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX));
         let builder = if h2 { builder.http2_only() } else { builder.http1_only() };
-        let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(arrival.clone());
-            request
-        });
+        let bound = self.send_timeout;
+        let service = self
+            .router
+            .clone()
+            .map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(arrival.clone());
+                request
+            })
+            .map_response(move |answer: Response| if h2 { sending::on_a_stream(answer, bound) } else { answer });
         let service = TowerToHyperService::new(service);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = watcher.watch(connection).await {

@@ -68,6 +68,7 @@ const TOP: &[&str] = &[
     "denied_head",
     "max_connections",
     "drain",
+    "send_timeout",
     "kubernetes",
     "log",
     "signing",

@@ -62,6 +62,7 @@ impl Reading<'_> {
             denied_head: raw.denied_head,
             max_connections: self.connections(raw.max_connections.as_ref()),
             drain: self.duration(raw.drain.as_ref(), Duration::from_secs(25)),
+            send_timeout: self.duration(raw.send_timeout.as_ref(), Duration::from_secs(60)),
             kubernetes: self.kubernetes(raw.kubernetes),
             log: raw.log,
             upstreams: raw.upstreams.into_iter().map(|u| u.under(self.folder)).collect(),

@@ -11,4 +11,5 @@ mod hostile;
 mod sharing;
 mod site;
 mod slow;
+mod stalled;
 mod wire;

@@ -23,6 +23,8 @@ pub struct Site {
     pub two: Fake,
     pub admin: String,
     pub client: Client,
+    /// How the client reaches the gateway.
+    pub base: String,
 }
 
 /// One whose cache takes so many bytes.
@@ -41,7 +43,12 @@ pub async fn changed(size: u64, change: impl FnOnce(&mut Settings)) -> Site {
 
 /// One that keeps nothing.
 pub async fn passing() -> Site {
-    site(testdata::scratch(), None).await
+    changed_passing(|_| {}).await
+}
+
+/// The same with other settings.
+pub async fn changed_passing(change: impl FnOnce(&mut Settings)) -> Site {
+    site_with(testdata::scratch(), None, change).await
 }
 
 /// One that has a registry of the test's own before it, as `wild.test`, and keeps so much, if anything.
@@ -74,12 +81,14 @@ async fn site_with(
     let running = Gateway::start(settings).await.unwrap();
     let admin = std::fs::read_to_string(running.admin_token_file().unwrap()).unwrap().trim().to_owned();
     let client = Client::builder().no_proxy().build().unwrap();
-    let site = Site { folder, running, one, two, admin, client };
+    let base = format!("http://{}", running.address());
+    let site = Site { folder, running, one, two, admin, client, base };
     site.open(&site.admin).await;
     site
 }
 
-fn settings(folder: &Path, cache: Option<CacheSettings>, one: &Fake, two: &Fake) -> Settings {
+/// The two registries.
+pub fn upstreams(one: &Fake, two: &Fake) -> Vec<UpstreamSettings> {
     let upstream = |fake: &Fake, host: &str| UpstreamSettings {
         url: Some(fake.url()),
         plain_http: true,
@@ -88,9 +97,13 @@ fn settings(folder: &Path, cache: Option<CacheSettings>, one: &Fake, two: &Fake)
         idle_timeout: SignedDuration::from_secs(1),
         ..UpstreamSettings::new(host)
     };
+    vec![upstream(one, "one.test"), upstream(two, "two.test")]
+}
+
+fn settings(folder: &Path, cache: Option<CacheSettings>, one: &Fake, two: &Fake) -> Settings {
     Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
-        upstreams: vec![upstream(one, "one.test"), upstream(two, "two.test")],
+        upstreams: upstreams(one, two),
         cache,
         ..Settings::defaults(folder)
     }
@@ -98,7 +111,7 @@ fn settings(folder: &Path, cache: Option<CacheSettings>, one: &Fake, two: &Fake)
 
 impl Site {
     pub fn api(&self, token: &str, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.running.address())).bearer_auth(token)
+        self.client.request(method, format!("{}{path}", self.base)).bearer_auth(token)
     }
 
     /// Applies the contract that only warns about `open/…`.
@@ -124,11 +137,12 @@ impl Site {
 
     /// Stops the gateway as `kill -9` would leave it, and starts another one on the same folders.
     pub async fn again(self) -> Self {
-        let Self { folder, running, one, two, admin, client } = self;
+        let Self { folder, running, one, two, admin, client, .. } = self;
         running.stop().await;
         let cache = CacheSettings { folder: folder.path().join("cache"), size: 64 << 20 };
         let running = Gateway::start(settings(folder.path(), Some(cache), &one, &two)).await.unwrap();
-        Self { folder, running, one, two, admin, client }
+        let base = format!("http://{}", running.address());
+        Self { folder, running, one, two, admin, client, base }
     }
 
     pub fn ask(&self, path: &str) -> RequestBuilder {

@@ -97,7 +97,8 @@ async fn over_tls() -> Site {
     std::fs::create_dir(&folder).unwrap();
     let running = Gateway::start(settings).await.unwrap();
     let admin = std::fs::read_to_string(running.admin_token_file().unwrap()).unwrap().trim().to_owned();
-    let site = Site { running, admin, ..site };
+    let base = format!("http://{}", running.address());
+    let site = Site { running, admin, base, ..site };
     site.open(&site.admin).await;
     site
 }
