@@ -41,6 +41,9 @@ codes! {
     SignerNotAllowed = "signer-not-allowed",
     /// A signature does not verify.
     SignatureInvalid = "signature-invalid",
+    /// Who would vouch for a signer by identity cannot be told now: the trust root was not renewed in time, or is not there
+    /// yet.
+    TrustRootTooOld = "trust-root-too-old",
     /// An attestation is not what its format says: not a bundle, an envelope or a statement.
     AttestationMalformed = "attestation-malformed",
     /// The newest attestation of the workflow broke its contract.

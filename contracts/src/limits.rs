@@ -13,6 +13,18 @@ pub const BUNDLE_PROOFS: usize = 16;
 pub const KEY_BYTES: usize = 16 * 1024;
 /// A Sigstore `trusted_root.json`.
 pub const TRUSTED_ROOT_BYTES: usize = 1024 * 1024;
+/// One root of a TUF repository.
+pub const TUF_ROOT_BYTES: usize = 512 * 1024;
+/// The timestamp of a TUF repository.
+pub const TUF_TIMESTAMP_BYTES: usize = 16 * 1024;
+/// The snapshot of a TUF repository.
+pub const TUF_SNAPSHOT_BYTES: usize = 2 * 1024 * 1024;
+/// The targets of a TUF repository.
+pub const TUF_TARGETS_BYTES: usize = 5 * 1024 * 1024;
+/// New roots of a TUF repository that are walked through at once.
+pub const TUF_ROOTS: usize = 64;
+/// What is kept of a TUF repository between two starts.
+pub const TUF_KEPT_BYTES: usize = 64 * 1024 * 1024;
 /// What a certificate authority, log or timestamp authority answers when something is signed.
 pub const SIGSTORE_ANSWER_BYTES: usize = 1024 * 1024;
 /// Keys that signatures are checked against: those of an organization and of its contracts together.

@@ -8,7 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use contracts::api::Role;
+use contracts::{TrustRoot, api::Role};
+use futures::future::OptionFuture;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -31,6 +32,7 @@ use crate::{
     server::Server,
     store::{By, RedbStore, Store, StoreError, TokenRecord},
     tls::{Tls, TlsError},
+    tuf::{Refresher, Standing},
     upstream::{Cache, CacheError, UpstreamSettingsError, Upstreams},
     word::{Word, WordError},
     workers::Workers,
@@ -59,6 +61,8 @@ pub struct App {
     pub federation: Arc<Federation>,
     /// Where compiling, verifying and evaluating run.
     pub workers: Workers,
+    /// How the trust root stands, when somebody keeps it fresh.
+    pub trust_root: Option<Arc<Standing>>,
     /// The configuration as it was at the start.
     pub settings: Arc<Settings>,
     /// What is counted.
@@ -127,6 +131,12 @@ pub enum StartError {
         /// Where.
         listen: SocketAddr,
     },
+    /// The TUF repository.
+    #[error("the trust root of `[tuf]` cannot be used: {reason}")]
+    Tuf {
+        /// Why.
+        reason: String,
+    },
     /// The address is taken or not ours.
     #[error("the gateway cannot listen on `{listen}`: {reason}")]
     Listen {
@@ -158,11 +168,16 @@ impl Gateway {
             return Err(StartError::PlainHttp { listen: settings.listen });
         }
         let tls = settings.tls.as_ref().map(|tls| Tls::open(tls, &settings.clients)).transpose()?.map(Arc::new);
-        let (app, writing) = assemble(settings)?;
+        let (app, writing, mut refresher) = assemble(settings)?;
         let unheard = |e: io::Error| StartError::Listen { listen: app.settings.listen, reason: e.to_string() };
         let listener = TcpListener::bind(app.settings.listen).await.map_err(unheard)?;
         let address = listener.local_addr().map_err(unheard)?;
         let admin_token_file = first_token(&app).await?;
+        if let Some(refresher) = &mut refresher {
+            refresher.begin(&app.rules).await;
+        }
+        let (stop, stopped) = watch::channel(false);
+        let refreshing = refresher.map(|one| tokio::spawn(one.run(Arc::clone(&app.rules), stopped.clone())));
         let server = Server {
             tls,
             max_connections: app.settings.max_connections,
@@ -171,9 +186,8 @@ impl Gateway {
             metrics: Arc::clone(&app.metrics),
             router: http::router(app),
         };
-        let (stop, stopped) = watch::channel(false);
         let task = tokio::spawn(server.run(listener, stopped));
-        Ok(Running { address, admin_token_file, stop, task, writing })
+        Ok(Running { address, admin_token_file, stop, task, writing, refreshing })
     }
 }
 
@@ -185,6 +199,8 @@ pub struct Running {
     task: JoinHandle<()>,
     /// What writes the log of pulls.
     writing: JoinHandle<()>,
+    /// What keeps the trust root fresh.
+    refreshing: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -205,6 +221,9 @@ impl Running {
         self.stop.send_replace(true);
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the server did not end well");
+        }
+        if let Some(Err(error)) = OptionFuture::from(self.refreshing).await {
+            tracing::error!(%error, "refreshing the trust root did not end well");
         }
         // Nothing is pulled any more: what waits is written, and the state closed.
         if let Err(error) = self.writing.await {
@@ -230,7 +249,7 @@ pub async fn serve(settings: Settings, shutdown: impl Future<Output = ()>) -> Re
 }
 
 /// Opens what the settings name and puts it together.
-fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
+fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>, Option<Refresher>), StartError> {
     let new = !settings.state.exists();
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&settings.state)?);
     let evidence = Arc::new(EvidenceFolder::open(&settings.evidence)?);
@@ -247,7 +266,10 @@ fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
     let (workers, metrics) = (Workers::default(), Arc::new(Metrics::default()));
     let cache = settings.cache.as_ref().map(|cache| Cache::open(cache, &metrics)).transpose()?;
     let upstreams = Arc::new(Upstreams::with_cache(&settings.upstreams, cache.as_ref())?);
-    let rules = Arc::new(rules(&settings, &store, &workers)?);
+    let refresher = settings.tuf.as_ref().map(|tuf| Refresher::open(tuf, &metrics)).transpose();
+    let refresher = refresher.map_err(|reason| StartError::Tuf { reason })?;
+    let roots = refresher.as_ref().map_or_else(|| trusted_root(&settings), |refresher| Ok(refresher.roots()))?;
+    let rules = Arc::new(Rules::new(Arc::clone(&store), workers.clone(), roots));
     let intake = Intake::new(Arc::clone(&store), Arc::clone(&evidence), Arc::clone(&rules), workers.clone());
     let table = Arc::clone(&upstreams);
     let gate = Gate::new(Parts {
@@ -275,19 +297,21 @@ fn assemble(settings: Settings) -> Result<(App, JoinHandle<()>), StartError> {
         metrics,
         pulls,
         slots: Arc::new(Slots::default()),
+        trust_root: refresher.as_ref().map(Refresher::standing),
         settings: Arc::new(settings),
     };
-    Ok((app, writing))
+    Ok((app, writing, refresher))
 }
 
-fn rules(settings: &Settings, store: &Arc<dyn Store>, workers: &Workers) -> Result<Rules, StartError> {
+/// The trust root of a file, if one is named.
+fn trusted_root(settings: &Settings) -> Result<TrustRoot, StartError> {
     let path = settings.trusted_root.as_ref();
     let unusable = |reason: String| StartError::TrustedRoot {
         path: path.map(|p| p.display().to_string()).unwrap_or_default(),
         reason,
     };
     let root = path.map(fs::read).transpose().map_err(|e| unusable(e.to_string()))?;
-    Rules::new(Arc::clone(store), workers.clone(), root.map(Into::into)).map_err(|e| unusable(e.to_string()))
+    TrustRoot::new(Vec::new(), root.as_deref()).map_err(|e| unusable(e.to_string()))
 }
 
 /// Makes the first organization with its operator's token when the state has none. The secret is only ever in

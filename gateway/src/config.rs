@@ -7,6 +7,7 @@ mod kubernetes;
 mod mistakes;
 mod reading;
 mod signing;
+mod tuf;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use self::{
     mistakes::{line_in_list, line_of, unknown_keys},
     reading::Reading,
     signing::RawSigning,
+    tuf::RawTuf,
 };
 pub use self::{
     clients::ClientSettings,
@@ -38,6 +40,7 @@ pub use self::{
 use crate::{
     federation::{Federation, IssuerSettings},
     names::Name,
+    tuf::TufSettings,
     upstream::{CacheSettings, UpstreamSettings, UpstreamSettingsError, Upstreams},
 };
 
@@ -68,6 +71,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// A Sigstore `trusted_root.json`, for keyless signatures.
     pub trusted_root: Option<PathBuf>,
+    /// Where the same comes from, and is kept fresh. One of the two at most.
+    pub tuf: Option<TufSettings>,
     /// What the gateway's own word is signed with.
     pub signing: SigningSettings,
     /// Where content that was served is kept, if it is.
@@ -157,6 +162,7 @@ struct RawSettings {
     #[serde(default)]
     trusted_proxies: Vec<Spanned<String>>,
     trusted_root: Option<Spanned<PathBuf>>,
+    tuf: Option<RawTuf>,
     discovery_interval: Option<Spanned<String>>,
     #[serde(default)]
     metrics_anonymous: bool,
@@ -279,6 +285,7 @@ impl RawSettings {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             trusted_root: None,
+            tuf: None,
             discovery_interval: None,
             metrics_anonymous: false,
             denied_head: DeniedHead::default(),

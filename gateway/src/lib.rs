@@ -6,6 +6,7 @@
 pub mod app;
 pub mod config;
 pub mod denials;
+mod documents;
 mod emergencies;
 pub mod evidence;
 pub mod federation;
@@ -27,6 +28,7 @@ mod tls;
 #[cfg(test)]
 mod trial;
 pub mod trust;
+pub mod tuf;
 pub mod upstream;
 pub mod word;
 pub mod workers;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use contracts::{Decision, Verdict};
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -54,6 +55,29 @@ struct CacheLabels {
     answer: &'static str,
 }
 
+/// What came of asking for a newer trust root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// There is a newer one, or the same with newer metadata.
+    Renewed,
+    /// It is the newest still.
+    Unchanged,
+    /// The mirror gave no answer, or nothing that counts still.
+    Unavailable,
+    /// The mirror showed what its repository did not sign, or replaced.
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefreshLabels {
+    answer: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InstantLabels {
+    instant: &'static str,
+}
+
 /// What was counted of the cache since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheCounts {
@@ -87,6 +111,8 @@ pub struct Metrics {
     cache_not_kept: Counter,
     cache_evictions: Counter,
     cache_disk_failures: Counter,
+    refreshes: Family<RefreshLabels, Counter>,
+    trust_root: Family<InstantLabels, Gauge>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -124,6 +150,18 @@ impl Default for Metrics {
         registry.register("cache_evictions", "Content that was taken out of the cache", cache_evictions.clone());
         let cache_disk_failures = Counter::default();
         registry.register("cache_disk_failures", "Failures of the cache's disk", cache_disk_failures.clone());
+        let refreshes = Family::default();
+        registry.register(
+            "trust_root_refreshes",
+            "Times that the mirror was asked for a newer trust root, by what came of it",
+            refreshes.clone(),
+        );
+        let trust_root = Family::default();
+        registry.register(
+            "trust_root_instant_seconds",
+            "When the trust root was last shown to be the newest, and until when it counts, in seconds since 1970",
+            trust_root.clone(),
+        );
         Self {
             registry,
             decisions,
@@ -137,6 +175,8 @@ impl Default for Metrics {
             cache_not_kept,
             cache_evictions,
             cache_disk_failures,
+            refreshes,
+            trust_root,
         }
     }
 }
@@ -225,6 +265,25 @@ impl Metrics {
             CacheAnswer::Part => "part",
         };
         self.cache_requests.get_or_create_owned(&CacheLabels { answer })
+    }
+
+    /// Counts what came of asking for a newer trust root.
+    pub fn refreshed(&self, answer: Refreshed) {
+        let answer = match answer {
+            Refreshed::Renewed => "renewed",
+            Refreshed::Unchanged => "unchanged",
+            Refreshed::Unavailable => "unavailable",
+            Refreshed::Refused => "refused",
+        };
+        self.refreshes.get_or_create(&RefreshLabels { answer }).inc();
+    }
+
+    /// Shows when the trust root was last refreshed, and until when it counts: 0 where there is none.
+    pub fn trust_root(&self, refreshed_at: Option<Timestamp>, until: Option<Timestamp>) {
+        for (instant, at) in [("refreshed", refreshed_at), ("until", until)] {
+            let seconds = at.map_or(0, Timestamp::as_second);
+            self.trust_root.get_or_create(&InstantLabels { instant }).set(seconds);
+        }
     }
 
     /// Counts an answered request. `route` is the route's pattern, never the path.

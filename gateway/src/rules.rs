@@ -4,10 +4,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use bytes::Bytes;
 use contracts::{
     Code, Diagnostics, Digest, Enforcement, Finding, Hasher, Repository, TrustRoot,
     api::{OrganizationSettings, RevisionFiles, Unmatched},
@@ -165,7 +167,7 @@ impl Unusable {
 /// All that an organization has said, as of one moment.
 #[derive(Debug)]
 pub struct OrganizationRules {
-    /// The store's number, read before anything else was.
+    /// The number of [`Rules::changed`], read before anything else was.
     pub changed: u64,
     /// What happens to images that no contract answers for.
     pub unmatched: Unmatched,
@@ -241,9 +243,11 @@ pub struct Rules {
     store: Arc<dyn Store>,
     workers: Workers,
     /// The authorities that certificates are checked against; no keys.
-    roots: TrustRoot,
+    roots: RwLock<TrustRoot>,
+    /// How often they were replaced.
+    replaced: AtomicU64,
     verifications: Arc<Verifications>,
-    /// By revision and default signers.
+    /// By revision, default signers and the number of the authorities.
     compiled: Cache<Digest, Arc<Compiled>>,
     organizations: RwLock<BTreeMap<Name, Arc<Organization>>>,
 }
@@ -263,21 +267,34 @@ impl Organization {
 }
 
 impl Rules {
-    /// Rules over a store. `trusted_root` is a Sigstore `trusted_root.json`, for keyless signatures.
-    ///
-    /// # Errors
-    /// [`GateError::Trust`] when the trusted root cannot be used.
-    pub fn new(store: Arc<dyn Store>, workers: Workers, trusted_root: Option<Bytes>) -> Result<Self, GateError> {
-        let roots = TrustRoot::new(Vec::new(), trusted_root.as_deref())
-            .map_err(|e| GateError::Trust { reason: e.to_string() })?;
-        Ok(Self {
+    /// Rules over a store. `roots` are the authorities that vouch for certificates, without any key.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, workers: Workers, roots: TrustRoot) -> Self {
+        Self {
             store,
             workers,
-            roots,
+            roots: RwLock::new(roots),
+            replaced: AtomicU64::default(),
             verifications: Arc::default(),
             compiled: Cache::new(COMPILED),
             organizations: RwLock::default(),
-        })
+        }
+    }
+
+    /// Puts other authorities in the place of those that there are. Every question that is asked from now on is answered by
+    /// these.
+    pub fn replace_authorities(&self, roots: TrustRoot) {
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
+        // After it: whoever sees the number sees the roots.
+        self.replaced.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that grows with every change of what is said about an organization: by its own people, as the store counts
+    /// it, or of who vouches for certificates. What was read before is old when it is another one.
+    #[must_use]
+    pub fn changed(&self, organization: &Name) -> u64 {
+        // Neither ever falls, so the sum stays the same only when both do.
+        self.store.rules_changed(organization).wrapping_add(self.replaced.load(Ordering::Acquire))
     }
 
     /// What an organization's contracts, workflows and settings say now.
@@ -286,12 +303,12 @@ impl Rules {
     /// When they cannot be read.
     pub async fn current(&self, organization: &Name) -> Result<Arc<OrganizationRules>, GateError> {
         let slot = self.slot(organization);
-        if let Some(rules) = slot.as_of(self.store.rules_changed(organization)) {
+        if let Some(rules) = slot.as_of(self.changed(organization)) {
             return Ok(rules);
         }
         let _loading = slot.loading.lock().await;
         // Read before anything else is: a change while loading makes what is loaded old at once.
-        let changed = self.store.rules_changed(organization);
+        let changed = self.changed(organization);
         if let Some(rules) = slot.as_of(changed) {
             return Ok(rules);
         }
@@ -310,7 +327,7 @@ impl Rules {
         name: &Name,
         files: RevisionFiles,
     ) -> Result<Result<Arc<CurrentContract>, Diagnostics>, GateError> {
-        let (settings, roots) = (self.store.settings(organization).await?, self.roots.clone());
+        let (settings, roots) = (self.store.settings(organization).await?, self.authorities());
         let compiled = self.workers.run(move || Compiled::new(&files, &settings, &roots)).await?;
         let contract = |compiled| CurrentContract { name: name.clone(), revision: 0, compiled: Arc::new(compiled) };
         Ok(compiled.map(|compiled| Arc::new(contract(compiled))))
@@ -318,8 +335,8 @@ impl Rules {
 
     /// The authorities that certificates are checked against, without any key.
     #[must_use]
-    pub fn authorities(&self) -> &TrustRoot {
-        &self.roots
+    pub fn authorities(&self) -> TrustRoot {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was verified already, for all who verify.
@@ -388,7 +405,7 @@ impl Rules {
             .iter()
             .filter_map(|(name, contract)| Some((name.to_string(), contract.compiled.break_glass()?.clone())))
             .collect();
-        let authorities = self.roots.clone();
+        let authorities = self.authorities();
         let work = move || {
             let approved = |record| approved(record, &approval, &clauses, &authorities);
             records.iter().map(|record| (record.digest, approved(record))).collect()
@@ -411,12 +428,12 @@ impl Rules {
         record: RevisionRecord,
         settings: &OrganizationSettings,
     ) -> Result<Arc<Compiled>, GateError> {
-        let key = compiled_key(&record, settings);
+        let key = compiled_key(&record, settings, self.replaced.load(Ordering::Acquire));
         if let Some(compiled) = self.compiled.get(&key) {
             return Ok(compiled);
         }
         let RevisionRecord { contract, number, files, .. } = record;
-        let (settings, roots) = (settings.clone(), self.roots.clone());
+        let (settings, roots) = (settings.clone(), self.authorities());
         let work = move || Compiled::new(&files, &settings, &roots);
         let compiled = self.workers.run(work).await?.map_err(|reason| GateError::Contract {
             contract: contract.to_string(),
@@ -452,8 +469,9 @@ fn approved(
     }
 }
 
-fn compiled_key(record: &RevisionRecord, settings: &OrganizationSettings) -> Digest {
+fn compiled_key(record: &RevisionRecord, settings: &OrganizationSettings, replaced: u64) -> Digest {
     let mut hasher = Hasher::default();
+    hasher.update_framed(&replaced.to_be_bytes());
     hasher.update_framed(record.digest.as_bytes());
     for pem in &settings.default_signers {
         hasher.update_framed(pem.as_bytes());

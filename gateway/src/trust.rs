@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
-    AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerPolicy, TrustRoot, Verification, Verified,
-    VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
+    AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot, Verification,
+    Verified, VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
 };
 use jiff::Timestamp;
 use moka::sync::Cache;
 
 /// Memory for verified attestations, in bytes of their bundles.
 const VERIFIED_BYTES: u64 = 32 * 1024 * 1024;
+
+/// What to do where certificates are not believed.
+const UNBELIEVED: &str = "have the operator see to the mirror under `[tuf]` in sluice.toml (`/metrics` and the log say how it answers); what was signed counts again once the trust root is fresh. What is signed with a key is not affected";
 
 /// Who may speak for one contract, or for one of the other verifiers that it asks.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ impl Untrusted {
             Self::Stranger | Self::Signers { .. } => Code::SignerNotAllowed,
         };
         let mend = match code {
+            Code::TrustRootTooOld => UNBELIEVED,
+
             Code::SignerNotAllowed => {
                 "sign with a key or identity that the contract names under `signers` (without it: one of the organization's default signers)"
             }
@@ -119,6 +124,42 @@ impl Trust {
         self.digest
     }
 
+    /// What a verdict of this trust has in its key: the digest, and apart from it while no certificate is believed, as
+    /// what is denied then is not denied afterwards.
+    #[must_use]
+    pub fn key(&self, now: Timestamp) -> Digest {
+        let Some(reason) = self.root.unbelieved(now) else { return self.digest };
+        let mut hasher = Hasher::default();
+        hasher.update_framed(self.digest.as_bytes());
+        hasher.update_framed(reason.to_string().as_bytes());
+        hasher.finish()
+    }
+
+    /// Why nobody whom the contract names by identity is believed now; `None`: it names none, or they are.
+    #[must_use]
+    pub fn unbelieved(&self, now: Timestamp) -> Option<Finding> {
+        let reason = self.root.unbelieved(now).filter(|_| self.names_identities())?;
+        Some(Untrusted::from(reason).finding())
+    }
+
+    /// When what was proven of these signers stops to count: what a key signed does not.
+    #[must_use]
+    pub fn ends(&self, verified: &Verification) -> Option<Timestamp> {
+        self.root.ends().filter(|_| verified.signers.iter().any(is_certificate))
+    }
+
+    fn names_identities(&self) -> bool {
+        self.signers.allowed().any(|signer| matches!(signer, AllowedSigner::Identity { .. }))
+    }
+
+    /// That what was verified before is believed still.
+    fn believes(&self, verified: &Verification, now: Timestamp) -> Result<(), Untrusted> {
+        match self.root.unbelieved(now) {
+            Some(reason) if verified.signers.iter().any(is_certificate) => Err(reason.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// How many keys a signature may be tried with.
     #[must_use]
     pub fn keys(&self) -> usize {
@@ -133,7 +174,9 @@ impl Trust {
         let verified = self.root.verify(bundle, now).map_err(|error| match error {
             // Whether another key signed or the content was changed cannot be told, but for what the bundle claims.
             VerifyError::NoKeyMatches { .. } if !self.claimed(bundle) => Untrusted::Stranger,
-            VerifyError::NoAuthority if self.signers.keys().count() == self.signers.allowed().count() => {
+            VerifyError::NoAuthority | VerifyError::AuthorityAwaited { .. } | VerifyError::AuthorityTooOld { .. }
+                if !self.names_identities() =>
+            {
                 Untrusted::Stranger
             }
             other => other.into(),
@@ -162,8 +205,13 @@ impl Trust {
     }
 }
 
+fn is_certificate(signer: &SignerIdentity) -> bool {
+    matches!(signer, SignerIdentity::Certificate { .. })
+}
+
 /// Attestations that were verified, by bundle and trust. Only successes are remembered: they stay true, as what is
-/// proven of a signature does not change while the trust is the same.
+/// proven of a signature does not change while the trust is the same. Whether the authorities are believed still is looked
+/// at each time.
 pub struct Verifications {
     memory: Cache<(Digest, Digest), Known>,
 }
@@ -194,7 +242,7 @@ impl Verifications {
         now: Timestamp,
     ) -> Result<Arc<Verified<Verification>>, Untrusted> {
         match self.memory.get(&(id, trust.digest)) {
-            Some(known) => Ok(known.verified),
+            Some(known) => trust.believes(&known.verified, now).map(|()| known.verified),
             None => self.of_bundle(trust, &Bundle::parse(bytes)?, now),
         }
     }
@@ -211,6 +259,7 @@ impl Verifications {
     ) -> Result<Arc<Verified<Verification>>, Untrusted> {
         let key = (bundle.id(), trust.digest);
         if let Some(known) = self.memory.get(&key) {
+            trust.believes(&known.verified, now)?;
             return Ok(known.verified);
         }
         let verified = Arc::new(trust.verify(bundle, now)?);

@@ -32,7 +32,7 @@ pub struct ApprovalRules {
 ///
 /// ```compile_fail
 /// fn forged(exemption: contracts::exemption::Exemption) -> contracts::exemption::Approved {
-///     contracts::exemption::Approved { exemption, approvers: Default::default(), emergency: None, never: Default::default() }
+///     contracts::exemption::Approved { exemption, approvers: Default::default(), emergency: None, never: Default::default(), until: Default::default() }
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -41,6 +41,7 @@ pub struct Approved {
     approvers: BTreeSet<SignerIdentity>,
     emergency: Option<String>,
     never: Arc<Never>,
+    until: Timestamp,
 }
 
 /// Why an exemption may not be used.
@@ -212,13 +213,16 @@ impl ApprovalRules {
                 other => ApprovalError::TooFew { approved, threshold, other: other.map(Box::new) },
             });
         }
+        let keys = approvers.iter().filter(|signer| matches!(signer, SignerIdentity::Key { .. })).cloned().collect();
+        // Those whom somebody else vouches for count as long as that one does.
+        let ends = authorities.ends().filter(|_| !policy.satisfied_by(&keys));
         let (exemption, _) = Exemption::parse("exemption", approvals.document()).map_err(ApprovalError::Document)?;
         let lasts = exemption.until.duration_since(exemption.from);
         if lasts > self.longest {
             let (lasts, longest) = (words(lasts), words(self.longest));
             return Err(ApprovalError::TooLong { lasts, longest });
         }
-        self.taken(exemption, approvers, None)
+        self.taken(exemption, approvers, None, ends)
     }
 
     /// Holds an emergency against what the contract's `breakGlass` allows.
@@ -236,7 +240,7 @@ impl ApprovalRules {
         if lasts > longest {
             return Err(ApprovalError::TooLong { lasts: words(lasts), longest: words(longest) });
         }
-        self.taken(emergency.exemption(), BTreeSet::new(), Some(emergency.caller.clone()))
+        self.taken(emergency.exemption(), BTreeSet::new(), Some(emergency.caller.clone()), None)
     }
 
     fn taken(
@@ -244,6 +248,7 @@ impl ApprovalRules {
         exemption: Exemption,
         approvers: BTreeSet<SignerIdentity>,
         emergency: Option<String>,
+        ends: Option<Timestamp>,
     ) -> Result<Approved, ApprovalError> {
         if exemption.organization != self.organization {
             let (named, organization) = (exemption.organization, self.organization.clone());
@@ -252,7 +257,8 @@ impl ApprovalRules {
         if let Some(rule) = exemption.scope.rule.as_ref().filter(|rule| self.never.forbids(rule)) {
             return Err(ApprovalError::Never { rule: rule.clone() });
         }
-        Ok(Approved { exemption, approvers, emergency, never: Arc::clone(&self.never) })
+        let until = ends.map_or(exemption.until, |ends| ends.min(exemption.until));
+        Ok(Approved { exemption, approvers, emergency, never: Arc::clone(&self.never), until })
     }
 }
 
@@ -270,6 +276,12 @@ impl Approved {
         hasher.update_framed(self.exemption.digest.as_bytes());
         hasher.update_framed(self.never.digest().as_bytes());
         hasher.finish()
+    }
+
+    /// Until when it counts: its own end, or when those who vouch for its approvers are not believed any more.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
     }
 
     /// Who approved it; empty in an emergency.

@@ -7,6 +7,7 @@ mod keyless;
 mod own_ca;
 mod signer;
 pub mod token;
+pub mod tuf;
 mod verified;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -38,7 +39,18 @@ pub struct TrustRoot {
     /// In the order of their ids, each once.
     keys: Arc<[PublicKey]>,
     keyless: Option<Arc<Keyless>>,
+    /// How long the authorities count, when somebody keeps them fresh.
+    fresh: Option<Arc<Fresh>>,
     digest: Digest,
+}
+
+/// How long authorities count that somebody keeps fresh.
+#[derive(Debug, PartialEq, Eq)]
+struct Fresh {
+    /// From then on they do not; `None`: there are none yet.
+    until: Option<Timestamp>,
+    /// Who keeps them, and when that was last heard of, in words.
+    told: String,
 }
 
 /// What a verified bundle proved.
@@ -105,7 +117,7 @@ impl TrustRoot {
     /// [`limits::TRUSTED_ROOT_BYTES`] or anything in it cannot be used.
     pub fn new(keys: Vec<PublicKey>, sigstore: Option<&[u8]>) -> Result<Self, TrustRootError> {
         let keyless = sigstore.map(|bytes| Keyless::new(bytes, false)).transpose()?;
-        Self::of(keys, keyless.map(Arc::new))
+        Self::of(keys, keyless.map(Arc::new), None)
     }
 
     /// Like [`TrustRoot::new`], but certificates count only with a log's proof of inclusion. Without this, bundles of
@@ -114,7 +126,7 @@ impl TrustRoot {
     /// # Errors
     /// As [`TrustRoot::new`].
     pub fn demanding_inclusion_proof(keys: Vec<PublicKey>, sigstore: &[u8]) -> Result<Self, TrustRootError> {
-        Self::of(keys, Some(Arc::new(Keyless::new(sigstore, true)?)))
+        Self::of(keys, Some(Arc::new(Keyless::new(sigstore, true)?)), None)
     }
 
     /// Other keys beside the same authorities, which need not be prepared again.
@@ -122,14 +134,55 @@ impl TrustRoot {
     /// # Errors
     /// When there are more than [`limits::TRUSTED_KEYS`] different keys.
     pub fn with_keys(&self, keys: Vec<PublicKey>) -> Result<Self, TrustRootError> {
-        Self::of(keys, self.keyless.clone())
+        Self::of(keys, self.keyless.clone(), self.fresh.clone())
     }
 
-    fn of(keys: Vec<PublicKey>, keyless: Option<Arc<Keyless>>) -> Result<Self, TrustRootError> {
+    /// The same, whose certificates are believed until then: at that very instant none is any more, whatever was proven of
+    /// it before. `told` says in words who keeps the authorities fresh and what was last heard of that, for those who are
+    /// refused then. Keys are not affected.
+    #[must_use]
+    pub fn until(self, until: Timestamp, told: String) -> Self {
+        Self { fresh: Some(Arc::new(Fresh { until: Some(until), told })), ..self }
+    }
+
+    /// Nobody yet: no certificate is believed while the authorities are awaited. `told` says in words from whom.
+    #[must_use]
+    pub fn awaited(told: String) -> Self {
+        Self::made(BTreeSet::new(), None, Some(Arc::new(Fresh { until: None, told })))
+    }
+
+    /// When certificates stop to be believed; `None`: they do not stop, or were not believed at all.
+    #[must_use]
+    pub fn ends(&self) -> Option<Timestamp> {
+        self.fresh.as_ref().and_then(|fresh| fresh.until)
+    }
+
+    /// Why no certificate is believed now, although there is somebody who keeps the authorities fresh; `None`: they are
+    /// believed, or never were to be.
+    #[must_use]
+    pub fn unbelieved(&self, now: Timestamp) -> Option<VerifyError> {
+        let fresh = self.fresh.as_ref()?;
+        let told = fresh.told.clone();
+        match fresh.until {
+            None => Some(VerifyError::AuthorityAwaited { told }),
+            Some(until) if now >= until => Some(VerifyError::AuthorityTooOld { until, told }),
+            Some(_) => None,
+        }
+    }
+
+    fn of(
+        keys: Vec<PublicKey>,
+        keyless: Option<Arc<Keyless>>,
+        fresh: Option<Arc<Fresh>>,
+    ) -> Result<Self, TrustRootError> {
         let keys: BTreeSet<PublicKey> = keys.into_iter().collect();
         if keys.len() > limits::TRUSTED_KEYS {
             return Err(TrustRootError::TooManyKeys { max: limits::TRUSTED_KEYS });
         }
+        Ok(Self::made(keys, keyless, fresh))
+    }
+
+    fn made(keys: BTreeSet<PublicKey>, keyless: Option<Arc<Keyless>>, fresh: Option<Arc<Fresh>>) -> Self {
         let mut hasher = Hasher::default();
         hasher.update_framed(b"sluice trust root 1");
         for key in &keys {
@@ -139,10 +192,11 @@ impl TrustRoot {
             hasher.update_framed(keyless.kind());
             hasher.update_framed(keyless.digest().as_bytes());
         }
-        Ok(Self { keys: keys.into_iter().collect(), keyless, digest: hasher.finish() })
+        Self { keys: keys.into_iter().collect(), keyless, fresh, digest: hasher.finish() }
     }
 
-    /// A digest over all keys and the trusted root's bytes: two trust roots with the same digest verify the same.
+    /// A digest over all keys and the trusted root's bytes: two trust roots with the same digest verify the same, but for
+    /// when they end.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
@@ -161,11 +215,14 @@ impl TrustRoot {
         if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
             return Err(VerifyError::PayloadType { found: shorten(&envelope.payload_type) });
         }
-        if self.keys.is_empty() && self.keyless.is_none() {
+        if self.keys.is_empty() && self.keyless.is_none() && self.fresh.is_none() {
             return Err(VerifyError::NobodyTrusted);
         }
         let (statement, signers, claims, times) = match bundle.material() {
             Material::Certificate => {
+                if let Some(error) = self.unbelieved(now) {
+                    return Err(error);
+                }
                 let keyless = self.keyless.as_ref().ok_or(VerifyError::NoAuthority)?;
                 let statement = Statement::parse(&envelope.payload)?;
                 let signed = keyless.verify(bundle, &statement)?;
@@ -292,6 +349,20 @@ pub enum VerifyError {
     /// A certificate where only keys are trusted.
     #[error("it is signed with a certificate, and no certificate authority is trusted: a trusted root is needed")]
     NoAuthority,
+    /// A certificate, and the authorities that would vouch for it are not there yet.
+    #[error("it is signed with a certificate, and there is no trust root yet that could bear it out: {told}")]
+    AuthorityAwaited {
+        /// Who keeps the trust root, and what was last heard of that.
+        told: String,
+    },
+    /// A certificate, and the authorities were not renewed.
+    #[error("it is signed with a certificate, and since {until} the trust root is too old to bear it out: {told}")]
+    AuthorityTooOld {
+        /// Since when.
+        until: Timestamp,
+        /// Who keeps the trust root, and what was last heard of that.
+        told: String,
+    },
     /// The certificate, the log, the timestamp or the signature does not hold.
     #[error("the signature does not verify: {reason}")]
     Sigstore {
@@ -324,6 +395,7 @@ impl VerifyError {
             Self::PayloadType { .. } | Self::DocumentType { .. } | Self::Statement(_) | Self::NoSha256Subject => {
                 Code::AttestationMalformed
             }
+            Self::AuthorityAwaited { .. } | Self::AuthorityTooOld { .. } => Code::TrustRootTooOld,
             Self::NobodyTrusted
             | Self::NoKeyMatches { .. }
             | Self::NoAuthority

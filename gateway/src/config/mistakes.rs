@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{cache, clients, hosts, kubernetes, signing};
+use super::{cache, clients, hosts, kubernetes, signing, tuf};
 
 /// Why a configuration is not one. Mistakes of one kind are named together.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ const TOP: &[&str] = &[
     "hosts",
     "trusted_proxies",
     "trusted_root",
+    "tuf",
     "discovery_interval",
     "metrics_anonymous",
     "denied_head",
@@ -112,6 +113,7 @@ pub(super) fn unknown_keys(text: &str) -> Vec<Mistake> {
             ("tls", DeValue::Table(section)) => unknown_in(text, section, TLS, &mut mistakes),
             ("log", DeValue::Table(section)) => unknown_in(text, section, LOG, &mut mistakes),
             ("cache", DeValue::Table(section)) => unknown_in(text, section, cache::CACHE, &mut mistakes),
+            ("tuf", DeValue::Table(section)) => unknown_in(text, section, tuf::TUF, &mut mistakes),
             ("kubernetes", DeValue::Table(section)) => kubernetes::unknown(text, section, &mut mistakes),
             ("signing", DeValue::Table(section)) => signing::unknown(text, section, &mut mistakes),
             (list @ ("upstreams" | "issuers" | "hosts" | "clients"), DeValue::Array(sections)) => {

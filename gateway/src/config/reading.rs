@@ -54,6 +54,7 @@ impl Reading<'_> {
             clients,
             hosts: self.hosts(raw.hosts, &upstreams),
             trusted_proxies: self.proxies(raw.trusted_proxies),
+            tuf: raw.tuf.map(|tuf| self.tuf(tuf, &beside_state, raw.trusted_root.is_some())),
             trusted_root: raw.trusted_root.map(|given| self.path(Some(given), "")),
             signing: self.signing(raw.signing, &beside_state),
             cache: raw.cache.map(|cache| self.cache(cache, &beside_state)),
@@ -122,7 +123,7 @@ impl Reading<'_> {
         text.to_owned()
     }
 
-    fn duration(&mut self, given: Option<&Spanned<String>>, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, given: Option<&Spanned<String>>, default: Duration) -> Duration {
         let Some(given) = given else { return default };
         let parsed = given.get_ref().parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok());
         match parsed {

@@ -1,10 +1,10 @@
 //! One issuer: what is asked of it, and where.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use contracts::{Provider, json::parse_strict, limits, verify::token::Jwks};
-use reqwest::{Client, StatusCode, Url, header::ACCEPT, redirect::Policy};
+use reqwest::Url;
 use serde_json::Value;
 
 use super::{
@@ -12,12 +12,10 @@ use super::{
     settings::{IssuerSettings, IssuerSettingsError},
 };
 use crate::{
+    documents::{Answer, Reader, allowed},
     names::Name,
-    upstream::{Resolver, is_forbidden_host},
 };
 
-/// How long a connection to an issuer may take to come up.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long it may take to tell its keys, the document that says where they are included.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -32,7 +30,7 @@ pub(super) struct Issuer {
 
 /// Where the keys come from.
 struct Source {
-    client: Client,
+    reader: Reader,
     issuer: String,
     /// The issuer's own address: nothing else is dialled but what is listed here.
     base: Url,
@@ -72,7 +70,7 @@ impl Issuer {
             return Err(settings.invalid(&format!("`{bad}` is not a host: write it without scheme and path")));
         }
         let source = Source {
-            client: client(settings)?,
+            reader: Reader::new(settings.ca_file.as_deref()).map_err(|reason| settings.invalid(&reason))?,
             issuer: settings.issuer.clone(),
             base,
             jwks_uri,
@@ -166,63 +164,18 @@ impl Source {
     }
 
     async fn get(&self, uri: Url, what: &str) -> Result<BytesMut, String> {
-        let sent = self.client.get(uri).header(ACCEPT, "application/json").send().await;
-        let mut response = sent.map_err(|error| reason(&error))?;
-        // Redirects are not followed: whatever they lead to is not the issuer.
-        if response.status() != StatusCode::OK {
-            return Err(format!("asked for {what}, it answers with HTTP {}", response.status().as_u16()));
-        }
-        let mut body = BytesMut::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| reason(&error))? {
-            if body.len() + piece.len() > limits::JWKS_BYTES {
-                return Err(format!("asked for {what}, it answers with more than {} bytes", limits::JWKS_BYTES));
+        match self.reader.get(uri, limits::JWKS_BYTES).await? {
+            Answer::Document(body) => Ok(body),
+            Answer::Status(status) => Err(format!("asked for {what}, it answers with HTTP {}", status.as_u16())),
+            Answer::TooLong => {
+                Err(format!("asked for {what}, it answers with more than {} bytes", limits::JWKS_BYTES))
             }
-            body.extend_from_slice(&piece);
         }
-        Ok(body)
     }
-}
-
-fn client(settings: &IssuerSettings) -> Result<Client, IssuerSettingsError> {
-    let mut client = Client::builder()
-        .redirect(Policy::none())
-        .no_proxy()
-        .referer(false)
-        .connect_timeout(CONNECT)
-        .dns_resolver(Resolver)
-        .user_agent(concat!("sluice/", env!("CARGO_PKG_VERSION")));
-    if let Some(file) = &settings.ca_file {
-        let unusable = |why: String| settings.invalid(&format!("the file `{}` under `ca_file`: {why}", file.display()));
-        let pem = std::fs::read(file).map_err(|error| unusable(error.to_string()))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(reason(&error)))?;
-        if certificates.is_empty() {
-            return Err(unusable("it holds no certificate in PEM".to_owned()));
-        }
-        client = client.tls_certs_only(certificates);
-    }
-    client.build().map_err(|error| settings.invalid(&reason(&error)))
-}
-
-fn allowed(url: &Url, plain_http: bool) -> Result<(), &'static str> {
-    if url.scheme() != "https" && !(plain_http && url.scheme() == "http") {
-        return Err("is not https (`plain_http = true` lets it be http, and whoever is on the way be anybody)");
-    }
-    if url.host_str().is_none_or(str::is_empty) || !url.username().is_empty() || url.password().is_some() {
-        return Err("is not one of a host alone");
-    }
-    if is_forbidden_host(url) { Err("is one that is never asked") } else { Ok(()) }
 }
 
 fn is_host(text: &str) -> bool {
     Url::parse(&format!("https://{text}/")).is_ok_and(|url| url.host_str() == Some(text) && url.path() == "/")
-}
-
-fn reason(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    if error.source().is_none() { "it cannot be asked".to_owned() } else { deepest.to_string() }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Core {
     }
 
     pub(super) fn allows_from_memory(&self, organization: &Name, pinned: &PinnedRef, now: Timestamp) -> bool {
-        let numbers = Numbers::now(self.store(), organization, &pinned.digest);
+        let numbers = Numbers::now(&self.parts, organization, &pinned.digest);
         let made = self.memory.get(&PlaceRef::of_pull(organization, pinned));
         made.is_some_and(|made| made.holds(numbers, now) && made.verdict.verdict.decision == Decision::Allow)
     }

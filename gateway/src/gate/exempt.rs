@@ -40,7 +40,7 @@ impl Exemptions {
         let repository = place.subject.image().map(|image| &image.repository);
         for approved in &rules.exemptions {
             let exemption = approved.exemption();
-            if now >= exemption.until || !exemption.concerns(repository, place.subject.digest()) {
+            if now >= approved.until() || !exemption.concerns(repository, place.subject.digest()) {
                 continue;
             }
             if exemption.in_force(now) {
@@ -76,9 +76,10 @@ impl Exemptions {
             }
             // The one that holds for longest.
             let covering = self.in_force.values().filter(|approved| approved.covers(matter, &finding));
-            match covering.map(|approved| approved.exemption()).max_by_key(|e| (e.until, e.digest)) {
-                Some(exemption) => {
-                    used.0.insert(exemption.digest, exemption.until);
+            match covering.max_by_key(|approved| (approved.until(), approved.exemption().digest)) {
+                Some(approved) => {
+                    let exemption = approved.exemption();
+                    used.0.insert(exemption.digest, approved.until());
                     let mark =
                         Exempted { name: exemption.name.clone(), digest: exemption.digest, until: exemption.until };
                     exempted = Some(mark.clone());

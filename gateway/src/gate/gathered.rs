@@ -93,7 +93,7 @@ impl Gathered {
             key.update_framed(contract.compiled.rules().digest().as_bytes());
             key.update_framed(format!("{:?}", contract.compiled.enforcement()).as_bytes());
             match contract.compiled.trust() {
-                Some(trust) => key.update_framed(trust.digest().as_bytes()),
+                Some(trust) => key.update_framed(trust.key(question.now).as_bytes()),
                 None => key.update_framed(b"nobody"),
             }
         }

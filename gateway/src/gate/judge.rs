@@ -347,6 +347,7 @@ impl Judging<'_> {
             );
             return Ok(Err(vec![Finding::error(Code::StatementMismatch, message)]));
         }
+        self.rests_on(&verified);
         // Before its bytes are fetched: what was made for another image must not cost more than this.
         if let Some(finding) = self.made_for_another(candidate, &verified, &run) {
             return Ok(Err(vec![finding]));
@@ -390,6 +391,9 @@ impl Judging<'_> {
     ) -> Result<Answer, GateError> {
         self.judgement.attestations.extend(attestations.iter().map(|(record, _)| record.facts.id));
         self.judgement.evaluated = true;
+        for (_, verified) in attestations {
+            self.rests_on(verified);
+        }
         let mut attestations: Vec<_> =
             attestations.iter().map(|(record, verified)| (Arc::clone(verified), record.facts.known_since())).collect();
         // Where other tools say nothing, another verifier's word stands for itself. Beside theirs it is what they are
@@ -408,6 +412,13 @@ impl Judging<'_> {
         };
         let evaluation = self.core.parts.workers.run(work).await??;
         Ok(self.take(evaluation, None))
+    }
+
+    /// What hangs on who vouches for a certificate ends with them.
+    fn rests_on(&mut self, verified: &Verification) {
+        let ends = self.contract.compiled.trust().and_then(|trust| trust.ends(verified));
+        let known = &mut self.judgement.valid_until;
+        *known = known.iter().copied().chain(ends).min();
     }
 
     /// Takes an evaluation into the answer.

@@ -17,15 +17,15 @@ use futures::{
 use jiff::Timestamp;
 use moka::{Equivalent, sync::Cache};
 
-use super::{GateError, Remembered};
-use crate::{names::Name, store::Store};
+use super::{GateError, Parts, Remembered};
+use crate::names::Name;
 
 /// Memory for verdicts, in bytes as they are guessed.
 const VERDICT_BYTES: u64 = 64 * 1024 * 1024;
 /// The same for those that are found by their keys.
 const NAMED_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The store's numbers that a verdict hangs on.
+/// The numbers that a verdict hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Numbers {
     pub(super) rules: u64,
@@ -33,8 +33,9 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn now(store: &dyn Store, organization: &Name, subject: &Digest) -> Self {
-        Self { rules: store.rules_changed(organization), evidence: store.evidence_changed(organization, subject) }
+    pub(super) fn now(parts: &Parts, organization: &Name, subject: &Digest) -> Self {
+        let evidence = parts.store.evidence_changed(organization, subject);
+        Self { rules: parts.rules.changed(organization), evidence }
     }
 }
 

@@ -107,7 +107,7 @@ impl Gate {
         asked: For,
     ) -> Result<Outcome, GateError> {
         // Before anything is copied: most are remembered.
-        let numbers = Numbers::now(self.core.store(), organization, &pinned.digest);
+        let numbers = Numbers::now(&self.core.parts, organization, &pinned.digest);
         let known = self.core.memory.get(&PlaceRef::of_pull(organization, pinned));
         let verdict = match known.filter(|made| made.holds(numbers, now)) {
             Some(made) => told(&made, organization, true, asked),
@@ -135,7 +135,7 @@ impl Gate {
     async fn verdict(&self, place: Place, now: Timestamp, asked: For) -> Result<Arc<Remembered>, GateError> {
         let organization = &place.organization;
         for _ in 0..JOINS {
-            let numbers = Numbers::now(self.core.store(), organization, place.subject.digest());
+            let numbers = Numbers::now(&self.core.parts, organization, place.subject.digest());
             if let Some(made) = self.core.memory.get(&place.borrowed()).filter(|made| made.holds(numbers, now)) {
                 return Ok(told(&made, organization, true, asked));
             }
@@ -225,6 +225,7 @@ fn broken_runs(findings: &[Finding]) -> BTreeSet<Digest> {
         Code::EvidenceTooOld,
         Code::SignerNotAllowed,
         Code::SignatureInvalid,
+        Code::TrustRootTooOld,
         Code::StatementMismatch,
         Code::AttestationMalformed,
         Code::SubjectMismatch,

@@ -44,9 +44,11 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn ready(State(app): State<App>) -> Result<&'static str, ApiError> {
+async fn ready(State(app): State<App>) -> Result<String, ApiError> {
     app.store.ready().await?;
-    Ok("ready\n")
+    // What rests on keys is decided whatever becomes of it.
+    let trust_root = app.trust_root.as_ref().map(|standing| format!("{}\n", standing.line(clock::now())));
+    Ok(format!("ready\n{}", trust_root.unwrap_or_default()))
 }
 
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {

@@ -31,7 +31,11 @@ impl Judging<'_> {
             let message = format!(
                 "none of the {strangers} attestations beside the image {digest} is signed by those whom the contract `{name}` trusts"
             );
-            return vec![Finding::error(Code::SignerNotAllowed, message)];
+            let stranger = Finding::error(Code::SignerNotAllowed, message);
+            // Perhaps they are by the right signers, which nobody can tell now.
+            let trust = self.contract.compiled.trust();
+            let unbelieved = trust.and_then(|trust| trust.unbelieved(self.question.now));
+            return unbelieved.into_iter().chain([stranger]).collect();
         }
         let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
         let message = if elsewhere.is_empty() {

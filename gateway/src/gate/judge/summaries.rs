@@ -13,7 +13,7 @@ use contracts::{
 use jiff::Timestamp;
 
 use super::{GateError, Gathered, Judging, VERDICT_PREDICATES};
-use crate::{rules::TrustedVerifier, store::AttestationFacts, trust::Verifications};
+use crate::{rules::TrustedVerifier, store::AttestationFacts, trust::{Untrusted, Verifications}};
 
 /// Reasons that are told.
 const TOLD: usize = 3;
@@ -139,7 +139,14 @@ impl Asked<'_> {
     fn hold(&self, verifiers: &[TrustedVerifier], id: Digest, bytes: &[u8], known_since: Timestamp) -> Held {
         let mut held = None;
         for verifier in verifiers {
-            let Ok(verified) = self.verifications.of_bytes(&verifier.trust, id, bytes, self.now) else { continue };
+            let verified = match self.verifications.of_bytes(&verifier.trust, id, bytes, self.now) {
+                Ok(verified) => verified,
+                Err(Untrusted::Signature(error)) if error.code() == Code::TrustRootTooOld => {
+                    held = held.or(Some(Held::Refused(error.to_string())));
+                    continue;
+                }
+                Err(_) => continue,
+            };
             match self.of(verifier, verified, id, known_since) {
                 counts @ Held::Counts(_) => return counts,
                 other => held = held.or(Some(other)),
@@ -164,6 +171,7 @@ impl Asked<'_> {
         }
         match verifier.demand.holds(&verified, self.subject, known_since, self.now) {
             Ok(until) => {
+                let until = until.into_iter().chain(verifier.trust.ends(&verified)).min();
                 let verifier = verifier.demand.id.clone();
                 Held::Counts(Box::new(Counting { verifier, attestation, verified, known_since, until }))
             }

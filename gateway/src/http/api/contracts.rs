@@ -124,7 +124,7 @@ fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
 
 /// Warns of signers by certificate where the gateway knows no authority of certificates, so that they prove nothing.
 fn unprovable(revision: &Revision, app: &App) -> Option<Finding> {
-    let signers = revision.signer_policy().filter(|_| app.settings.trusted_root.is_none())?;
+    let signers = revision.signer_policy().filter(|_| app.settings.trusted_root.is_none() && app.settings.tuf.is_none())?;
     let identities = signers.allowed().filter(|signer| matches!(signer, AllowedSigner::Identity { .. })).count();
     let contract = revision.contract();
     let origin = contract.signers.as_ref().map_or(&contract.origin, |clause| &clause.origin);
@@ -134,7 +134,7 @@ fn unprovable(revision: &Revision, app: &App) -> Option<Finding> {
             _ => "this gateway has no `trusted_root` that tells who vouches for the signers with an identity: only keys count",
         };
         let finding = Finding::warning(Code::SignersMissing, message).at(origin.clone());
-        finding.mend("have the operator name a `trusted_root` in sluice.toml, or name public keys here")
+        finding.mend("have the operator name a `trusted_root` or `[tuf]` in sluice.toml, or name public keys here")
     })
 }
 

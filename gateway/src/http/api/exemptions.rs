@@ -75,7 +75,7 @@ pub(super) async fn apply(
     let names = app.rules.current(&caller.organization).await?.rule_names();
     let rules = ApprovalRules::new(caller.organization.as_str(), &settings.exemptions, &names);
     let now = clock::now();
-    let approved = rules.map_err(ApiError::internal)?.approve(&approvals, app.rules.authorities(), now)?;
+    let approved = rules.map_err(ApiError::internal)?.approve(&approvals, &app.rules.authorities(), now)?;
     let exemption = approved.exemption();
     if exemption.name != wanted.as_str() {
         let message = format!("the exemption's name is `{}`, not `{wanted}`", exemption.name);
