@@ -21,6 +21,7 @@ use contracts::{
     verify::{
         OwnAuthority, TrustRoot,
         token::{Expectations, Jwks, Token},
+        tuf::{KnownRepository, TRUSTED_ROOT},
     },
 };
 
@@ -79,6 +80,7 @@ pub const TARGETS: &[Target] = &[
     ("statement", statement),
     ("trufflehog", |bytes| materials_of("trufflehog", bytes)),
     ("trusted_root", trusted_root),
+    ("tuf", tuf),
 ];
 
 /// Which types of material a target reads. Those whose readers differ in the shape of the document alone share one; a
@@ -308,6 +310,24 @@ fn public_key(bytes: &[u8]) {
 
 fn trusted_root(bytes: &[u8]) {
     drop(TrustRoot::new(Vec::new(), Some(bytes)));
+}
+
+fn tuf(bytes: &[u8]) {
+    let root: &[u8] = include_bytes!("seeds/tuf/root.json");
+    // As what is kept, as each file that a mirror shows, and as the root itself.
+    let (mut repository, _) = KnownRepository::open(root, TRUSTED_ROOT, Some(bytes)).expect("the seed");
+    let known =
+        |repository: &KnownRepository| repository.current().map(|current| (current.versions(), current.target()));
+    let before = known(&repository);
+    if before.is_some() {
+        let (again, trouble) = KnownRepository::open(root, TRUSTED_ROOT, Some(&repository.kept())).expect("the seed");
+        assert!(trouble.is_none() && known(&again) == before, "keeping changed what is known");
+    }
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let mut walk = repository.walk(now);
+    while walk.ask().is_some_and(|_| walk.answer(Some(bytes)).is_ok()) {}
+    assert!(before.is_some() || known(&repository).is_none(), "one file passed for all that belong together");
+    drop(KnownRepository::open(bytes, TRUSTED_ROOT, None));
 }
 
 fn materials_of(target: &str, bytes: &[u8]) {

@@ -18,9 +18,9 @@ pub const TUF_ROOT_BYTES: usize = 512 * 1024;
 /// The timestamp of a TUF repository.
 pub const TUF_TIMESTAMP_BYTES: usize = 16 * 1024;
 /// The snapshot of a TUF repository.
-pub const TUF_SNAPSHOT_BYTES: usize = 2 * 1024 * 1024;
+pub const TUF_SNAPSHOT_BYTES: usize = 1024 * 1024;
 /// The targets of a TUF repository.
-pub const TUF_TARGETS_BYTES: usize = 5 * 1024 * 1024;
+pub const TUF_TARGETS_BYTES: usize = 2 * 1024 * 1024;
 /// New roots of a TUF repository that are walked through at once.
 pub const TUF_ROOTS: usize = 64;
 /// What is kept of a TUF repository between two starts.

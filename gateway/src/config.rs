@@ -7,9 +7,9 @@ mod kubernetes;
 mod mistakes;
 mod reading;
 mod signing;
-mod tuf;
 #[cfg(test)]
 mod tests;
+mod tuf;
 
 use std::{
     net::SocketAddr,

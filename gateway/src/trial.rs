@@ -250,7 +250,11 @@ impl Trial {
     ) -> (Gate, Intake) {
         let store: Arc<dyn Store> = Arc::<RedbStore>::clone(store);
         let workers = Workers::new(2);
-        let rules = Arc::new(Rules::new(Arc::clone(&store), workers.clone(), contracts::TrustRoot::new(Vec::new(), roots.as_deref()).unwrap()));
+        let rules = Arc::new(Rules::new(
+            Arc::clone(&store),
+            workers.clone(),
+            contracts::TrustRoot::new(Vec::new(), roots.as_deref()).unwrap(),
+        ));
         let registry = Arc::clone(registry);
         let gate = Gate::new(Parts {
             store: Arc::clone(&store),

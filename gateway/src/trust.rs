@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use contracts::{
-    AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot, Verification,
-    Verified, VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
+    AllowedSigner, Bundle, Code, Digest, Finding, Hasher, PublicKey, SignerIdentity, SignerPolicy, TrustRoot,
+    Verification, Verified, VerifyError, api::OrganizationSettings, bundle::BundleError, revision::Revision,
 };
 use jiff::Timestamp;
 use moka::sync::Cache;

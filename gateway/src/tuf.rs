@@ -14,7 +14,7 @@ use std::{
 
 use contracts::{
     Digest, TrustRoot, limits,
-    verify::tuf::{Current, Repository, TufError, Versions},
+    verify::tuf::{Current, KnownRepository, TufError, Versions},
 };
 use jiff::Timestamp;
 use reqwest::{StatusCode, Url};
@@ -34,6 +34,9 @@ const FILE: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(10);
 /// How soon it is asked again after it failed, at first and at last.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(60 * 60));
+
+/// It is not asked more often than that because what counts ends.
+const SOON: Duration = Duration::from_secs(30);
 
 /// `[tuf]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub(crate) struct Refresher {
     settings: TufSettings,
     base: Url,
     reader: Reader,
-    repository: Repository,
+    repository: KnownRepository,
     /// What is used: of the repository only what is kept.
     used: Option<Current>,
     /// Whether the mirror was asked to the end since the start.
@@ -119,13 +122,19 @@ impl Refresher {
     pub(crate) fn open(settings: &TufSettings, metrics: &Arc<Metrics>) -> Result<Self, String> {
         let told = |path: &Path, reason: String| format!("`{}`: {reason}", path.display());
         let root = bounded(&settings.root, limits::TUF_ROOT_BYTES);
-        let root = root.map_err(|error| told(&settings.root, error.to_string()))?;
+        let root = root.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let mend = "it is not there: put a `root.json` of the repository there that you have from elsewhere";
+                told(&settings.root, mend.to_owned())
+            }
+            _ => told(&settings.root, error.to_string()),
+        })?;
         let kept = match bounded(&settings.kept, limits::TUF_KEPT_BYTES) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(told(&settings.kept, error.to_string())),
         };
-        let (repository, trouble) = Repository::open(&root, &settings.target, kept.as_deref())
+        let (repository, trouble) = KnownRepository::open(&root, &settings.target, kept.as_deref())
             .map_err(|error| told(&settings.root, error.to_string()))?;
         if let Some(reason) = trouble {
             tracing::error!(
@@ -159,10 +168,10 @@ impl Refresher {
             (Some(current), Some(until)) => {
                 let asked = trouble.map_or_else(|| "nothing newer is there".to_owned(), |reason| reason);
                 let since = current.refreshed_at();
-                current.root().clone().until(
-                    until,
-                    format!("it was last refreshed from `{mirror}` at {since:.0}; asked again, {asked}"),
-                )
+                current
+                    .root()
+                    .clone()
+                    .until(until, format!("it was last refreshed from `{mirror}` at {since:.0}; asked again, {asked}"))
             }
             _ => {
                 let asked = trouble.map_or_else(|| "it is being asked".to_owned(), |reason| reason);
@@ -204,8 +213,11 @@ impl Refresher {
             n => first.saturating_mul(1 << n.saturating_sub(1).min(10)).min(last).min(self.settings.refresh),
         };
         let left = self.until().map(|until| until.duration_since(clock::now()));
-        let left = left.and_then(|left| Duration::try_from(left).ok()).filter(|left| !left.is_zero());
-        left.map_or(pause, |left| left.min(pause))
+        match left.and_then(|left| Duration::try_from(left).ok()).filter(|left| !left.is_zero()) {
+            // Well before its end, so that there is time for a mirror that fails; and at its end.
+            Some(left) => pause.min((left / 2).max(SOON)).min(left),
+            None => pause,
+        }
     }
 
     async fn refresh(&mut self, rules: &Rules) {

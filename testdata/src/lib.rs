@@ -20,6 +20,7 @@ mod samples;
 mod sigstore;
 mod stamping;
 mod token;
+mod tuf;
 
 pub use attestation::{Material, Minter, run, statement};
 pub use authority::{Authority, CodeSigning, TlsServer};
@@ -35,6 +36,7 @@ pub use samples::{Sample, samples};
 pub use sigstore::Sigstore;
 pub use stamping::{Stamp, Stamper};
 pub use token::{TokenIssuer, github_claims};
+pub use tuf::TufRepository;
 
 use contracts::Repository;
 use jiff::Timestamp;

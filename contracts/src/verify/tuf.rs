@@ -2,7 +2,7 @@
 //! are believed, in which order they are asked for, and until when they count.
 //!
 //! This module does no I/O. A [`Walk`] says which file it wants next and is given it; what is to be kept for the next start
-//! comes out as bytes ([`Repository::kept`]). Signatures, thresholds, versions, lengths and hashes are checked by the
+//! comes out as bytes ([`KnownRepository::kept`]). Signatures, thresholds, versions, lengths and hashes are checked by the
 //! crate `sigstore_tuf` (`=0.15.1`); that something expired is checked here, with the `now` of the caller, as the last
 //! good files may count for a while longer. Only the top-level targets are looked at: nothing is delegated.
 
@@ -25,7 +25,7 @@ use crate::{Digest, limits};
 pub const TRUSTED_ROOT: &str = "trusted_root.json";
 
 /// A repository, as far as it is known. What it believes only ever becomes newer.
-pub struct Repository {
+pub struct KnownRepository {
     target: String,
     /// The newest root, and nothing that it signs for.
     newest: TrustedMetadataSet,
@@ -90,8 +90,8 @@ impl Current {
     }
 }
 
-impl Repository {
-    /// A repository, known by a root that the operator has from elsewhere. `kept` is what [`Repository::kept`] gave; it is
+impl KnownRepository {
+    /// A repository, known by a root that the operator has from elsewhere. `kept` is what [`KnownRepository::kept`] gave; it is
     /// verified anew from that root on, without regard to what expired. When nothing of it can be used, the reason comes
     /// back beside the repository: then nothing is known of it but the root, an older version is no longer recognized, and
     /// whoever starts must say so.

@@ -127,3 +127,29 @@ fn plain_http_off_loopback_is_refused_unless_it_is_asked_for() {
         assert_eq!(mistakes(fine), Vec::<String>::new(), "{fine}");
     }
 }
+
+#[test]
+fn a_trust_root_comes_from_a_file_or_from_a_repository() {
+    let folder = Path::new("/etc/sluice");
+    let text = "[tuf]\nmirror = \"https://tuf.acme.dev/\"\nroot = \"tuf-root.json\"\n";
+    let read = Settings::parse("sluice.toml", text, folder).unwrap().tuf.unwrap();
+    assert_eq!((read.mirror.as_str(), read.target.as_str()), ("https://tuf.acme.dev", "trusted_root.json"));
+    assert_eq!(
+        (read.root.as_path(), read.kept.as_path()),
+        (&*folder.join("tuf-root.json"), &*folder.join("state/tuf.json"))
+    );
+    assert_eq!((read.refresh, read.grace), (Duration::from_secs(6 * 3600), Duration::from_secs(72 * 3600)));
+    let none = format!("{text}grace = \"0s\"\n");
+    assert_eq!(Settings::parse("sluice.toml", &none, folder).unwrap().tuf.unwrap().grace, Duration::ZERO);
+    let wrong = "trusted_root = \"r.json\"\n[tuf]\nmirror = \"http://tuf.acme.dev\"\nroot = \"\"\ntarget = \"../../etc/x\"\nrefresh = \"48h\"\ngrace = \"-1h\"\n";
+    insta::assert_snapshot!(mistakes(wrong).join("\n"), @r"
+    line 3: `trusted_root` and `[tuf]` both say who vouches for certificates: leave one of them out
+    line 3: `http://tuf.acme.dev` is not https (`plain_http = true` lets it be http, and whoever is on the way be anybody)
+    line 4: a path cannot be empty
+    line 5: `../../etc/x` is no name of a target: write a path without `..`, such as `trusted_root.json`
+    line 6: `48h` is not a duration from 1s to 24h: write it as `60s` or `5m`
+    line 7: `-1h` is not a duration from 0s to 720h: write it as `72h` or `30m`
+    ");
+    insta::assert_snapshot!(mistakes("[tuf]\nmirror = \"https://169.254.169.254\"\nroot = \"r\"\n").join("\n"), @"line 2: `https://169.254.169.254` is one that is never asked");
+    insta::assert_snapshot!(mistakes("[tuf]\nurl = \"x\"\n").join("\n"), @"line 2: `url` is not a setting here; there are `mirror`, `root`, `target`, `refresh`, `grace`, `ca_file`, `plain_http`");
+}

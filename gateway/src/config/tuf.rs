@@ -42,16 +42,19 @@ impl Reading<'_> {
             let message = "`trusted_root` and `[tuf]` both say who vouches for certificates: leave one of them out";
             self.wrong(&raw.mirror.span(), message.to_owned());
         }
-        let target = raw.target.map_or_else(|| contracts::verify::tuf::TRUSTED_ROOT.to_owned(), |given| {
-            if !contracts::verify::tuf::is_target_name(given.get_ref()) {
-                let message = format!(
-                    "`{}` is no name of a target: write a path without `..`, such as `trusted_root.json`",
-                    given.get_ref()
-                );
-                self.wrong(&given.span(), message);
-            }
-            given.into_inner()
-        });
+        let target = raw.target.map_or_else(
+            || contracts::verify::tuf::TRUSTED_ROOT.to_owned(),
+            |given| {
+                if !contracts::verify::tuf::is_target_name(given.get_ref()) {
+                    let message = format!(
+                        "`{}` is no name of a target: write a path without `..`, such as `trusted_root.json`",
+                        given.get_ref()
+                    );
+                    self.wrong(&given.span(), message);
+                }
+                given.into_inner()
+            },
+        );
         TufSettings {
             mirror: self.mirror(&raw.mirror, raw.plain_http),
             root: self.path(Some(raw.root), ""),

@@ -167,9 +167,7 @@ impl Source {
         match self.reader.get(uri, limits::JWKS_BYTES).await? {
             Answer::Document(body) => Ok(body),
             Answer::Status(status) => Err(format!("asked for {what}, it answers with HTTP {}", status.as_u16())),
-            Answer::TooLong => {
-                Err(format!("asked for {what}, it answers with more than {} bytes", limits::JWKS_BYTES))
-            }
+            Answer::TooLong => Err(format!("asked for {what}, it answers with more than {} bytes", limits::JWKS_BYTES)),
         }
     }
 }

@@ -7,6 +7,8 @@ mod budget;
 mod evidence;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod fresh;
+mod mirror;
 mod names;
 mod proofs;
 mod referrers;

@@ -190,7 +190,7 @@ async fn what_proves_nothing_opens_nothing() {
     site.is_open("skynet/app", &image).await;
 }
 
-fn contract(name: &str, signers: &str) -> String {
+pub fn contract(name: &str, signers: &str) -> String {
     format!(
         "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {{name: {name}}}\nspec:\n  materials: [{{name: sbom, type: SBOM_CYCLONEDX_JSON}}]\n  signers: {signers}\n  admission: {{repositories: [\"registry.test/{name}/**\"]}}\n"
     )
@@ -260,7 +260,7 @@ pub(crate) fn ago(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
-fn attested(sigstore: &Sigstore, image: &Image, identity: &str, issuer: &str, at: Timestamp) -> Value {
+pub fn attested(sigstore: &Sigstore, image: &Image, identity: &str, issuer: &str, at: Timestamp) -> Value {
     let statement = Statement::parse(statement("keyless/app", image).to_string().as_bytes()).unwrap();
     let bundle = sigstore.attest(&statement, identity, issuer, at);
     serde_json::from_slice(bundle.bytes()).unwrap()

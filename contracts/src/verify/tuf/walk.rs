@@ -9,7 +9,7 @@ use sigstore_tuf::{
     metadata::{Role, TargetFile},
 };
 
-use super::{Repository, TufError, Whole, current, kept};
+use super::{KnownRepository, TufError, Whole, current, kept};
 use crate::{Digest, limits};
 
 /// A file that is wanted.
@@ -26,7 +26,7 @@ pub struct Ask {
 /// One look for what is newest. What it verifies is the repository's from then on, also when it ends early; what is
 /// current changes only when all is had that belongs together.
 pub struct Walk<'r> {
-    repository: &'r mut Repository,
+    repository: &'r mut KnownRepository,
     now: Timestamp,
     set: TrustedMetadataSet,
     step: Step,
@@ -47,7 +47,7 @@ enum Step {
 }
 
 impl<'r> Walk<'r> {
-    pub(super) fn new(repository: &'r mut Repository, now: Timestamp) -> Self {
+    pub(super) fn new(repository: &'r mut KnownRepository, now: Timestamp) -> Self {
         let set = repository.newest.clone();
         let step = Step::Root(set.root().version.saturating_add(1));
         let (timestamp, snapshot, targets) = Default::default();

@@ -13,7 +13,11 @@ use contracts::{
 use jiff::Timestamp;
 
 use super::{GateError, Gathered, Judging, VERDICT_PREDICATES};
-use crate::{rules::TrustedVerifier, store::AttestationFacts, trust::{Untrusted, Verifications}};
+use crate::{
+    rules::TrustedVerifier,
+    store::AttestationFacts,
+    trust::{Untrusted, Verifications},
+};
 
 /// Reasons that are told.
 const TOLD: usize = 3;

@@ -124,7 +124,8 @@ fn compile(files: &RevisionFiles) -> Result<Compiled, Diagnostics> {
 
 /// Warns of signers by certificate where the gateway knows no authority of certificates, so that they prove nothing.
 fn unprovable(revision: &Revision, app: &App) -> Option<Finding> {
-    let signers = revision.signer_policy().filter(|_| app.settings.trusted_root.is_none() && app.settings.tuf.is_none())?;
+    let signers =
+        revision.signer_policy().filter(|_| app.settings.trusted_root.is_none() && app.settings.tuf.is_none())?;
     let identities = signers.allowed().filter(|signer| matches!(signer, AllowedSigner::Identity { .. })).count();
     let contract = revision.contract();
     let origin = contract.signers.as_ref().map_or(&contract.origin, |clause| &clause.origin);
