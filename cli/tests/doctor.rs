@@ -179,6 +179,8 @@ fn expected(folder: &Path) -> Expected {
 fn doctor(root: &Path, expected: &Expected, more: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     command.args(["doctor", "--gateway", &expected.gateway, "--root"]).arg(root).args(more).env_clear();
+    // Tests look for words, not for where they are wrapped.
+    command.env("COLUMNS", "1000");
     for registry in &expected.registries {
         command.args(["--registry", registry]);
     }

@@ -394,3 +394,17 @@ fn a_policy_of_the_library_is_named() {
     let lint = folder.sluice(&["contract", "lint", "contract.yaml"]);
     assert!(lint.exit == 1 && lint.stdout.contains("the library has"), "{lint}");
 }
+
+/// People read the logs of CI systems, where no terminal says how wide a line may be.
+#[test]
+fn tables_are_wrapped_where_there_is_no_terminal() {
+    let folder = Folder::new();
+    for (columns, widest) in [("", 120), ("80", 80), ("no number", 120)] {
+        let told = folder.sluice_with(&["policy", "list"], &[("COLUMNS", columns)]);
+        let wide = told.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!(wide <= widest && wide > widest - 20, "{columns}: {wide}\n{told}");
+    }
+    // What programs read is not.
+    let json = |columns| folder.sluice_with(&["policy", "list", "-o", "json"], &[("COLUMNS", columns)]).stdout;
+    assert_eq!(json("40"), json("4000"));
+}

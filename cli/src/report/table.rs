@@ -1,39 +1,54 @@
 //! Tables for people.
 
-use std::io::IsTerminal;
-
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
 use contracts::{Finding, Severity};
 use jiff::Timestamp;
 
 use super::plain;
 
-/// Where no terminal says how wide it is.
+/// Where nothing says how wide a line may be: the log of a CI system, a pipe, a file.
 const WIDTH: u16 = 120;
 /// Columns whose values are copied or compared: they are not broken over lines.
-const WHOLE: [&str; 7] = ["run", "id", "when", "applied", "created", "used", "digest"];
+const WHOLE: [&str; 8] = ["run", "id", "when", "applied", "created", "used", "digest", "attestation"];
+/// What is left to every other column at least, even when the table gets wider than it should: a word fits.
+const READABLE: u16 = 16;
 
 /// A table. Every cell is made harmless.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    arranged(header, rows, asked_for(std::env::var("COLUMNS").ok().as_deref()))
+}
+
+fn arranged<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    width: Option<u16>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    // A program that reads it, or a file, has no width.
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        if table.width().is_none() {
-            table.set_width(WIDTH);
-        }
-    } else {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.map(Cell::new));
-    for (column, _) in table.column_iter_mut().zip(header).filter(|(_, name)| WHOLE.contains(name)) {
-        column.set_constraint(ColumnConstraint::ContentWidth);
-    }
     for row in rows {
         table.add_row(row.map(|text| Cell::new(plain(&text))));
     }
+    let contents = table.column_max_content_widths();
+    let mut least: u16 = 1;
+    for ((column, name), content) in table.column_iter_mut().zip(header).zip(contents) {
+        let whole = WHOLE.contains(&name);
+        if whole {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        // With a blank on each side, and a line.
+        least = least.saturating_add(if whole { content } else { content.min(READABLE) }).saturating_add(3);
+    }
+    // People read the logs of CI systems, too. Programs ask for another format.
+    let width = width.or_else(|| table.width()).unwrap_or(WIDTH);
+    table.set_width(width.max(least));
     table.to_string()
+}
+
+/// The width that the caller exported, if it is one.
+fn asked_for(columns: Option<&str>) -> Option<u16> {
+    columns?.trim().parse().ok().filter(|columns| *columns > 0)
 }
 
 /// A two-column list of what one thing is.
@@ -96,6 +111,22 @@ mod tests {
     use contracts::{Code, EvidencePlace};
 
     use super::*;
+
+    #[test]
+    fn what_is_copied_stays_whole_and_the_rest_is_wrapped_readably() {
+        let digest = contracts::Digest::of(b"one").to_string();
+        let row = || [digest.clone(), "the scan of the image found something that nobody wants".to_owned()];
+        let widest = |told: &str| told.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        let of = |width| arranged(["digest", "reason"], [row()], width);
+        assert!(of(None).contains(&digest) && widest(&of(None)) <= usize::from(WIDTH), "{}", of(None));
+        assert_eq!(of(Some(500)).lines().count(), 5);
+        // Less than there is place for: wider than asked, and still to be read.
+        let narrow = of(Some(20));
+        assert!(narrow.contains(&digest) && narrow.contains("┆ nobody wants"), "{narrow}");
+        for (said, width) in [(None, None), (Some("200"), Some(200)), (Some("0"), None), (Some("wide"), None)] {
+            assert_eq!(asked_for(said), width, "{said:?}");
+        }
+    }
 
     #[test]
     fn what_blocks_is_first_and_consequences_are_beneath_their_cause() {

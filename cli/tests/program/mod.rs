@@ -45,6 +45,8 @@ impl Folder {
             .current_dir(self.0.path())
             .env_clear()
             .env("HOME", self.0.path())
+            // Tests look for words, not for where they are wrapped.
+            .env("COLUMNS", "1000")
             .envs(environment.iter().copied())
             .output()
             .unwrap();

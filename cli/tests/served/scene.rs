@@ -179,9 +179,10 @@ impl Scene {
         command
     }
 
-    /// In the folder, without what this test's own environment says.
+    /// In the folder, without what this test's own environment says. Lines are long: tests look for words, not for where
+    /// they are wrapped.
     fn as_here(&self, mut command: Command) -> Command {
-        command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
+        command.current_dir(self.folder.path()).env_clear().stdin(Stdio::null()).env("COLUMNS", "1000");
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.folder.path());
         command
     }
