@@ -2,7 +2,7 @@
 //! next to one. Each is `library/NAME.yaml` with its test cases in `library/NAME.test.yaml`; a test holds that none is
 //! missing here.
 
-use contracts::{Digest, policy::PolicyDocument};
+use contracts::{Digest, policy::PolicyDocument, yaml};
 
 /// Every shipped policy, in the order of the names.
 pub const ALL: &[Shipped] = &[
@@ -50,6 +50,25 @@ pub fn find(name: &str) -> Option<&'static Shipped> {
     ALL.iter().find(|policy| policy.name == name)
 }
 
+/// What may have been meant by a name that no shipped policy has, to be put behind that; and where all are listed.
+#[must_use]
+pub fn meant(name: &str) -> String {
+    const ALL_LISTED: &str = "`sluice policy list` shows what it has";
+    let names: Vec<&str> = ALL.iter().map(|policy| policy.name).collect();
+    let mut near: Vec<&str> = names.iter().copied().filter(|known| name.len() > 2 && known.starts_with(name)).collect();
+    if near.is_empty() {
+        near.extend(yaml::nearest(name, &names));
+    }
+    match near.is_empty() {
+        true => format!(": {ALL_LISTED}"),
+        false => format!(": did you mean {}? ({ALL_LISTED})", quoted(&near)),
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+}
+
 /// What a contract means by `sluice://NAME`, or by `sluice://NAME@VERSION`: then the document's annotation `version`
 /// must be that.
 ///
@@ -62,8 +81,7 @@ pub fn resolve(reference: &str) -> Result<&'static str, String> {
         None => (name, None),
     };
     let Some(shipped) = find(name) else {
-        let names: Vec<&str> = ALL.iter().map(|policy| policy.name).collect();
-        return Err(format!("the library has {}", names.join(", ")));
+        return Err(format!("the library has no `{name}`{}", meant(name)));
     };
     if let Some(version) = version {
         let document = PolicyDocument::parse(name, shipped.text.as_bytes()).ok();
@@ -92,8 +110,15 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_with_what_is() {
-        let told = resolve("sluice://banned").unwrap_err();
-        assert!(told.contains("banned-licenses, "), "{told}");
+        for (name, meant) in [
+            ("banned", ": did you mean `banned-components` or `banned-licenses`?"),
+            ("banned-license", ": did you mean `banned-licenses`?"),
+            ("baned-licences", ": did you mean `banned-licenses`?"),
+            ("nothing-like-it", ": `sluice policy list` shows what it has"),
+        ] {
+            let told = resolve(&format!("sluice://{name}")).unwrap_err();
+            assert!(told.contains(&format!("the library has no `{name}`{meant}")), "{told}");
+        }
         let told = resolve("sluice://banned-licenses@99").unwrap_err();
         assert!(told.contains("write `sluice://banned-licenses@sha256:"), "{told}");
     }

@@ -283,7 +283,8 @@ fn unknown_key(entry: &Entry, what: &str, known: &[&'static str], issues: &mut I
 }
 
 /// The known name that differs least from what was written, if it differs little.
-pub(crate) fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
     // Names are short; what is longer is near to none of them.
     if written.len() > 64 {
         return None;

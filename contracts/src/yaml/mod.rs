@@ -9,7 +9,8 @@ mod read;
 
 use serde_json::Value as Json;
 
-pub(crate) use fields::{Fields, Issues, is_dns_label, nearest};
+pub use fields::nearest;
+pub(crate) use fields::{Fields, Issues, is_dns_label};
 pub use read::parse;
 pub(crate) use read::{check, parse_bounded, parse_into};
 

@@ -25,7 +25,7 @@ pub fn list() -> anyhow::Result<Report> {
         let annotation = |name: &str| document.annotations.get(name).cloned().unwrap_or_default();
         let kinds: Vec<String> = policy.kinds().iter().map(ToString::to_string).collect();
         let description = document.description.clone().unwrap_or_default();
-        rows.push([document.name.clone(), annotation("version"), kinds.join("\n"), wrapped(&description, 64)]);
+        rows.push([document.name.clone(), annotation("version"), kinds.join("\n"), description.clone()]);
         let inputs = document.inputs.iter().map(|input| {
             json!({
                 "name": input.name, "description": input.description,
@@ -43,7 +43,8 @@ pub fn list() -> anyhow::Result<Report> {
 /// Prints one.
 pub fn show(name: &str) -> anyhow::Result<Report> {
     let Some(shipped) = find(name) else {
-        bail!("no policy named `{name}` is shipped: `sluice policy list` shows those that are");
+        let name = name.strip_prefix(SCHEME).unwrap_or(name);
+        bail!("no policy named `{name}` is shipped{}", library::meant(name));
     };
     let policy = files(shipped)?;
     let version = policy.document().annotations.get("version");
@@ -64,20 +65,4 @@ pub fn files(shipped: &Shipped) -> anyhow::Result<PolicyFiles> {
         false => Err("shipped policies are one file".to_owned()),
     };
     PolicyFiles::collect(&path, &mut load).with_context(|| format!("the shipped policy `{}`", shipped.name))
-}
-
-/// Words over lines of about this many characters.
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
-        if column > 0 {
-            let longer = column + 1 + word.chars().count() > width;
-            lines.push(if longer { '\n' } else { ' ' });
-            column = if longer { 0 } else { column + 1 };
-        }
-        lines.push_str(word);
-        column += word.chars().count();
-    }
-    lines
 }
