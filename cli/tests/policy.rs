@@ -231,6 +231,58 @@ fn lint_says_how_to_write_what_the_engine_or_the_newer_language_do_not_take() {
     assert!(told.exit == 0 && told.stdout.contains("violations contains message if { … }"), "{told}");
 }
 
+const GROUP: &str = r#"apiVersion: chainloop.dev/v1
+kind: PolicyGroup
+metadata: {name: people}
+spec:
+  inputs:
+    - {name: evidence, required: true}
+    - {name: people, required: true}
+  policies:
+    materials:
+      - name: "{{ inputs.evidence }}"
+        type: EVIDENCE
+        policies:
+          - ref: file://approved.yaml
+            with: {people: "{{ inputs.people }}"}
+    attestation:
+      - ref: sluice://signed-commit
+"#;
+
+#[test]
+fn lint_looks_through_groups_and_what_they_name() {
+    let folder = folder();
+    folder.write("policies/people.yaml", GROUP);
+    let clean = folder.sluice(&["policy", "lint"]);
+    insta::assert_snapshot!(clean);
+    // Alone as well, and what is wrong with a policy is told once.
+    let wrong = GROUP.replace("{people:", "{pepole:").replace("file://app", "file://../policies/app");
+    folder.write("policies/people.yaml", &wrong.replace("optional", "optinal"));
+    folder.write("policies/approved.yaml", &POLICY.replace("input.approver]", "input.approver"));
+    insta::assert_snapshot!(folder.sluice(&["policy", "lint", "policies/people.yaml"]));
+    let both = folder.sluice(&["policy", "lint", "-o", "github"]);
+    assert_eq!(both.stdout.matches("approved.yaml").count(), 1, "{both}");
+    folder.write("policies/people.yaml", &GROUP.replace("file://approved", "file://aproved"));
+    let told = folder.sluice(&["policy", "lint", "policies/people.yaml"]);
+    assert!(told.exit == 1 && told.stdout.contains("policies/aproved.yaml"), "{told}");
+}
+
+/// A policy that never fails looks like one that everything satisfies.
+#[test]
+fn lint_tells_a_rule_under_a_name_that_nobody_looks_at() {
+    let folder = Folder::new();
+    let policy = |rego: &str| {
+        let head = POLICY.split("        package").next().unwrap();
+        let rego: String = rego.lines().map(|line| format!("        {line}\n")).collect();
+        format!("{head}{rego}")
+    };
+    let rule = "contains msg if {\n  input.old\n  msg := \"it is old\"\n}\n";
+    let result = "result := {\n  \"skipped\": false,\n  \"violations\": violations,\n}\n";
+    folder.write("with-result.yaml", &policy(&format!("package p\nimport rego.v1\n{result}violation {rule}")));
+    folder.write("without.yaml", &policy(&format!("package p\nimport rego.v1\ndeny {rule}")));
+    insta::assert_snapshot!(folder.sluice(&["policy", "lint"]));
+}
+
 fn fs_remove(folder: &Folder, name: &str) {
     std::fs::remove_file(folder.path(name)).unwrap();
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{compile, rule::RuleSet};
 
 /// The contract that attaches the policy. No file that an author writes is called so.
-const CONTRACT: &str = ".sluice-authoring.yaml";
+pub(super) const CONTRACT: &str = ".sluice-authoring.yaml";
 /// The material that the policy reads.
 pub(super) const MATERIAL: &str = "material";
 
@@ -136,7 +136,7 @@ pub(super) fn by_contract(finding: &Finding) -> bool {
 }
 
 /// Nobody wrote the contract, so nobody can be sent there.
-fn without_contract(Diagnostics(findings): Diagnostics) -> Diagnostics {
+pub(super) fn without_contract(Diagnostics(findings): Diagnostics) -> Diagnostics {
     let point = |mut finding: Finding| {
         if by_contract(&finding) {
             finding.origin = None;

@@ -7,11 +7,13 @@
 mod ask;
 mod cases;
 mod files;
+mod group;
 mod lint;
 mod preview;
 
 pub use ask::{AskError, Asked, Exported, Input, ScriptRun, Trace, ask, export};
 pub use cases::{CaseResult, Coverage, Lines, run_case};
 pub use files::PolicyFiles;
+pub use group::lint_group;
 pub use lint::lint;
 pub use preview::{AtHand, preview};

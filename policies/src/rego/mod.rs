@@ -121,7 +121,12 @@ fn compile_as(source: &str, v0: bool, origin: &Origin, data: &Value) -> Result<S
         found.mistakes.into_iter().map(|mistake| mistake_finding(origin, mistake)).collect();
     if !names.contains_key("result") && !names.contains_key("violations") {
         let message = "the policy defines neither `result` nor `violations`, so it could never fail";
-        mistakes.push(finding(origin, 1, 1, Code::PolicyCompile, message));
+        let mistyped = names.keys().find_map(|name| Some((name, style::meant(name)?)));
+        let found = finding(origin, 1, 1, Code::PolicyCompile, message);
+        mistakes.push(found.mend(match mistyped {
+            Some((name, meant)) => format!("did you mean `{meant}` by `{name}`?"),
+            None => "write `violations contains message if { … }`".to_owned(),
+        }));
     }
     if !mistakes.is_empty() {
         return Err(mistakes);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{Code, Finding, Origin};
+use contracts::{Code, Finding, Origin, yaml};
 use regorus::unstable::{AssignOp, Expr, Literal, Module, Query, Rule, RuleBody, RuleHead, Span};
 
 use super::{
@@ -13,6 +13,11 @@ use super::{
 
 /// The names that whoever runs a script looks at; everything else is there for one of these.
 const ANSWERS: [&str; 7] = ["result", "violations", "findings", "skipped", "skip_reason", "ignore", "valid_input"];
+
+/// What every script is about.
+const VIOLATIONS: &str = "violations";
+/// What other programs call it.
+const ELSEWHERE: [&str; 2] = ["deny", "warn"];
 
 /// Warnings about a script; none for one that cannot be parsed, as that is told elsewhere.
 pub(crate) fn style(source: &str, origin: &Origin) -> Vec<Finding> {
@@ -33,10 +38,14 @@ pub(crate) fn style(source: &str, origin: &Origin) -> Vec<Finding> {
         told.at(1, 1, Code::PolicyImport, message, mend);
     }
     let mut uses = Vec::new();
+    let gives = module.policy.iter().any(|rule| rule_name(rule).as_deref() == Some(VIOLATIONS));
     for rule in &module.policy {
         let mut read = Names::default();
         read.rule(rule);
         told.rule(rule, &read);
+        if !gives && read.all.contains_key(VIOLATIONS) && !read.declared.contains_key(VIOLATIONS) {
+            told.never_any(rule);
+        }
         uses.push((rule_name(rule), read.all.into_keys().chain(read.fields).collect::<BTreeSet<_>>()));
     }
     told.unreachable(&module, &uses);
@@ -79,6 +88,14 @@ impl Told<'_> {
         }
     }
 
+    /// A rule reads `violations`, and none gives any. They are none then, as in Chainloop.
+    fn never_any(&mut self, rule: &Rule) {
+        let (Rule::Spec { span, .. } | Rule::Default { span, .. }) = rule;
+        let message =
+            "`violations` is read here and no rule gives any, so there never is one: the policy could never fail";
+        self.at(span.line, span.col, Code::PolicyUnreachable, message, "write `violations contains message if { … }`");
+    }
+
     fn shadowed(&mut self, name: &str, span: &Span) {
         if builtins::is_allowed(name) && name != "set" {
             let message = format!("`{name}` is also a function of Rego, which is out of reach where this is in sight");
@@ -105,10 +122,19 @@ impl Told<'_> {
             if told.insert(name) {
                 let (Rule::Spec { span, .. } | Rule::Default { span, .. }) = rule.as_ref();
                 let message = format!("nothing that is answered depends on `{name}`");
-                self.at(span.line, span.col, Code::PolicyUnreachable, message, "use it, or leave it out");
+                let mend = match meant(name) {
+                    Some(meant) => format!("did you mean `{meant}`? Else use it, or leave it out"),
+                    None => "use it, or leave it out".to_owned(),
+                };
+                self.at(span.line, span.col, Code::PolicyUnreachable, message, mend);
             }
         }
     }
+}
+
+/// The name that is looked at which was meant by one that is not.
+pub(super) fn meant(name: &str) -> Option<&'static str> {
+    if ELSEWHERE.contains(&name) { Some(VIOLATIONS) } else { yaml::nearest(name, &ANSWERS) }
 }
 
 fn rule_name(rule: &Rule) -> Option<String> {
