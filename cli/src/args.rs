@@ -15,8 +15,8 @@ mod token;
 use std::path::PathBuf;
 
 pub use attestation::{
-    Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationReset, AttestationStatus,
-    AttestationVerify, AttestationWithdraw, CraftFormat, Crafting, Registry, Signing, Trigger,
+    Attestation, AttestationAdd, AttestationInit, AttestationPush, AttestationRemove, AttestationReset,
+    AttestationStatus, AttestationVerify, AttestationWithdraw, CraftFormat, Crafting, Registry, Signing, Trigger,
 };
 pub use cache::Cache;
 pub use check::{Check, CheckFormat, SubjectKind};

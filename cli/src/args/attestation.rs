@@ -59,6 +59,9 @@ pub enum Attestation {
     Init(AttestationInit),
     /// Add a material
     Add(AttestationAdd),
+    /// Take a material out again that was added by mistake
+    #[command(visible_alias = "rm")]
+    Remove(AttestationRemove),
     /// Show what was added, what is missing and what would be denied
     Status(AttestationStatus),
     /// Sign what was added and push it: exit 0 accepted, 4 blocked or incomplete
@@ -184,6 +187,13 @@ pub struct AttestationAdd {
     pub no_strict_validation: bool,
     #[command(flatten)]
     pub registry: Registry,
+}
+
+#[derive(Debug, Args)]
+pub struct AttestationRemove {
+    /// The material's name, as `status` prints it; may be repeated
+    #[arg(long = "name", value_name = "NAME", required = true)]
+    pub names: Vec<String>,
 }
 
 /// How registries are reached when a tag has to be resolved.

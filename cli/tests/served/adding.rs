@@ -62,10 +62,42 @@ fn what_would_be_denied_is_told_at_once_and_mended_before_the_push() {
 fn a_name_that_the_contract_does_not_have_is_compared_with_what_is_open() {
     let (scene, _serving) = begun();
     let told = scene.sluice(&["attestation", "add", "--name", "sbm", "--value", "sbom.json"], 0);
-    assert!(told.contains("did you mean `sbom`?") && told.contains("--replace"), "{told}");
+    assert!(told.contains("did you mean `sbom`?") && told.contains("attestation remove --name sbm"), "{told}");
     scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
     let told = scene.sluice(&["attestation", "add", "--name", "another", "--value", "sbom.json"], 0);
     assert!(told.contains("does not ask for `another`") && !told.contains("did you mean"), "{told}");
+}
+
+#[test]
+fn what_was_added_by_mistake_is_taken_out_again_and_nothing_else() {
+    let (scene, _serving) = begun();
+    let remove = |names: &[&str], exit| {
+        let names = names.iter().flat_map(|name| ["--name", name]);
+        scene.sluice(&[&["attestation", "remove"][..], &names.collect::<Vec<_>>()].concat(), exit)
+    };
+    insta::assert_snapshot!(remove(&["sbom"], 2), @"error: there is no `sbom`: nothing was added yet");
+    scene.sluice(&["attestation", "add", "--name", "sbm", "--value", "sbom.json"], 0);
+    scene.sluice(&["attestation", "add", "--name", "sbom", "--value", "sbom.json"], 0);
+    scene.sluice(&["attestation", "add", "--name", "tests", "--value", "reports/good.xml"], 0);
+    // One mistake, and nothing is removed.
+    insta::assert_snapshot!(remove(&["tests", "sbn"], 2), @"error: there is no `sbn`; what was added is `sbm`, `sbom`, `tests`");
+    insta::assert_snapshot!(remove(&["sbm"], 0), @"`sbm` is removed from the attestation");
+    insta::assert_snapshot!(remove(&["tests"], 0), @r"
+    `tests` is removed from the attestation
+    the contract asks for it:
+      tests (JUNIT_XML): sluice attestation add --name tests --value FILE
+    ");
+    let status = scene.sluice(&["attestation", "status", "-o", "json"], 0);
+    let status: serde_json::Value = serde_json::from_str(status.split("\nstill missing").next().unwrap()).unwrap();
+    let there: Vec<_> = status["materials"].as_array().unwrap().iter().filter(|m| m["Set"] == true).collect();
+    assert_eq!(there.len(), 1, "{status:#}");
+    assert_eq!(there[0]["name"], "sbom");
+    let image = format!("registry.example.test/shop/app@{}", Digest::of(b"image"));
+    scene.sluice(&["attestation", "add", "--value", &image], 0);
+    scene.sluice(&["attestation", "add", "--value", "reports/good.xml"], 0);
+    scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);
+    // The session ended with the push.
+    assert!(remove(&["sbom"], 2).contains("no attestation is open"));
 }
 
 /// A token ran out between `init` and `push`: that is no question of roles.

@@ -61,6 +61,10 @@ fn two_jobs_that_add_at_once_to_one_attestation_both_find_their_materials_in_it(
     for (name, value) in [("binary", "app"), ("sbom", "sbom.json"), ("tests", "junit.xml")] {
         scene.sluice(&["att", "add", "--name", name, "--value", value, "--attestation-id", &id], 0);
     }
+    // Somebody's mistake is taken out again, at the gateway as well.
+    let extra = ["att", "add", "--name", "extra", "--kind", "STRING", "--value", "x", "--attestation-id", &id];
+    scene.sluice(&extra, 0);
+    scene.sluice(&["att", "rm", "--name", "extra", "--attestation-id", &id], 0);
     // The bytes are at the gateway: the job that pushes has none of them.
     for gone in ["app", "sbom.json", "junit.xml"] {
         std::fs::remove_file(scene.path(gone)).unwrap();

@@ -143,7 +143,7 @@ fn meant(session: &Session, contract: &Contract, name: &str) -> Option<String> {
     (!open.is_empty()).then(|| {
         format!(
             "did you mean {}? It is asked for, is of this type, and is not there yet. `{name}` goes along as well, unless \
-             the attestation is begun anew: sluice attestation init --replace",
+             it is taken out again: sluice attestation remove --name {name}",
             open.join(" or ")
         )
     })

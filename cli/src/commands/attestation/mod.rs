@@ -13,6 +13,7 @@ mod foresee;
 mod init;
 mod manifest;
 mod push;
+mod remove;
 mod reset;
 mod shape;
 pub mod signing;
@@ -77,6 +78,7 @@ async fn command(connection: &args::Connection, args: &args::Crafting) -> anyhow
             };
             match command {
                 args::Attestation::Add(args) => add::run(&mut desk, args).await,
+                args::Attestation::Remove(args) => remove::run(&mut desk, args).await,
                 args::Attestation::Status(args) => status::run(&mut desk, args).await,
                 args::Attestation::Push(args) => push::run(connection, &mut desk, args).await,
                 args::Attestation::Reset(args) => reset::run(connection, &mut desk, args).await,
