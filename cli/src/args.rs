@@ -272,6 +272,14 @@ pub enum Run {
         /// The run's id
         id: String,
     },
+    /// Save what a run pushed, for `sluice contract test` and `replay`: the bundle, and the documents that rules read
+    Save {
+        /// The run's id
+        id: String,
+        /// The folder, made when it is not there
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        to: PathBuf,
+    },
     /// Get what an accepted run built as SLSA Provenance, signed by the gateway in a Sigstore bundle
     Provenance {
         /// The run's id

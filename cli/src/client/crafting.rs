@@ -28,6 +28,14 @@ impl Client {
         }
     }
 
+    /// Bytes that were uploaded, as many as a document may have. They are not compared with the digest.
+    pub async fn evidence(&self, digest: &Digest) -> Answer<Vec<u8>> {
+        let digest = digest.to_string();
+        let answer = self.send(self.request(Method::GET, &["evidence", &digest], &[])?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read(answer).await
+    }
+
     /// Uploads bytes of a known length under their digest.
     pub async fn upload_evidence(&self, digest: &Digest, length: u64, body: reqwest::Body) -> Answer<()> {
         let digest = digest.to_string();

@@ -1,5 +1,7 @@
 //! `sluice run …`
 
+mod save;
+
 use anyhow::{Context, bail};
 use contracts::{
     RunnerIdentity,
@@ -49,6 +51,7 @@ pub async fn run(connection: &args::Connection, args: &args::Run, format: CraftF
                 _ => report,
             })
         }
+        args::Run::Save { id, to } => save::run(&connect(connection)?, id, to).await,
         args::Run::Provenance { id, to } => {
             let bundle = connect(connection)?.provenance(id).await?;
             let value: serde_json::Value = serde_json::from_slice(&bundle).context("the gateway sent no bundle")?;

@@ -120,6 +120,41 @@ fn a_push_says_what_is_wrong_with_the_token() {
     assert!(told.contains(&there), "{told}");
 }
 
+/// What a run pushed is what its contract is tried on next time.
+#[test]
+fn a_run_is_saved_as_files_that_contracts_are_tested_with() {
+    let (scene, _serving) = begun();
+    let image = format!("registry.example.test/shop/app@{}", Digest::of(b"image"));
+    scene.sluice(&["attestation", "add", "--value", &image], 0);
+    scene.sluice(&["attestation", "add", "--value", "sbom.json"], 0);
+    scene.sluice(&["attestation", "add", "--value", "reports/good.xml"], 0);
+    let pushed = scene.sluice(&["attestation", "push", "--key", "keys/release.key", "-o", "json"], 0);
+    let pushed: serde_json::Value =
+        serde_json::Deserializer::from_str(&pushed).into_iter::<serde_json::Value>().next().unwrap().unwrap();
+    let run = pushed["attestationID"].as_str().unwrap();
+    let saved = scene.sluice(&["run", "save", run, "--to", "bundles/allow"], 0);
+    insta::assert_snapshot!(saved.replace(run, "RUN"), @r"
+    bundle: bundles/allow/RUN.json
+    sbom: bundles/allow/RUN/sbom-sbom.json
+    tests: bundles/allow/RUN/tests-good.xml
+    ");
+    let told = scene.sluice(&["contract", "test", "contract.yaml", "bundles"], 0);
+    assert!(told.contains("1 bundle, 0 failed") && !told.contains("could not be judged"), "{told}");
+    // Without one of the files it is said which.
+    fs::remove_file(scene.path(&format!("bundles/allow/{run}/sbom-sbom.json"))).unwrap();
+    let told = scene.sluice(&["contract", "test", "contract.yaml", "bundles"], 1);
+    let digest = Digest::of(&fs::read(scene.path("sbom.json")).unwrap()).to_string();
+    insta::assert_snapshot!(told.replace(run, "RUN").replace(&digest, "sha256:DIGEST"), @r"
+    ┌─────────────────────────────────────────────┬──────────┬──────┬─────────────────────────────────────────────────────────────────────────────┐
+    │ bundle                                      ┆ expected ┆      ┆ what is wrong                                                               │
+    ╞═════════════════════════════════════════════╪══════════╪══════╪═════════════════════════════════════════════════════════════════════════════╡
+    │ allow/RUN.json ┆ allow    ┆ FAIL ┆ the file of the material `sbom` is not in `bundles` (material-bytes-absent) │
+    └─────────────────────────────────────────────┴──────────┴──────┴─────────────────────────────────────────────────────────────────────────────┘
+    1 bundle, 1 failed
+    the material `sbom` could not be judged: put the file with sha256:DIGEST (`sbom.json` when it was added) into `bundles`, under any name
+    ");
+}
+
 /// The copy of a state is without the key: a gateway that comes up without it signs as somebody else.
 #[test]
 fn a_key_that_was_left_behind_is_told() {

@@ -5,7 +5,7 @@
 //! is the newest, exemptions, the organization's own signers (they are named with `--key`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -34,6 +34,7 @@ const MOST: usize = 10_000;
 
 /// The files of a folder of bundles.
 struct Kept {
+    folder: PathBuf,
     bundles: Vec<(String, Bundle)>,
     /// Every file by its digest: materials are found by what they are.
     by_digest: BTreeMap<Digest, PathBuf>,
@@ -43,7 +44,7 @@ impl Kept {
     fn read(folder: &Path) -> anyhow::Result<Self> {
         let mut paths = Vec::new();
         walk(folder, 8, &mut paths)?;
-        let mut kept = Self { bundles: Vec::new(), by_digest: BTreeMap::new() };
+        let mut kept = Self { folder: folder.to_owned(), bundles: Vec::new(), by_digest: BTreeMap::new() };
         for path in paths {
             let (digest, length) = files::digest(&path)?;
             if length <= limits::BUNDLE_BYTES as u64
@@ -90,7 +91,7 @@ impl Kept {
         };
         let statement = &verified.get().statement;
         let attested = Attested::new(&verified, asked.now);
-        let mut findings = Vec::new();
+        let (mut findings, mut absent) = (Vec::new(), Vec::new());
         let (evidence, output) = match crafting::read(statement) {
             Ok(Some(run)) => {
                 let mut materials = Vec::new();
@@ -98,6 +99,9 @@ impl Kept {
                     match self.material(opened, declared)? {
                         Ok(material) => materials.push(material),
                         Err(finding) => findings.push(finding),
+                    }
+                    if !self.by_digest.contains_key(&declared.digest) {
+                        absent.push(Absent::new(declared));
                     }
                 }
                 let image = run.materials.iter().find(|declared| declared.output && declared.image.is_some());
@@ -123,10 +127,58 @@ impl Kept {
             Phase::Admission,
             asked.now,
         )?;
-        findings.extend(evaluation.findings);
+        findings.extend(evaluation.findings.into_iter().map(|finding| self.here(finding, &mut absent)));
         let denied = findings.iter().any(Finding::blocks);
-        Ok(Judged { decision: if denied { Decision::Deny } else { Decision::Allow }, findings })
+        absent.retain(|material| material.asked);
+        Ok(Judged { decision: if denied { Decision::Deny } else { Decision::Allow }, findings, absent })
     }
+
+    /// A finding in the words of a folder: nothing is uploaded here.
+    fn here(&self, finding: Finding, absent: &mut [Absent]) -> Finding {
+        let about = finding.evidence.as_ref().and_then(|place| place.material.as_ref());
+        let absent = absent.iter_mut().find(|absent| Some(&absent.name) == about);
+        match absent.filter(|_| finding.code == Code::MaterialBytesAbsent) {
+            Some(absent) => {
+                absent.asked = true;
+                let message =
+                    format!("the file of the material `{}` is not in `{}`", absent.name, self.folder.display());
+                Finding { message, ..finding }.mend(format!("put {} there", absent.file))
+            }
+            None => finding,
+        }
+    }
+}
+
+/// A material whose bytes are not in the folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Absent {
+    name: String,
+    /// Which file it is, in words.
+    file: String,
+    /// Whether something of the contract needs it.
+    asked: bool,
+}
+
+impl Absent {
+    fn new(declared: &DeclaredMaterial) -> Self {
+        let named = declared.filename.as_ref().map(|name| format!(" (`{name}` when it was added)")).unwrap_or_default();
+        let file = format!("the file with {}{named}", declared.digest);
+        Self { name: declared.name.clone(), file, asked: false }
+    }
+}
+
+/// What was judged without a file that the contract needs is not told by its verdict alone: it may be denied for that.
+fn missing(report: Report, folder: &Path, judged: &[Judged]) -> Report {
+    let absent: BTreeSet<&Absent> = judged.iter().flat_map(|judged| &judged.absent).collect();
+    let told = absent.iter().map(|absent| {
+        plain(&format!(
+            "the material `{}` could not be judged: put {} into `{}`, under any name",
+            absent.name,
+            absent.file,
+            folder.display()
+        ))
+    });
+    told.fold(report, Report::note)
 }
 
 /// What a bundle is judged about.
@@ -138,11 +190,13 @@ struct Asked {
 struct Judged {
     decision: Decision,
     findings: Vec<Finding>,
+    /// Materials that the contract needs, and that are not there.
+    absent: Vec<Absent>,
 }
 
 impl Judged {
     const fn denied(findings: Vec<Finding>) -> Self {
-        Self { decision: Decision::Deny, findings }
+        Self { decision: Decision::Deny, findings, absent: Vec::new() }
     }
 
     fn codes(&self) -> Vec<Code> {
@@ -187,7 +241,7 @@ pub async fn test(args: &ContractTest, hosts: &[String]) -> anyhow::Result<Repor
     let root = trust(&[&opened], &args.trusted)?;
     let kept = Kept::read(&args.folder)?;
     let asked = Asked { now: args.trusted.now.unwrap_or_else(clock::now), image: None };
-    let (mut rows, mut data, mut failed) = (Vec::new(), Vec::new(), 0_usize);
+    let (mut rows, mut data, mut all, mut failed) = (Vec::new(), Vec::new(), Vec::new(), 0_usize);
     for (name, bundle) in &kept.bundles {
         let Some((expected, code)) = expected(name)? else { continue };
         let judged = kept.judge(&opened, &root, bundle, &asked)?;
@@ -204,6 +258,7 @@ pub async fn test(args: &ContractTest, hosts: &[String]) -> anyhow::Result<Repor
             "bundle": name, "expected": expected, "code": code, "passes": right,
             "decision": judged.decision, "findings": judged.findings,
         }));
+        all.push(judged);
     }
     if rows.is_empty() {
         bail!("`{}` has no bundle in `allow/` or `deny/`, so nothing was tested", args.folder.display());
@@ -213,7 +268,8 @@ pub async fn test(args: &ContractTest, hosts: &[String]) -> anyhow::Result<Repor
     let bundles = if total == 1 { "1 bundle".to_owned() } else { format!("{total} bundles") };
     let text = format!("{table}\n{bundles}, {failed} failed");
     let exit = if failed == 0 { Exit::Yes } else { Exit::No };
-    Report::new(exit, &json!({"bundles": data, "total": total, "failed": failed}), text)
+    let report = Report::new(exit, &json!({"bundles": data, "total": total, "failed": failed}), text)?;
+    Ok(missing(report, &args.folder, &all))
 }
 
 /// What is expected of a bundle, by where it lies.
@@ -251,11 +307,12 @@ pub async fn replay(args: &ContractReplay, hosts: &[String]) -> anyhow::Result<R
     let root = trust(&[&old, &new], &args.trusted)?;
     let kept = Kept::read(folder)?;
     let asked = Asked { now: args.trusted.now.unwrap_or_else(clock::now), image: None };
-    let (mut rows, mut data) = (Vec::new(), Vec::new());
+    let (mut rows, mut data, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for (name, bundle) in &kept.bundles {
         let before = kept.judge(&old, &root, bundle, &asked)?;
         let after = kept.judge(&new, &root, bundle, &asked)?;
         if before.decision == after.decision {
+            all.extend([before, after]);
             continue;
         }
         let why = if after.decision == Decision::Deny { after.why() } else { before.why() };
@@ -264,6 +321,7 @@ pub async fn replay(args: &ContractReplay, hosts: &[String]) -> anyhow::Result<R
             "bundle": name, "before": before.decision, "after": after.decision,
             "findings_before": before.findings, "findings_after": after.findings,
         }));
+        all.extend([before, after]);
     }
     let (total, flips) = (kept.bundles.len(), rows.len());
     let mut text = String::new();
@@ -273,7 +331,7 @@ pub async fn replay(args: &ContractReplay, hosts: &[String]) -> anyhow::Result<R
     }
     text.push_str(&plain(&format!("{flips} of {total} verdicts change")));
     let exit = if flips == 0 { Exit::Yes } else { Exit::No };
-    Report::new(exit, &json!({"flips": data, "total": total}), text)
+    Ok(missing(Report::new(exit, &json!({"flips": data, "total": total}), text)?, folder, &all))
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {

@@ -41,9 +41,9 @@ fn counted(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Documents with mistakes: an answer, and the answer is no.
+/// Documents with mistakes that something was asked about: there is no answer.
 fn mistakes(file: &str, sources: &folder::Sources, findings: &[contracts::Finding]) -> anyhow::Result<Report> {
     let text = crate::report::diagnostics::render(findings, sources, crate::report::coloured());
     let data = serde_json::json!({"file": file, "findings": findings});
-    Report::new(Exit::No, &data, text)
+    Report::new(Exit::Unknown, &data, text)
 }
