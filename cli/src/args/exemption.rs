@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::Signing;
+use super::{Fetching, Signing};
 
 #[derive(Debug, Subcommand)]
 pub enum Exemption {
@@ -13,6 +13,11 @@ pub enum Exemption {
         /// The documents
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// A contract that they are from: warn of a rule that it does not have; may be repeated
+        #[arg(long = "contract", value_name = "FILE")]
+        contracts: Vec<PathBuf>,
+        #[command(flatten)]
+        fetching: Fetching,
     },
     /// Approve an exemption: sign the document, or add a signature to one that others signed. With a key, or without
     /// one: then a certificate says who you are

@@ -13,6 +13,7 @@ use anyhow::bail;
 use contracts::{
     Diagnostics, Finding,
     api::{AppliedContract, ContractBody},
+    exemption::RuleNames,
     revision::Revision,
 };
 use policies::{Engine, RuleSet, compile};
@@ -120,6 +121,15 @@ pub async fn apply_for_workflow(
     };
     let name = opened.revision.contract().name.clone().unwrap_or_else(|| workflow.to_owned());
     Ok(client.apply_contract(&name, opened.revision.files(), false).await?.name)
+}
+
+/// The name of a contract's file, if it says one, and the rules that it compiles to.
+pub async fn rule_names(path: &Path, hosts: &[String]) -> anyhow::Result<(Option<String>, RuleNames)> {
+    let Ok(opened) = open(path, hosts).await? else {
+        bail!("the contract `{0}` has mistakes: sluice contract lint {0}", path.display());
+    };
+    let names = opened.rules.rules().iter().map(|rule| (rule.id.as_str(), rule.names())).collect();
+    Ok((opened.revision.contract().name.clone(), names))
 }
 
 async fn lint(path: &Path, hosts: &[String]) -> anyhow::Result<Report> {

@@ -4,20 +4,21 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail};
 use contracts::{
-    Bundle, Diagnostics, Digest, Finding,
+    Bundle, Code, Diagnostics, Digest, Finding,
     api::{ExemptionInfo, ExemptionState},
-    exemption::{Approvals, Exemption},
+    exemption::{Approvals, Exemption, RuleNames, Scope},
     limits,
 };
 use serde_json::{Value, json};
 
-use super::{attestation::signing, connect, key};
+use super::{attestation::signing, connect, contract, key, variable};
 use crate::{
     args::{self, LintFormat},
     client::ClientError,
     exit::Exit,
     files::{self, Readers},
     report::{self, Report, diagnostics, plain, table},
+    settings,
 };
 
 /// What is put behind the name of a document that was signed.
@@ -29,8 +30,13 @@ pub async fn run(connection: &args::Connection, args: &args::Exemption, format: 
         bail!("only `sluice exemption lint` writes SARIF and GitHub's commands");
     }
     match args {
-        args::Exemption::Lint { files } => {
-            let reports = files.iter().map(|file| lint(file)).collect::<anyhow::Result<Vec<_>>>()?;
+        args::Exemption::Lint { files, contracts, fetching } => {
+            let hosts = settings::allowed_hosts(connection, fetching, &variable)?;
+            let mut known = Vec::new();
+            for path in contracts {
+                known.push(contract::rule_names(path, &hosts).await?);
+            }
+            let reports = files.iter().map(|file| lint(file, &known)).collect::<anyhow::Result<Vec<_>>>()?;
             Report::of_all(reports)
         }
         args::Exemption::Sign { file, to, add_bundle, signing } => {
@@ -66,11 +72,18 @@ fn open(path: &Path) -> anyhow::Result<Held> {
     Ok(Approvals::parse(&bytes).map_or(Held::Document(bytes), Held::Signed))
 }
 
-fn lint(path: &Path) -> anyhow::Result<Report> {
+/// A contract's name, if it says one, and its rules.
+type Known = (Option<String>, RuleNames);
+
+fn lint(path: &Path, known: &[Known]) -> anyhow::Result<Report> {
     let held = open(path)?;
     let bytes = held.document();
     let file = path.display().to_string();
-    match Exemption::parse(&file, bytes) {
+    let parsed = Exemption::parse(&file, bytes).map(|(exemption, mut warnings)| {
+        warnings.extend(unknown_rule(&exemption, known));
+        (exemption, warnings)
+    });
+    match parsed {
         Ok((exemption, warnings)) if warnings.is_empty() => {
             let text = plain(&format!("{file}: no mistakes\n{}", told(&exemption)));
             Report::new(Exit::Yes, &json!({"file": file, "findings": [], "digest": exemption.digest}), text)
@@ -79,10 +92,24 @@ fn lint(path: &Path) -> anyhow::Result<Report> {
     }
 }
 
+/// Tells of a rule that none of the contracts has which the exemption is about.
+fn unknown_rule(exemption: &Exemption, known: &[Known]) -> Option<Finding> {
+    let Scope { rule, contract, .. } = &exemption.scope;
+    let about = |(name, _): &&Known| contract.is_none() || name.is_none() || contract == name;
+    let about: Vec<&RuleNames> = known.iter().filter(about).map(|(_, names)| names).collect();
+    let rule = rule.as_ref().filter(|_| !known.is_empty())?;
+    let message = match (contract, about.is_empty()) {
+        (Some(contract), true) => format!("none of the contracts that were named is `{contract}`, which it is about"),
+        _ => about.into_iter().cloned().collect::<RuleNames>().unknown(rule)?,
+    };
+    Some(Finding::warning(Code::DocumentReference, message))
+}
+
 fn show(file: &str, findings: &[Finding], bytes: &[u8]) -> anyhow::Result<Report> {
     let sources = BTreeMap::from([(file.to_owned(), String::from_utf8_lossy(bytes).into_owned())]);
     let errors = findings.iter().filter(|finding| finding.blocks()).count();
-    let summary = if errors == 1 { "1 mistake".to_owned() } else { format!("{errors} mistakes") };
+    let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let summary = format!("{}, {}", counted(errors, "mistake"), counted(findings.len() - errors, "warning"));
     let rendered = diagnostics::render(findings, &sources, report::coloured());
     let exit = if errors == 0 { Exit::Yes } else { Exit::No };
     let text = format!("{rendered}{}: {summary}", plain(file));
@@ -138,7 +165,12 @@ async fn sign(
     let signatures = approvals.count();
     let by = signer.as_object().and_then(|signer| signer.iter().next());
     let by = by.map(|(kind, id)| format!("{kind} {}", id.as_str().unwrap_or_default())).unwrap_or_default();
-    let text = format!("{}\nsigned with {by} ({signatures} signatures now): {}", told(&exemption), to.display());
+    let text = format!(
+        "{}\nsigned with {by} ({signatures} signature{} now): {}",
+        told(&exemption),
+        if signatures == 1 { "" } else { "s" },
+        to.display()
+    );
     let mut data = json!({
         "file": to.display().to_string(), "name": exemption.name, "digest": exemption.digest, "signatures": signatures,
     });

@@ -56,6 +56,14 @@ fn two_people_sign_and_the_image_goes_out_until_it_is_withdrawn() {
     let document = format!(
         "apiVersion: sluice.dev/v1\nkind: Exemption\nmetadata: {{name: note, organization: default}}\nspec:\n  scope: {{rule: material-note, repositories: [{IMAGE}]}}\n  reason: the note comes on Monday\n  from: 2026-01-01\n  until: 2999-01-01\n"
     );
+    // Of a rule that the contract does not have nobody is to sign.
+    let lint = ["exemption", "lint", "note.yaml", "--contract", "contract.yaml"];
+    scene.write("note.yaml", document.replace("rule: material-note", "rule: note").as_bytes());
+    insta::assert_snapshot!(scene.sluice(&lint, 0));
+    scene.write("note.yaml", document.as_bytes());
+    assert!(scene.sluice(&lint, 0).contains("no mistakes"));
+    scene.write("note.yaml", document.replace("{rule", "{contract: releases, rule").as_bytes());
+    assert!(scene.sluice(&lint, 0).contains("none of the contracts that were named is `releases`"));
     scene.write("note.yaml", document.replace("reason", "raison").as_bytes());
     let told = scene.sluice(&["exemption", "lint", "note.yaml"], 1);
     assert!(told.contains("did you mean `reason`?") && told.contains("needs `reason`"), "{told}");

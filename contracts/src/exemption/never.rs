@@ -22,6 +22,16 @@ impl<'n, N: IntoIterator<Item = &'n str>> FromIterator<(&'n str, N)> for RuleNam
     }
 }
 
+impl FromIterator<Self> for RuleNames {
+    fn from_iter<I: IntoIterator<Item = Self>>(several: I) -> Self {
+        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (id, names) in several.into_iter().flat_map(|one| one.0) {
+            all.entry(id).or_default().extend(names);
+        }
+        Self(all)
+    }
+}
+
 impl RuleNames {
     /// Why an exemption from a rule covers nothing, in words: no rule of these has that id. A policy's name is none.
     #[must_use]
@@ -41,9 +51,7 @@ impl RuleNames {
         let ids: Vec<&str> = self.0.keys().map(String::as_str).collect();
         let meant = crate::yaml::nearest(rule, &ids).map(|near| format!("; did you mean `{near}`?"));
         let meant = meant.unwrap_or_default();
-        Some(format!(
-            "`{rule}` is no rule of a contract that is applied and that the exemption is about, so it covers nothing now{meant}"
-        ))
+        Some(format!("`{rule}` is no rule of a contract that the exemption is about, so it covers nothing now{meant}"))
     }
 }
 
