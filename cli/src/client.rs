@@ -68,7 +68,10 @@ pub enum ClientError {
         findings: Vec<Finding>,
     },
     /// What answered speaks another language.
-    #[error("`{gateway}` answered with HTTP {status}, but not as a Sluice gateway does")]
+    #[error(
+        "`{gateway}` answered with HTTP {status}, but not as a Sluice gateway does: something else listens there, or a proxy on \
+         the way answered; name the gateway with `export SLUICE_GATEWAY=URL`"
+    )]
     Foreign {
         /// The address.
         gateway: String,

@@ -7,6 +7,7 @@ use contracts::{Digest, Reference, Tag, Target, registry_login::Login};
 use oci_client::{
     Client,
     client::{ClientConfig, ClientProtocol},
+    errors::{OciDistributionError, OciErrorCode},
     secrets::RegistryAuth,
 };
 
@@ -60,15 +61,41 @@ async fn ask(
     let (client, auth) = registry(host, args, variable)?;
     let image =
         oci_client::Reference::with_tag(host.to_owned(), reference.repository.path().to_owned(), tag.to_string());
-    let digest = client.fetch_manifest_digest(&image, &auth).await.map_err(|error| {
-        // The innermost cause says what happened: no such name, connection refused.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
+    let digest = client.fetch_manifest_digest(&image, &auth).await;
+    Ok(digest.map_err(|error| unknown(&error, host, reference))?.parse()?)
+}
+
+/// Why a tag has no digest, and what to do.
+fn unknown(error: &OciDistributionError, host: &str, reference: &Reference) -> anyhow::Error {
+    use OciErrorCode::{Denied, ManifestUnknown, NameUnknown, NotFound, Unauthorized};
+    let pinned = format!("`{}@sha256:…`", reference.repository);
+    let says = |codes: &[OciErrorCode]| match error {
+        OciDistributionError::RegistryError { envelope, .. } => {
+            envelope.errors.iter().any(|error| codes.contains(&error.code))
         }
-        anyhow!("{cause}; make it reachable, or write `{}@sha256:…`", reference.repository)
-    })?;
-    Ok(digest.parse()?)
+        _ => false,
+    };
+    let missing = matches!(error, OciDistributionError::ImageManifestNotFoundError(_))
+        || matches!(error, OciDistributionError::ServerError { code: 404, .. })
+        || says(&[ManifestUnknown, NameUnknown, NotFound]);
+    if missing {
+        return anyhow!("it is not there: push it first, or name a tag that is there, or write {pinned}");
+    }
+    if says(&[Unauthorized, Denied])
+        || matches!(error, OciDistributionError::UnauthorizedError { .. })
+        || matches!(error, OciDistributionError::AuthenticationFailure(_))
+    {
+        return anyhow!(
+            "the registry does not let this caller read it: log in with `docker login {host}`, or say \
+             --registry-username and --registry-password-file, or write {pinned}"
+        );
+    }
+    // The innermost cause says what happened: no such name, connection refused.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    anyhow!("{cause}; make it reachable, or write {pinned}")
 }
 
 /// A client for a registry, and whom it is to be.
@@ -149,6 +176,7 @@ mod tests {
                 let answer = match request.split(' ').nth(1) {
                     Some("/v2/") => "200 OK\r\n".to_owned(),
                     Some("/v2/shop/app/manifests/v1") => format!("200 OK\r\nDocker-Content-Digest: {digest}\r\n"),
+                    Some("/v2/shop/shut/manifests/v1") => "401 Unauthorized\r\n".to_owned(),
                     _ => "404 Not Found\r\n".to_owned(),
                 };
                 let whole = format!("HTTP/1.1 {answer}Content-Length: 0\r\nConnection: close\r\n\r\n");
@@ -165,7 +193,14 @@ mod tests {
         let args = args::Registry::default();
         let tagged = resolve(&format!("{host}/shop/app:v1"), &args, &|_| None).await.unwrap();
         assert_eq!((tagged.digest, tagged.tag.map(|tag| tag.to_string())), (digest, Some("v1".to_owned())));
-        assert!(resolve(&format!("{host}/shop/app:v2"), &args, &|_| None).await.is_err());
+        let none = resolve(&format!("{host}/shop/app:v2"), &args, &|_| None).await.unwrap_err();
+        assert_eq!(
+            format!("{none:#}").replace(&host, "HOST"),
+            "the digest of `HOST/shop/app:v2` could not be found out: it is not there: push it first, or name a tag that \
+             is there, or write `HOST/shop/app@sha256:…`"
+        );
+        let shut = resolve(&format!("{host}/shop/shut:v1"), &args, &|_| None).await.unwrap_err();
+        assert!(format!("{shut:#}").contains(&format!("log in with `docker login {host}`")), "{shut:#}");
 
         // A registry that is not there: the cause, and the way around it.
         let gone = resolve("127.0.0.1:1/shop/app:v1", &args, &|_| None).await.unwrap_err();

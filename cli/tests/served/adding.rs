@@ -120,6 +120,26 @@ fn a_push_says_what_is_wrong_with_the_token() {
     assert!(told.contains(&there), "{told}");
 }
 
+/// What is typed next, whatever was typed before.
+#[test]
+fn whoever_went_wrong_is_told_what_to_type() {
+    let (scene, _serving) = begun();
+    let elsewhere = scene.url().replace("127.0.0.1", "localhost");
+    let push = ["attestation", "push", "--key", "keys/release.key", "--force", "--gateway", &elsewhere];
+    let told = scene.sluice(&push, 2).replace(&scene.address().port().to_string(), "PORT");
+    insta::assert_snapshot!(told, @"error: the run was begun at `http://127.0.0.1:PORT/`, and the gateway is `http://localhost:PORT/` now: go on with `export SLUICE_GATEWAY=http://127.0.0.1:PORT/`, or begin anew there with `sluice attestation init --replace`");
+    // What speaks HTTP there is none of ours.
+    let registry = guarded_registry(Digest::of(b"x"), String::new());
+    let told = scene.sluice(&["run", "list", "--gateway", &format!("http://{registry}")], 2);
+    insta::assert_snapshot!(told.replace(&registry.to_string(), "HOST"), @"error: `http://HOST/` answered with HTTP 404, but not as a Sluice gateway does: something else listens there, or a proxy on the way answered; name the gateway with `export SLUICE_GATEWAY=URL`");
+    // An image is more than its digest.
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let told = scene.sluice(&["check", &digest], 2);
+    assert!(told.contains(&format!("sluice check REPOSITORY@{digest}")), "{told}");
+    let told = scene.sluice(&["check", &digest, "--contract", "release"], 1);
+    assert!(told.contains(&format!("sluice check REPOSITORY@{digest}")), "{told}");
+}
+
 /// What a run pushed is what its contract is tried on next time.
 #[test]
 fn a_run_is_saved_as_files_that_contracts_are_tested_with() {
@@ -221,7 +241,9 @@ fn files_are_added_by_pattern_and_by_manifest_and_images_from_folders() {
     assert!(told.contains("localhost/app") && told.contains("good.xml"), "{told}");
     // One mistake, and nothing of it is added.
     scene.write(".sluice.yml", b"materials: {extra: sbom.json, other: none.json}\n");
-    scene.sluice(&["attestation", "add"], 2);
+    let told = scene.sluice(&["attestation", "add"], 2);
+    let manifest = scene.path(".sluice.yml").canonicalize().unwrap().display().to_string();
+    insta::assert_snapshot!(told.replace(&manifest, ".sluice.yml"), @"error: the material `other` of `.sluice.yml`: there is no file `none.json`, and it is no image with a registry, a tag or a digest; if it is a text, say --kind STRING; if it is an image, say --kind CONTAINER_IMAGE");
     let told = scene.sluice(&["attestation", "status"], 0);
     assert!(!told.contains("extra"), "{told}");
     scene.sluice(&["attestation", "push", "--key", "keys/release.key"], 0);

@@ -65,15 +65,10 @@ async fn add_all(
 ) -> anyhow::Result<Added> {
     let mut added = Added::default();
     for one in wanted {
-        let slot = choose(session, contract, one)?;
-        let collected = match collect(&slot, one, registry).await {
-            Ok(collected) => collected,
-            Err(error) => match where_it_fits(contract, &slot, one) {
-                Some(other) => {
-                    bail!("{error:#}; it fits `{other}`: sluice attestation add --name {other} --value {}", one.value)
-                }
-                None => return Err(error),
-            },
+        let collected = take(session, contract, one, registry).await;
+        let collected = match &one.written {
+            Some(written) => collected.with_context(|| written.clone())?,
+            None => collected?,
         };
         let name = collected.material.name.clone();
         if session.materials.insert(name.clone(), collected).is_some() {
@@ -85,6 +80,26 @@ async fn add_all(
         bail!("an attestation may have {} materials", limits::STATEMENT_MATERIALS);
     }
     Ok(added)
+}
+
+/// One material, as the contract wants it.
+async fn take(
+    session: &Session,
+    contract: &Contract,
+    one: &Wanted,
+    registry: &args::Registry,
+) -> anyhow::Result<Collected> {
+    let slot = choose(session, contract, one)?;
+    let error = match collect(&slot, one, registry).await {
+        Ok(collected) => return Ok(collected),
+        Err(error) => error,
+    };
+    match where_it_fits(contract, &slot, one) {
+        Some(other) => {
+            bail!("{error:#}; it fits `{other}`: sluice attestation add --name {other} --value {}", one.value)
+        }
+        None => Err(error),
+    }
 }
 
 /// The material of the contract that a file is of the type of, when it is not of the type of the slot.

@@ -58,7 +58,12 @@ pub async fn run(
     }
     let client = connect(connection)?;
     if client.gateway().as_str() != session.gateway {
-        bail!("the run was begun at `{}`, and the gateway is `{}` now", session.gateway, client.gateway());
+        bail!(
+            "the run was begun at `{0}`, and the gateway is `{1}` now: go on with `export SLUICE_GATEWAY={0}`, or begin anew \
+             there with `sluice attestation init --replace`",
+            session.gateway,
+            client.gateway()
+        );
     }
     // A push that failed on the way is repeated with the same bytes, so that it is the same attestation.
     let evidence = to_send(&session);

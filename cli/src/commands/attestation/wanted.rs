@@ -27,6 +27,8 @@ pub struct Wanted {
     pub kind: Option<MaterialType>,
     /// Its annotations.
     pub annotations: Vec<(String, String)>,
+    /// Where it is written, in words, when it was not said with the command.
+    pub written: Option<String>,
 }
 
 /// What the arguments mean.
@@ -42,7 +44,7 @@ pub fn of(args: &args::AttestationAdd) -> anyhow::Result<Vec<Wanted>> {
         )?;
         return of_manifest(&manifest, &annotations);
     };
-    let one = Wanted { name: args.name.clone(), value: value.clone(), kind: args.kind, annotations };
+    let one = Wanted { name: args.name.clone(), value: value.clone(), kind: args.kind, annotations, written: None };
     spread(one)
 }
 
@@ -55,7 +57,9 @@ fn of_manifest(manifest: &Manifest, annotations: &[(String, String)]) -> anyhow:
         let value = if file { beside.display().to_string() } else { value.clone() };
         let own = own.iter().map(|(key, value)| (key.clone(), value.clone()));
         let annotations = own.chain(annotations.iter().cloned()).collect();
-        all.extend(spread(Wanted { name: Some(name.clone()), value, kind: *kind, annotations })?);
+        let written = format!("the material `{name}` of `{}`", manifest.path.display());
+        let one = Wanted { name: Some(name.clone()), value, kind: *kind, annotations, written: Some(written.clone()) };
+        all.extend(spread(one).context(written)?);
     }
     Ok(all)
 }
@@ -153,7 +157,7 @@ mod tests {
         }
         let wanted = |name: Option<&str>, value: &str| {
             let name = name.map(str::to_owned);
-            spread(Wanted { name, value: path(value), kind: None, annotations: Vec::new() })
+            spread(Wanted { name, value: path(value), kind: None, annotations: Vec::new(), written: None })
         };
         let told = |all: Vec<Wanted>| all.into_iter().map(|one| (one.name, one.value)).collect::<Vec<_>>();
         assert_eq!(

@@ -10,7 +10,7 @@ use std::{fs::OpenOptions, io::Write as _, path::Path};
 
 use anyhow::{Context, anyhow};
 use contracts::{
-    Decision,
+    Code, Decision,
     api::{CheckAnswer, CheckRequest},
 };
 
@@ -54,7 +54,16 @@ pub async fn run(connection: &args::Connection, args: &args::Check) -> anyhow::R
     if args.explain && args.output == CheckFormat::Human {
         text = format!("{}\n\n{}", forms::head(&answer, file), explain::text(&connect(connection)?, &answer).await);
     }
-    Report::new(exit, &answer, text)
+    let report = Report::new(exit, &answer, text)?;
+    // Of an image by its digest alone nothing is known as of a file.
+    match &subject {
+        Ok(Subject::Digest(digest))
+            if answer.verdict.findings.iter().any(|finding| finding.code == Code::NoEvidence) =>
+        {
+            Ok(report.note(subject::as_image(digest)))
+        }
+        _ => Ok(report),
+    }
 }
 
 async fn ask(connection: &args::Connection, args: &args::Check, subject: &Subject) -> anyhow::Result<CheckAnswer> {

@@ -66,9 +66,15 @@ impl Subject {
             Self::Image(_) if !image::names_a_registry(text) => {
                 anyhow!("{error:#} (there is no file `{text}`, so an image was asked about)")
             }
-            Self::Image(_) | Self::File(..) | Self::Digest(_) => error,
+            Self::Digest(digest) => anyhow!("{error:#}; {}", as_image(digest)),
+            Self::Image(_) | Self::File(..) => error,
         }
     }
+}
+
+/// What somebody types who meant an image by its digest.
+pub fn as_image(digest: &Digest) -> String {
+    format!("if it is an image, name where it lies, too: sluice check REPOSITORY@{digest}")
 }
 
 /// What a text names. A path is a file whether or not it is there; anything else is one only when it is there and does
