@@ -114,6 +114,8 @@ fn comments_and_other_settings_are_kept() {
     let expected = expected(&clients().join("containerd-mirrors"));
     let (exit, stdout, stderr) = doctor(scratch.path(), &expected, &["--spellings-closed", "--fix"]);
     assert_eq!(exit, 0, "{stdout}{stderr}");
+    // What was said to be closed elsewhere is not said to be open.
+    assert!(stdout.contains("final") && !stdout.contains("in capitals"), "{stdout}");
     let text = fs::read_to_string(scratch.path().join("etc/containerd/config.toml")).unwrap();
     assert!(text.contains("# as kubeadm wants it") && text.contains("password = \"TOKEN\""), "{text}");
 }

@@ -126,8 +126,7 @@ async fn write(store: Arc<dyn Store>, mut waiting: mpsc::Receiver<(Name, PullInf
         {
             together.add(next);
         }
-        for (organization, pulls) in together.of {
-            let pulls: Vec<PullInfo> = pulls.into_values().collect();
+        for (organization, pulls) in together.in_order() {
             if let Err(error) = store.put_pulls(&organization, pulls).await {
                 tracing::warn!(%organization, %error, "the log of pulls was not written");
             }
@@ -149,6 +148,15 @@ struct Together {
 }
 
 impl Together {
+    /// The entries of each organization, the oldest first: they are kept in the order in which they are written.
+    fn in_order(self) -> impl Iterator<Item = (Name, Vec<PullInfo>)> {
+        self.of.into_iter().map(|(organization, pulls)| {
+            let mut pulls: Vec<PullInfo> = pulls.into_values().collect();
+            pulls.sort_by_key(|pull| pull.at);
+            (organization, pulls)
+        })
+    }
+
     fn add(&mut self, (organization, pull): (Name, PullInfo)) {
         self.count = self.count.saturating_add(1);
         let told_by = pull.told_by.as_ref().map(|told| told.id.clone());
@@ -164,5 +172,37 @@ impl Together {
                 all.insert(same, pull);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contracts::{Decision, Digest};
+
+    use super::*;
+
+    #[test]
+    fn what_came_within_a_second_is_kept_in_the_order_in_which_it_came() {
+        let mut together = Together::default();
+        for (second, image) in [(1, "z"), (2, "a"), (3, "z"), (4, "m")] {
+            let pull = PullInfo {
+                at: Timestamp::from_second(second).unwrap(),
+                way: PullWay::Pull,
+                image: image.to_owned(),
+                tag: None,
+                through: None,
+                by: "id".to_owned(),
+                name: "node".to_owned(),
+                told_by: None,
+                decision: Decision::Allow,
+                enforced: true,
+                verdict: Digest::of(b"verdict"),
+                requests: 1,
+            };
+            together.add(("acme".parse().unwrap(), pull));
+        }
+        let written: Vec<_> = together.in_order().flat_map(|(_, pulls)| pulls).collect();
+        let told: Vec<_> = written.iter().map(|pull| (pull.image.as_str(), pull.requests)).collect();
+        assert_eq!(told, [("z", 2), ("a", 1), ("m", 1)]);
     }
 }

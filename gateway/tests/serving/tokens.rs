@@ -31,6 +31,14 @@ async fn whoever_has_no_token_is_told_where_to_get_one_and_for_what() {
     let scoped = format!("{realm},scope=\"repository:registry.test/open/app:pull\"");
     let manifest = ask("/v2/registry.test/open/app/manifests/v1").await;
     assert_eq!(header_of(&manifest, "www-authenticate"), Some(scoped.as_str()));
+    // What a person reads whose client shows the body.
+    let told = async |secret: Option<&str>| {
+        let asked = site.client.get(site.url("/v2/"));
+        let asked = secret.into_iter().fold(asked, |asked, secret| asked.basic_auth("me", Some(secret)));
+        asked.send().await.unwrap().text().await.unwrap().replace(&address.to_string(), "gateway.test")
+    };
+    insta::assert_snapshot!(told(None).await, @r#"{"errors":[{"code":"UNAUTHORIZED","message":"this needs a token; log in with `docker login gateway.test`: any user, the token as password"}]}"#);
+    insta::assert_snapshot!(told(Some("sluice_wrong")).await, @r#"{"errors":[{"code":"UNAUTHORIZED","message":"the token is not known here, or was revoked; log in with `docker login gateway.test`: any user, the token as password"}]}"#);
     // What a client says about where the gateway is has no part in it.
     let forged = site.client.get(site.url("/v2/")).header("x-forwarded-host", "evil.test").header("host", "evil.test");
     assert_eq!(header_of(&forged.send().await.unwrap(), "www-authenticate"), Some(realm.as_str()));

@@ -104,6 +104,9 @@ impl Judgement {
         if self.answer == Answer::AsWritten {
             self.answer = Answer::Final;
             self.mend = None;
+            if let Some(reason) = self.reason.strip_suffix(&format!("; {SPELLING}")) {
+                self.reason = reason.to_owned();
+            }
             self.notes.push("other spellings of the name are closed elsewhere: so it was said".to_owned());
         }
     }

@@ -77,6 +77,16 @@ impl OciError {
         }
     }
 
+    /// Says what a person types who has not proven who they are. `host` is what the client calls the gateway.
+    pub(super) fn log_in(self, host: Option<&str>) -> Self {
+        let host: String = host.unwrap_or("HOST").chars().take(256).collect();
+        let message = format!("{}; log in with `docker login {host}`: any user, the token as password", self.message);
+        match self.status {
+            StatusCode::UNAUTHORIZED => Self { message, ..self },
+            _ => self,
+        }
+    }
+
     /// The token is good, but not for this repository.
     pub(super) fn out_of_scope(name: &str) -> Self {
         let name: String = name.chars().take(80).collect();
@@ -254,7 +264,9 @@ impl IntoResponse for OciError {
 impl From<AuthError> for OciError {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Missing | AuthError::Malformed | AuthError::Unknown | AuthError::Expired { .. } => {
+            // Nobody types headers for a registry's client.
+            AuthError::Missing => Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "this needs a token"),
+            AuthError::Malformed | AuthError::Unknown | AuthError::Expired { .. } => {
                 Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", error.to_string())
             }
             AuthError::Federation(FederationError::NotAllowed { .. } | FederationError::Unnamed) => {

@@ -48,6 +48,11 @@ impl<'a> Place<'a> {
         Ok(naming::asked(&app.upstreams, self.host, name, namespace)?)
     }
 
+    /// What a client calls the gateway: `host[:port]`.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.address.as_deref().map(|address| address.split_once("://").map_or(address, |(_, host)| host))
+    }
+
     fn challenge(&self, name: Option<&str>, why: Option<&str>) -> String {
         challenge(self.address.as_deref(), name, why)
     }
@@ -61,23 +66,24 @@ pub(super) async fn caller(
     headers: &HeaderMap,
     name: Option<&str>,
 ) -> Result<Caller, OciError> {
+    let nobody = |error: AuthError| OciError::from(error).log_in(place.name());
     let proven = match bearer(headers) {
         Some(secret) => match exchange.redeem(secret) {
-            None => Err((OciError::from(AuthError::Unknown), Some("invalid_token"))),
+            None => Err((nobody(AuthError::Unknown), Some("invalid_token"))),
             Some(issued) => match name.filter(|name| !issued.covers(name)) {
                 Some(name) => Err((OciError::out_of_scope(name), Some("insufficient_scope"))),
-                None => auth::caller(app, &issued.proof).await.map_err(|error| (error.into(), Some("invalid_token"))),
+                None => auth::caller(app, &issued.proof).await.map_err(|error| (nobody(error), Some("invalid_token"))),
             },
         },
         None => match (Proof::of(headers), place.host) {
             (Err(AuthError::Missing), _) if place.certified.is_some() => {
-                place.certified.clone().ok_or((AuthError::Missing.into(), None))
+                place.certified.clone().ok_or((nobody(AuthError::Missing), None))
             }
             (Err(AuthError::Missing), Some(HostSettings { anonymous_pull: true, organization: Some(of), .. })) => {
                 Ok(anonymous(of))
             }
-            (Err(error), _) => Err((error.into(), None)),
-            (Ok(proof), _) => auth::caller(app, &proof).await.map_err(|error| (error.into(), None)),
+            (Err(error), _) => Err((nobody(error), None)),
+            (Ok(proof), _) => auth::caller(app, &proof).await.map_err(|error| (nobody(error), None)),
         },
     };
     let caller = proven.map_err(|(error, why)| error.challenged(|| place.challenge(name, why)))?;

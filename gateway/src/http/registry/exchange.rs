@@ -152,7 +152,10 @@ pub(super) async fn token(
     match give(&app, &exchange, &parts, body).await {
         Ok(response) => response,
         // Told to a person by `docker login`. There is nowhere else to get a token from.
-        Err(error) => error.challenged(|| "Basic realm=\"sluice\"".to_owned()).into_response(),
+        Err(error) => error
+            .log_in(Place::of(&app, &parts.extensions, &parts.uri, &parts.headers).name())
+            .challenged(|| "Basic realm=\"sluice\"".to_owned())
+            .into_response(),
     }
 }
 
