@@ -110,7 +110,7 @@ codes! {
     DocumentDuplicate = "document-duplicate",
     /// Something published that this version does not evaluate yet.
     DocumentUnsupported = "document-unsupported",
-    /// A file that a document refers to is not there, or one is there that no document refers to.
+    /// A file or a registry that a document refers to is not there, or a file is there that no document refers to.
     DocumentReference = "document-reference",
     /// What is fetched for a contract may be another file the next time, as no digest is pinned.
     ReferenceUnpinned = "reference-unpinned",

@@ -40,6 +40,15 @@ enum Part {
     Any,
 }
 
+impl Host {
+    fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Exactly(host) => host == name,
+            Self::Below(suffix) => name.strip_suffix(suffix.as_str()).is_some_and(|below| !below.is_empty()),
+        }
+    }
+}
+
 /// The longest pattern that is read, as long as the longest repository.
 const PATTERN_BYTES: usize = 255;
 
@@ -50,18 +59,30 @@ impl RepositoryPattern {
         &self.text
     }
 
+    /// The host as it was written, wildcard included; none of the pattern for every repository.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match self.shape {
+            Shape::Everything => None,
+            Shape::Within { .. } => self.text.split_once('/').map(|(host, _)| host),
+        }
+    }
+
+    /// Whether it may stand for a repository of this host.
+    #[must_use]
+    pub fn matches_host(&self, host: &str) -> bool {
+        match &self.shape {
+            Shape::Everything => true,
+            Shape::Within { host: own, .. } => own.matches(host),
+        }
+    }
+
     /// Whether a repository is one of those that the pattern stands for.
     #[must_use]
     pub fn matches(&self, repository: &Repository) -> bool {
         let Shape::Within { host, path } = &self.shape else { return true };
-        let host_matches = match host {
-            Host::Exactly(host) => host == repository.host(),
-            Host::Below(suffix) => {
-                repository.host().strip_suffix(suffix.as_str()).is_some_and(|below| !below.is_empty())
-            }
-        };
         let components: Vec<&str> = repository.path().split('/').collect();
-        host_matches && path_matches(path, &components)
+        host.matches(repository.host()) && path_matches(path, &components)
     }
 }
 

@@ -111,7 +111,8 @@ impl Report {
     pub fn warnings(self, findings: &[Finding]) -> Self {
         findings.iter().fold(self, |report, finding| {
             let place = finding.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
-            report.note(plain(&format!("warning: {place}{} ({})", finding.message, finding.code)))
+            let mend = finding.mend.as_ref().map(|mend| format!("; {mend}")).unwrap_or_default();
+            report.note(plain(&format!("warning: {place}{} ({}){mend}", finding.message, finding.code)))
         })
     }
 

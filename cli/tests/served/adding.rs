@@ -188,6 +188,28 @@ fn a_key_that_was_left_behind_is_told() {
     assert!(scene.log().contains("a new signing key was made for a state that is not new"), "{}", scene.log());
 }
 
+/// Nobody would ever ask, and the one who knows is the gateway.
+#[test]
+fn a_registry_that_the_gateway_does_not_pull_from_is_warned_of() {
+    let scene = Scene::new(
+        "[[upstreams]]\nhost = \"registry.example.test\"\nlayout = \"images\"\naliases = [\"mirror.example.test\"]\n",
+        &format!(
+            "{CONTRACT}  admission:\n    repositories: [\"registry.exmaple.test/**\", \"registry.example.test/shop/**\", \
+             \"mirror.example.test/x\", \"quay.io/**\", \"*.example.test/y\"]\n"
+        ),
+    );
+    testdata::Layout::create(scene.path("images"));
+    let _serving = scene.serve();
+    let told = scene.sluice(&["contract", "apply", "contract.yaml", "--dry-run"], 0);
+    let digest = told.split("sha256:").nth(1).unwrap().split(')').next().unwrap().to_owned();
+    insta::assert_snapshot!(told.replace(&digest, "DIGEST"), @r"
+    contract release would become revision 1 with 12 rules (sha256:DIGEST)
+    warning: contract.yaml:14:20: this gateway has no upstream `registry.exmaple.test`, so nothing is pulled from there through it (document-reference); did you mean `registry.example.test`?
+    warning: contract.yaml:14:81: this gateway has no upstream `mirror.example.test`, so nothing is pulled from there through it (document-reference); `mirror.example.test` is another name of `registry.example.test`: write that
+    warning: contract.yaml:14:106: this gateway has no upstream `quay.io`, so nothing is pulled from there through it (document-reference); have the operator name it under `[[upstreams]]` in sluice.toml
+    ");
+}
+
 /// Nothing could ever satisfy such a contract, and the one who knows is the gateway.
 #[test]
 fn signers_that_no_authority_vouches_for_are_warned_of() {

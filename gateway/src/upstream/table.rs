@@ -2,7 +2,11 @@
 //!
 //! A name that a client sends is looked up here and nowhere else. It never becomes an address to dial.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use contracts::{Repository, reference::ReferenceError};
 
@@ -130,6 +134,19 @@ impl Upstreams {
             .find(|entry| entry.organizations.contains(organization))
             .or_else(|| of_host().find(|entry| entry.organizations.is_empty()))
             .map(|entry| Arc::clone(&entry.upstream))
+    }
+
+    /// The canonical hosts that this organization has an upstream for, each once.
+    #[must_use]
+    pub fn hosts_of(&self, organization: &Name) -> BTreeSet<&str> {
+        let of = |entry: &&Entry| entry.organizations.is_empty() || entry.organizations.contains(organization);
+        self.entries.iter().filter(of).map(|entry| entry.host.as_str()).collect()
+    }
+
+    /// The canonical host that this is another name of.
+    #[must_use]
+    pub fn alias_of(&self, host: &str) -> Option<&str> {
+        self.hosts.get(host).map(String::as_str).filter(|canonical| *canonical != host)
     }
 
     /// The canonical repository for a name as clients send it: `HOST/REPOSITORY` in the path, or `REPOSITORY` with

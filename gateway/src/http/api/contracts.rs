@@ -11,6 +11,7 @@ use contracts::{
     api::{AppliedContract, ContractBody, ContractInfo, OrganizationSettings, RevisionFiles, Role},
     contract::Contract,
     revision::Revision,
+    yaml,
 };
 use serde::Deserialize;
 
@@ -77,7 +78,12 @@ pub(super) async fn apply(
         digest,
         changed,
         rules: compiled.rules,
-        findings: compiled.warnings.into_iter().chain(unprovable(&compiled.revision, &app)).collect(),
+        findings: compiled
+            .warnings
+            .into_iter()
+            .chain(unprovable(&compiled.revision, &app))
+            .chain(unreachable(&compiled.revision, &app, organization))
+            .collect(),
     };
     Ok(answer(status, &applied))
 }
@@ -137,6 +143,28 @@ fn unprovable(revision: &Revision, app: &App) -> Option<Finding> {
         let finding = Finding::warning(Code::SignersMissing, message).at(origin.clone());
         finding.mend("have the operator name a `trusted_root` or `[tuf]` in sluice.toml, or name public keys here")
     })
+}
+
+/// Warns of patterns under `admission` whose registry is none of those that this gateway pulls from. One that pulls from
+/// none is there for images that are named by their digests.
+fn unreachable(revision: &Revision, app: &App, organization: &Name) -> Vec<Finding> {
+    let hosts = app.upstreams.hosts_of(organization);
+    let patterns = revision.contract().admission.iter().flat_map(|admission| &admission.repositories);
+    let beyond = patterns.filter_map(|pattern| {
+        let host = pattern
+            .value
+            .host()
+            .filter(|_| !hosts.is_empty() && !hosts.iter().any(|known| pattern.value.matches_host(known)))?;
+        let message = format!("this gateway has no upstream `{host}`, so nothing is pulled from there through it");
+        let known: Vec<&str> = hosts.iter().copied().collect();
+        let mend = match (app.upstreams.alias_of(host), yaml::nearest(host, &known)) {
+            (Some(canonical), _) => format!("`{host}` is another name of `{canonical}`: write that"),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => "have the operator name it under `[[upstreams]]` in sluice.toml".to_owned(),
+        };
+        Some(Finding::warning(Code::DocumentReference, message).at(pattern.origin.clone()).mend(mend))
+    });
+    beyond.collect()
 }
 
 /// Refuses a revision that is right in itself but not here: under another name, for another organization, or
