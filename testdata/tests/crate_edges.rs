@@ -24,7 +24,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("contracts", &["sigstore-*", "saphyr-*", "crypto_secretbox", "scrypt", "quick-xml"]),
     ("policies", &["regorus", "cel"]),
     ("gateway", &["axum", "redb", "moka"]),
-    ("cli", &["clap", "miette", "indicatif", "comfy-table", "oci-client"]),
+    ("cli", &["clap", "miette", "textwrap", "indicatif", "comfy-table", "oci-client"]),
 ];
 
 /// What the pure crates may never name: I/O, async, a clock's or a process's company.

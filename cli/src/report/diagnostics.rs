@@ -4,14 +4,19 @@ use std::{collections::BTreeMap, fmt};
 
 use contracts::{Finding, Origin, Severity};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, SourceSpan};
+use textwrap::WordSplitter;
 
 use super::plain;
 
 /// All findings, each with its snippet. `sources` are the documents by path.
 pub fn render(findings: &[Finding], sources: &BTreeMap<String, String>, coloured: bool) -> String {
     let theme = if coloured { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler =
-        GraphicalReportHandler::new_themed(theme).with_links(false).with_width(120).without_syntax_highlighting();
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_links(false)
+        .with_width(120)
+        // Names and commands are copied: they are not broken at their hyphens.
+        .with_word_splitter(WordSplitter::NoHyphenation)
+        .without_syntax_highlighting();
     let mut text = String::new();
     for finding in findings {
         let mut one = String::new();
