@@ -328,6 +328,10 @@ fn shipped_policies_are_listed_shown_and_asked_by_name() {
         assert_eq!(told.exit, 1, "{told}");
         assert!(told.stdout.starts_with("denied: policy tests-pass on tests.xml (JUNIT_XML)"), "{told}");
     }
+    for name in ["tests-pas", "sluice://tests-pas"] {
+        let told = folder.sluice(&["policy", "eval", name, "--material", "tests.xml"]);
+        assert!(told.exit == 2 && told.stderr.contains("did you mean `tests-pass`?"), "{told}");
+    }
     let gone = folder.sluice(&["policy", "show", "no-such-policy"]);
     assert!(gone.exit == 2 && gone.stderr.contains("sluice policy list"), "{gone}");
 }

@@ -16,7 +16,7 @@ pub enum Policy {
     Test(PolicyTest),
     /// Tell every mistake in policies, and what they could say more clearly: exit 0 no mistake, 1 some
     Lint {
-        /// Policies, or folders with some
+        /// Policies and groups of policies, or folders with some
         #[arg(value_name = "PATH", default_value = ".")]
         paths: Vec<PathBuf>,
         #[command(flatten)]

@@ -23,7 +23,11 @@ use crate::{
 /// Asks one policy about one file.
 pub async fn run(args: &PolicyEval, mut fetching: Fetching) -> anyhow::Result<Report> {
     let mut sources = Sources::new();
-    let shipped = args.policy.to_str().filter(|_| !args.policy.exists()).and_then(shelf::find);
+    let name = args.policy.to_str().filter(|_| !args.policy.exists());
+    let shipped = name.and_then(shelf::find);
+    if let (Some(name), None) = (name.filter(|name| shelf::is_name(name)), shipped) {
+        bail!(shelf::unknown(name));
+    }
     let (place, policy) = match shipped {
         Some(shipped) => {
             sources.insert(format!("{}.yaml", shipped.name), shipped.text.to_owned());

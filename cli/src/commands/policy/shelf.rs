@@ -43,8 +43,7 @@ pub fn list() -> anyhow::Result<Report> {
 /// Prints one.
 pub fn show(name: &str) -> anyhow::Result<Report> {
     let Some(shipped) = find(name) else {
-        let name = name.strip_prefix(SCHEME).unwrap_or(name);
-        bail!("no policy named `{name}` is shipped{}", library::meant(name));
+        bail!(unknown(name));
     };
     let policy = files(shipped)?;
     let version = policy.document().annotations.get("version");
@@ -55,6 +54,17 @@ pub fn show(name: &str) -> anyhow::Result<Report> {
 /// The shipped policy of this name, which may be written as contracts do.
 pub fn find(name: &str) -> Option<&'static Shipped> {
     library::find(name.strip_prefix(SCHEME).unwrap_or(name))
+}
+
+/// What is said of a name that no shipped policy has.
+pub fn unknown(name: &str) -> String {
+    let name = name.strip_prefix(SCHEME).unwrap_or(name);
+    format!("no policy named `{name}` is shipped{}", library::meant(name))
+}
+
+/// Whether a text can only be the name of a shipped policy, and no file's.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(SCHEME) || !text.contains(['.', '/', '\\'])
 }
 
 /// A shipped policy, read.
