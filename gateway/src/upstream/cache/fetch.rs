@@ -250,5 +250,8 @@ mod tests {
         assert!(third.began);
         cache.land(&fetch);
         assert!(cache.joined(place.source, digest).is_some());
+        // Nor does it when it is given up once more.
+        assert!(cache.give_up(&fetch), "nobody wants it");
+        assert!(cache.joined(place.source, digest).is_some());
     }
 }

@@ -93,6 +93,14 @@ impl Index {
         index
     }
 
+    /// Takes out a fetch that nobody is to join any more. One that took its place stays.
+    pub(super) fn take_out(&mut self, fetch: &Fetch) {
+        let key = (fetch.place.source, fetch.digest);
+        if self.fetches.get(&key).is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), fetch)) {
+            self.fetches.remove(&key);
+        }
+    }
+
     /// Looks something up for a repository, and takes that as a use. `Some` beside it: that it was used is to be written
     /// down.
     pub(super) fn look(&mut self, key: Key, place: Place, now: SystemTime) -> (Looked, Option<SystemTime>) {

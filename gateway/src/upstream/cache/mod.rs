@@ -282,11 +282,7 @@ impl Cache {
 
     /// Nobody joins this fetch any more.
     fn land(&self, fetch: &Fetch) {
-        let mut index = self.index();
-        let key = (fetch.place.source, fetch.digest);
-        if index.fetches.get(&key).is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), std::ptr::from_ref(fetch))) {
-            index.fetches.remove(&key);
-        }
+        self.index().take_out(fetch);
     }
 
     /// The same, if nobody waits for it.
@@ -295,7 +291,7 @@ impl Cache {
         if fetch.wanted() {
             return false;
         }
-        index.fetches.remove(&(fetch.place.source, fetch.digest));
+        index.take_out(fetch);
         true
     }
 
