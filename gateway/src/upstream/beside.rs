@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Found, Referrer, UpstreamError,
-    manifest::{Descriptor, Document, parsed},
+    manifest::{Descriptor, Document, is_of_images, parsed, reads_as},
     memory::Memory,
 };
 use crate::places::Places;
@@ -248,8 +248,8 @@ async fn bundle<R: Reader>(reader: &R, path: &str, layer: &Descriptor) -> Result
     })
 }
 
-/// Whether everything that a manifest carries is a JSON document, and none of them is itself a manifest. So nothing
-/// that inherits a grant can be unpacked, or lead to what can.
+/// Whether everything that a manifest carries is a JSON document, and none of them could be read as a manifest. So
+/// nothing that inherits a grant can be unpacked, or lead to what can.
 async fn is_evidence<R: Reader>(reader: &R, path: &str, read: &Read) -> Result<bool, UpstreamError> {
     const CARRIED: usize = 64;
     let parts = || read.document.config.iter().chain(&read.document.layers);
@@ -268,11 +268,17 @@ async fn is_evidence<R: Reader>(reader: &R, path: &str, read: &Read) -> Result<b
     Ok(true)
 }
 
+/// Keys by which a manifest or an index is known. Not all clients ask for a `schemaVersion`.
+const OF_MANIFESTS: [&str; 5] = ["schemaVersion", "manifests", "layers", "fsLayers", "blobs"];
+
 fn is_plain_document(bytes: &[u8]) -> bool {
-    match json::parse_strict(bytes, BUNDLE_BYTES) {
-        Ok(Value::Object(object)) => !object.keys().any(|key| key.eq_ignore_ascii_case("schemaVersion")),
-        _ => false,
-    }
+    let Ok(Value::Object(object)) = json::parse_strict(bytes, BUNDLE_BYTES) else { return false };
+    let of_a_manifest = |(key, value): (&String, &Value)| {
+        // Bundles have a media type, too. One that is spelled otherwise is read by some clients alone.
+        let typed = reads_as(key, "mediaType") && (key != "mediaType" || value.as_str().is_none_or(is_of_images));
+        typed || OF_MANIFESTS.iter().any(|name| reads_as(key, name))
+    };
+    !object.iter().any(of_a_manifest)
 }
 
 #[cfg(test)]
@@ -295,6 +301,33 @@ mod tests {
             br#"{"SchemaVersion":2,"manifests":[]}"#,
         ] {
             assert!(!is_plain_document(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_client_could_read_as_a_manifest_is_a_plain_document() {
+        // Go's decoder takes `\u{17f}` for `s` and `\u{212a}` for `k`, however it is written.
+        for bad in [
+            "{\"\u{17f}chemaVersion\":2}",
+            "{\"schemaVer\u{17f}ion\":2}",
+            r#"{"\u017fchemaVersion":2}"#,
+            "{\"LAYER\u{17f}\":[]}",
+            r#"{"layers":[]}"#,
+            r#"{"Manifests":[]}"#,
+            "{\"fsLayer\u{17f}\":[]}",
+            "{\"blob\u{17f}\":[]}",
+            r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json"}"#,
+            r#"{"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"}"#,
+            r#"{"MediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#,
+        ] {
+            assert!(!is_plain_document(bad.as_bytes()), "{bad}");
+        }
+        for good in [
+            r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","content":{"layers":[]}}"#,
+            r#"{"architecture":"","config":{},"history":[],"os":"","rootfs":{"type":"layers","diff_ids":[]}}"#,
+            "{\"na\u{ef}ve\":1,\"sch\u{e9}maVersion\":2}",
+        ] {
+            assert!(is_plain_document(good.as_bytes()), "{good}");
         }
     }
 }

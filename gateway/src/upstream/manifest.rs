@@ -27,6 +27,12 @@ pub(crate) fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_LIST)
 }
 
+/// Whether a media type is one of images' manifests and indexes, those that are not served among them.
+pub(super) fn is_of_images(media_type: &str) -> bool {
+    let media_type = media_type.trim().to_ascii_lowercase();
+    ["application/vnd.oci.image.", "application/vnd.docker."].iter().any(|begin| media_type.starts_with(begin))
+}
+
 /// All that is asked for and served, as one header: some registries answer 404 to several.
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \
@@ -210,12 +216,18 @@ pub(super) fn listed(bytes: &[u8], said: Option<&str>) -> Result<(Vec<Descriptor
 
 fn plain_object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, String> {
     let object = value.as_object().ok_or_else(|| format!("{what} is not a JSON object"))?;
-    // Go's decoder folds case, and Unicode's too.
-    let folds = |key: &&String| !key.is_ascii() || KEYS.iter().any(|k| k.eq_ignore_ascii_case(key) && k != key);
+    let folds = |key: &&String| !key.is_ascii() || KEYS.iter().any(|k| reads_as(key, k) && k != key);
     match object.keys().find(folds) {
         Some(key) => Err(format!("{what} has the key `{}`, which clients may take for another", shown(key))),
         None => Ok(object),
     }
+}
+
+/// Whether a client may take a key for this one, which is plain ASCII. Go's decoder folds case, and Unicode's too: it
+/// takes the long s and the sign of the kelvin for letters of ASCII. Others fold more.
+pub(super) fn reads_as(key: &str, name: &str) -> bool {
+    let folded = key.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    folded.eq(name.chars().map(|letter| letter.to_ascii_lowercase()))
 }
 
 fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a str>, String> {

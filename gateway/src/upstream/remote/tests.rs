@@ -409,12 +409,17 @@ async fn only_documents_inherit() {
     runnable.manifest = changed(&runnable.manifest, |m| m["subject"] = image.manifest.descriptor());
     let hidden = Minted::new("application/json", Image::new("evil").manifest.bytes);
     let carrier = changed(&evidence.manifest, |m| m["layers"] = json!([hidden.descriptor()]));
+    // The same, spelled so that only some clients read it as one.
+    let spelled = Minted::new("application/json", "{\"\u{17f}chemaVersion\":2,\"layer\u{17f}\":[]}".into());
+    let misspelled = changed(&evidence.manifest, |m| m["layers"] = json!([spelled.descriptor()]));
     fake.attach(REPOSITORY, &evidence);
+    fake.blob(REPOSITORY, &spelled);
+    fake.manifest(REPOSITORY, &misspelled, None);
     fake.image(REPOSITORY, "evil", &runnable);
     fake.blob(REPOSITORY, &hidden);
     fake.manifest(REPOSITORY, &carrier, None);
     let index = json!({"schemaVersion": 2, "mediaType": testdata::MEDIA_TYPE_INDEX, "manifests":
-        [evidence.manifest.descriptor(), runnable.manifest.descriptor(), carrier.descriptor()]});
+        [evidence.manifest.descriptor(), runnable.manifest.descriptor(), carrier.descriptor(), misspelled.descriptor()]});
     let index = Minted::of_json(testdata::MEDIA_TYPE_INDEX, &index);
     fake.manifest(REPOSITORY, &index, Some(&beside::tag_of(image.digest())));
     // The same under cosign's tag.
