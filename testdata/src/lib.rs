@@ -31,7 +31,7 @@ pub use documents::{
 pub use image::{Blob, Image, Index, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST};
 pub use layout::{Layout, scratch};
 pub use mutate::{Mutator, deep};
-pub use referrer::Attached;
+pub use referrer::{Attached, list_of_referrers};
 pub use samples::{Sample, samples};
 pub use sigstore::Sigstore;
 pub use stamping::{Stamp, Stamper};

@@ -43,16 +43,27 @@ impl Attached {
             manifests.push(Blob::of_json(MEDIA_TYPE_MANIFEST, &manifest));
             blobs.push(content);
         }
-        let entries = manifests.iter().map(|manifest| with(manifest.descriptor(), "artifactType", MEDIA_TYPE_EMPTY));
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": MEDIA_TYPE_INDEX,
-            "manifests": entries.collect::<Vec<_>>(),
-        });
+        let tagged = list_of_referrers(&manifests);
         let manifest = manifests.first().cloned().unwrap_or_else(|| empty.clone());
         blobs.extend(manifests.into_iter().skip(1));
-        let tagged = Blob::of_json(MEDIA_TYPE_INDEX, &index);
         Self { blobs, manifest, tag: fallback_tag(subject, ""), tagged }
+    }
+
+    /// One artifact with these documents as its layers.
+    #[must_use]
+    pub fn carrying(subject: &Blob, documents: &[Blob]) -> Self {
+        let empty = Blob::new(MEDIA_TYPE_EMPTY, b"{}".to_vec());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MEDIA_TYPE_MANIFEST,
+            "artifactType": "application/json",
+            "config": empty.descriptor(),
+            "layers": documents.iter().map(Blob::descriptor).collect::<Vec<_>>(),
+            "subject": subject.descriptor(),
+        });
+        let manifest = Blob::of_json(MEDIA_TYPE_MANIFEST, &manifest);
+        let blobs = std::iter::once(empty).chain(documents.iter().cloned()).collect();
+        Self { blobs, tagged: list_of_referrers([&manifest]), manifest, tag: fallback_tag(subject, "") }
     }
 
     /// A DSSE envelope as cosign v2 attaches it: a layer of the image under the tag `sha256-….att`.
@@ -79,6 +90,18 @@ impl Attached {
         let tagged = manifest.clone();
         Self { blobs: vec![config, content], manifest, tag: fallback_tag(subject, ".att"), tagged }
     }
+}
+
+/// The list of what refers to something, as a registry with the referrers API answers it.
+#[must_use]
+pub fn list_of_referrers<'m>(manifests: impl IntoIterator<Item = &'m Blob>) -> Blob {
+    let entries = manifests.into_iter().map(|one| with(one.descriptor(), "artifactType", MEDIA_TYPE_EMPTY));
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": MEDIA_TYPE_INDEX,
+        "manifests": entries.collect::<Vec<_>>(),
+    });
+    Blob::of_json(MEDIA_TYPE_INDEX, &index)
 }
 
 fn fallback_tag(subject: &Blob, suffix: &str) -> String {

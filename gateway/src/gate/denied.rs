@@ -1,10 +1,10 @@
 //! What operators deny, whatever the evidence says: an image is denied when its digest is, or when anything that it holds
-//! is.
+//! is. So is an artifact about an image, and not the image with it, as it does not hold it.
 //!
 //! That a digest is denied is known from the organization's rules. What an image holds is read from its registry, the
 //! manifests of an index too, and remembered: it never changes. This is only done while something is denied.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use contracts::{Code, Decision, Dependency, Digest, Finding, PinnedRef, Verdict, VerdictSubject, limits};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -48,6 +48,15 @@ enum Holds {
     Unclear(String),
 }
 
+/// What is denied of what a manifest holds, as far as can be told.
+struct Looked<'r> {
+    found: Vec<&'r Denial>,
+    /// Why it is not looked through.
+    unclear: Option<String>,
+    /// Whether all of it could be looked at.
+    seen: bool,
+}
+
 /// What was found within an image.
 pub(super) enum Within {
     Denied(Box<Made>),
@@ -86,39 +95,66 @@ impl Core {
         now: Timestamp,
     ) -> Result<Within, GateError> {
         let VerdictSubject::Image(image) = &place.subject else { return Ok(Within::Nothing { seen: true }) };
-        if rules.denials.none_at(now) {
-            return Ok(Within::Nothing { seen: true });
+        let Looked { mut found, unclear, seen } =
+            self.look_within(&place.organization, image, allowed, rules, now).await?;
+        found.sort_by_key(|denial| denial.digest());
+        found.dedup_by_key(|denial| denial.digest());
+        if found.is_empty() && unclear.is_none() {
+            return Ok(Within::Nothing { seen });
         }
-        let PinnedRef { repository, digest: root } = image;
-        let denied: BTreeMap<Digest, &Denial> =
-            rules.denials.in_force(repository, now).map(|denial| (denial.digest(), denial)).collect();
-        let mut found: Vec<&Denial> = Vec::new();
-        let (mut more, mut seen) = (Vec::new(), true);
-        match self.holds(&place.organization, image, allowed).await? {
-            Holds::All(all, complete) => {
-                seen = complete;
-                found.extend(all.iter().filter_map(|digest| denied.get(digest)));
+        let more = unclear.map(|why| {
+            let message = format!("operators denied something, and {why}: it may hold it");
+            Finding::error(Code::LimitReached, message).mend("use an image or a smaller index")
+        });
+        Ok(Within::Denied(Box::new(self.denied(place, rules, now, &found, more.into_iter().collect()))))
+    }
+
+    /// Whether a manifest that lies between an image and what it leads to holds what is denied, or may hold it.
+    ///
+    /// # Errors
+    /// When it could not be read what it holds.
+    pub(super) async fn is_denied_within(
+        &self,
+        organization: &Name,
+        manifest: &PinnedRef,
+        allowed: &Arc<Remembered>,
+        rules: &OrganizationRules,
+        now: Timestamp,
+    ) -> Result<bool, GateError> {
+        let Looked { found, unclear, .. } = self.look_within(organization, manifest, allowed, rules, now).await?;
+        Ok(!found.is_empty() || unclear.is_some())
+    }
+
+    /// What is denied of what a manifest holds.
+    async fn look_within<'r>(
+        &self,
+        organization: &Name,
+        manifest: &'r PinnedRef,
+        allowed: &Arc<Remembered>,
+        rules: &'r OrganizationRules,
+        now: Timestamp,
+    ) -> Result<Looked<'r>, GateError> {
+        if rules.denials.none_at(now) {
+            return Ok(Looked { found: Vec::new(), unclear: None, seen: true });
+        }
+        let PinnedRef { repository, digest } = manifest;
+        match self.holds(organization, manifest, allowed).await? {
+            Holds::All(all, seen) => {
+                let found = all.iter().filter_map(|digest| rules.denials.of(repository, digest, now)).collect();
+                Ok(Looked { found, unclear: None, seen })
             }
             Holds::Served => {
-                seen = false;
-                for (digest, denial) in &denied {
-                    let ways = self.store().ways(&place.organization, repository, *digest).await?;
-                    if ways.iter().any(|way| way.root == *root) {
+                let mut found = Vec::new();
+                for denial in rules.denials.in_force(repository, now) {
+                    let ways = self.store().ways(organization, repository, denial.digest()).await?;
+                    if ways.iter().any(|way| way.root == *digest || way.parent == *digest) {
                         found.push(denial);
                     }
                 }
+                Ok(Looked { found, unclear: None, seen: false })
             }
-            Holds::Unclear(why) => {
-                let message = format!("operators denied something, and {why}: it may hold it");
-                more.push(Finding::error(Code::LimitReached, message).mend("use an image or a smaller index"));
-            }
+            Holds::Unclear(why) => Ok(Looked { found: Vec::new(), unclear: Some(why), seen: true }),
         }
-        found.sort_by_key(|denial| denial.digest());
-        found.dedup_by_key(|denial| denial.digest());
-        if found.is_empty() && more.is_empty() {
-            return Ok(Within::Nothing { seen });
-        }
-        Ok(Within::Denied(Box::new(self.denied(place, rules, now, &found, more))))
     }
 
     /// The verdict about a manifest that is about to be served and refers to what is denied.

@@ -1,6 +1,7 @@
 //! Permits for what an image leads to: the manifests that an index lists, configurations, layers.
 //!
-//! A part is permitted while an image that leads to it is allowed, by manifests none of which was rejected itself.
+//! A part is permitted while an image that leads to it is allowed, by manifests none of which was rejected itself or holds
+//! what an operator denied.
 
 use std::collections::BTreeMap;
 
@@ -64,8 +65,9 @@ impl Gate {
             return Ok(None);
         }
         let permit = |root: &Permit| Permit::new(organization.clone(), pinned.clone(), root.shared_verdict());
-        if let Some(root) = self.last_open(part).await
+        if let Some((root, between)) = self.grants.last(organization, pinned)
             && let Ok(Outcome::Permit(root)) = self.decide_for(organization, &part.beside(root), now, asked).await
+            && self.are_open(part, &root, &between).await
         {
             return Ok(permit(&root));
         }
@@ -84,7 +86,7 @@ impl Gate {
                     continue;
                 }
             };
-            match self.leads_to(part, root).await {
+            match self.leads_to(part, &allowed).await {
                 Ok(true) => return Ok(permit(&allowed)),
                 Ok(false) => {}
                 Err(error) => could_not = Some(error),
@@ -93,21 +95,20 @@ impl Gate {
         could_not.map_or(Ok(None), Err)
     }
 
-    /// The image that permitted the part last, if what lies between the two is open still.
-    async fn last_open(&self, part: &Part<'_>) -> Option<Digest> {
-        let (root, between) = self.grants.last(part.organization, part.pinned)?;
+    /// Whether all that lies between an image and the part is known to be open still.
+    async fn are_open(&self, part: &Part<'_>, root: &Permit, between: &[Digest]) -> bool {
         for manifest in between {
-            if !matches!(self.closed(part, manifest).await, Ok(false)) {
-                return None;
+            if !matches!(self.closed_between(part, root, *manifest).await, Ok(false)) {
+                return false;
             }
         }
-        Some(root)
+        true
     }
 
-    /// Whether an image leads to the part by manifests that are open, and if so remembers by which. Goes up from the
-    /// part, as the store knows it.
-    async fn leads_to(&self, part: &Part<'_>, root: Digest) -> Result<bool, GateError> {
-        let child = part.pinned.digest;
+    /// Whether an allowed image leads to the part by manifests that are open, and if so remembers by which. Goes up from
+    /// the part, as the store knows it.
+    async fn leads_to(&self, part: &Part<'_>, allowed: &Permit) -> Result<bool, GateError> {
+        let (child, root) = (part.pinned.digest, allowed.root());
         // Of each manifest that was looked at, what it leads to on the way to the part.
         let mut below = BTreeMap::from([(child, child)]);
         let (mut next, mut could_not) = (vec![child], None);
@@ -124,7 +125,7 @@ impl Gate {
                     continue;
                 }
                 below.insert(via.parent, at);
-                match self.closed(part, via.parent).await {
+                match self.closed_between(part, allowed, via.parent).await {
                     Ok(false) => next.push(via.parent),
                     Ok(true) => {}
                     Err(error) => could_not = Some(error),
@@ -145,6 +146,18 @@ impl Gate {
                 _ => return,
             }
         }
+    }
+
+    /// Whether a manifest leads nowhere, though the image does that leads to it: it is closed itself, or would not be
+    /// served for what it holds. An image holds the manifests of an index and not the artifacts about it, so for these it
+    /// is not decided with the image.
+    async fn closed_between(&self, part: &Part<'_>, root: &Permit, manifest: Digest) -> Result<bool, GateError> {
+        if self.closed(part, manifest).await? {
+            return Ok(true);
+        }
+        let rules = self.core.parts.rules.current(part.organization).await?;
+        let (manifest, allowed) = (part.beside(manifest), root.shared_verdict());
+        self.core.is_denied_within(part.organization, &manifest, &allowed, &rules, part.now).await
     }
 
     async fn closed(&self, part: &Part<'_>, digest: Digest) -> Result<bool, GateError> {

@@ -7,7 +7,7 @@ use gateway::app::Gateway;
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testdata::{Attached, Image, Index};
+use testdata::{Attached, Blob, Image, Index, list_of_referrers};
 
 use crate::site::{REPOSITORY, Site, site};
 
@@ -79,6 +79,67 @@ async fn a_denied_document_closes_the_artifact_that_carries_it_and_not_the_image
     assert!(told.contains("it phones home"), "{told}");
     assert_eq!(site.undeny(document).await.0, 200);
     assert_eq!(open().await, (200, 206, 200));
+}
+
+#[tokio::test]
+async fn what_an_artifact_with_a_denied_document_also_carries_is_closed_with_it() {
+    let site = site().await;
+    let image = Image::new("web");
+    site.fake.image(REPOSITORY, "v1", &image);
+    site.release(image.digest(), true).await;
+    let [bad, good, shared] = ["bad", "good", "shared"].map(|name| format!("{{\"{name}\": 1}}").into_bytes());
+    let [bad, good, shared] = [bad, good, shared].map(|bytes| Blob::new("application/json", bytes));
+    let both = Attached::carrying(&image.manifest, &[bad.clone(), good.clone(), shared.clone()]);
+    let other = Attached::carrying(&image.manifest, std::slice::from_ref(&shared));
+    // What speaks about the artifact is reached through it.
+    let about = Attached::carrying(&both.manifest, &[Blob::new("application/json", b"{\"about\": 1}".to_vec())]);
+    let listed = Attached { tagged: list_of_referrers([&both.manifest, &other.manifest]), ..both.clone() };
+    site.fake.refer(REPOSITORY, image.digest(), &listed);
+    site.fake.manifest(REPOSITORY, &other.manifest, None);
+    site.fake.refer(REPOSITORY, both.manifest.digest, &about);
+    let all = [
+        format!("manifests/{}", both.manifest.digest),
+        format!("manifests/{}", other.manifest.digest),
+        format!("manifests/{}", about.manifest.digest),
+        format!("blobs/{}", bad.digest),
+        format!("blobs/{}", good.digest),
+        format!("blobs/{}", shared.digest),
+        format!("blobs/{}", about.blobs[1].digest),
+    ];
+    for subject in [image.digest(), both.manifest.digest] {
+        assert_eq!(site.get(&format!("referrers/{subject}")).await.0, 200);
+    }
+    let open = async || {
+        let mut statuses = Vec::new();
+        for way in &all {
+            let (get, part) = (site.get(way).await.0, site.pull(Method::GET, way, true).await.status().is_success());
+            assert_eq!(get == 200, part, "{way}");
+            statuses.push(get);
+        }
+        assert_eq!(site.get("manifests/v1").await.0, 200, "the image itself");
+        statuses
+    };
+    assert_eq!(open().await, [200; 7]);
+    assert_eq!(site.deny(bad.digest, json!({})).await.0, 201);
+    let closed = [403, 200, 403, 403, 403, 200, 403];
+    assert_eq!(open().await, closed);
+    assert_eq!(site.undeny(bad.digest).await.0, 200);
+    assert_eq!(open().await, [200; 7]);
+    // In other repositories it may be.
+    let elsewhere = json!({"repositories": ["registry.test/other/**"]});
+    assert_eq!(site.deny(bad.digest, elsewhere).await.0, 201);
+    assert_eq!(open().await, [200; 7]);
+    // Also when nothing is remembered and the registry does not have the artifact any more.
+    assert_eq!(site.deny(bad.digest, json!({})).await.0, 200);
+    let gone = both.manifest.digest.to_string();
+    site.fake.hook(move |asked| {
+        let not_found = || axum::response::IntoResponse::into_response(axum::http::StatusCode::NOT_FOUND);
+        (asked.path.contains("/manifests/") && asked.path.ends_with(&gone)).then(not_found)
+    });
+    let site = again(site).await;
+    for (document, status) in [(&good, 403), (&shared, 200), (&about.blobs[1], 403)] {
+        assert_eq!(site.get(&format!("blobs/{}", document.digest)).await.0, status);
+    }
 }
 
 #[tokio::test]
@@ -253,6 +314,14 @@ async fn who_may_deny_and_what_is_refused() {
 async fn a_denial_survives_a_start() {
     let (site, index) = pulled().await;
     assert_eq!(site.deny(index.images[0].layers[1].digest, json!({})).await.0, 201);
+    let site = again(site).await;
+    assert_eq!(open(&site, &index).await, Vec::<String>::new());
+    assert_eq!(site.undeny(index.images[0].layers[1].digest).await.0, 200);
+    assert_eq!(open(&site, &index).await, everything(&index));
+}
+
+/// Another gateway on the same state.
+async fn again(site: Site) -> Site {
     let Site { folder, running, fake, admin, pull, client, build } = site;
     running.stop().await;
     let mut settings = gateway::config::Settings::defaults(folder.path());
@@ -263,8 +332,5 @@ async fn a_denial_survives_a_start() {
         ..gateway::upstream::UpstreamSettings::new(crate::site::HOST)
     }];
     let running = Gateway::start(settings).await.unwrap();
-    let site = Site { folder, running, fake, admin, pull, client, build };
-    assert_eq!(open(&site, &index).await, Vec::<String>::new());
-    assert_eq!(site.undeny(index.images[0].layers[1].digest).await.0, 200);
-    assert_eq!(open(&site, &index).await, everything(&index));
+    Site { folder, running, fake, admin, pull, client, build }
 }
