@@ -20,7 +20,7 @@ use gateway::{
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::json;
 use tempfile::TempDir;
-use testdata::{Attached, Image, Layout, Material, Minter};
+use testdata::{Attached, Image, Layout, Material, Minter, endless_policy};
 
 const HOST: &str = "registry.acme.dev";
 const REPOSITORY: &str = "registry.acme.dev/skynet/app";
@@ -228,28 +228,12 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get)
 }
 
-/// Rego that would go on for hours.
-const ENDLESS: &str = r#"apiVersion: sluice.dev/v1
-kind: Policy
-metadata: {name: endless}
-spec:
-  policies:
-    - kind: STRING
-      embedded: |
-        package main
-        import rego.v1
-        violations contains "x" if {
-          some a in numbers.range(1, 90000)
-          some b in numbers.range(1, 90000)
-          a == b + 100000
-        }
-"#;
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies_without_end_do_not_keep_others_from_their_answers() {
     let site = site().await;
     let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: endless}\nspec:\n  materials: [{name: word, type: STRING}]\n  policies: {materials: [{ref: \"file://endless.yaml\", gate: true}]}\n";
-    let files = BTreeMap::from([("contract.yaml", contract), ("endless.yaml", ENDLESS)]);
+    let endless = endless_policy("STRING");
+    let files = BTreeMap::from([("contract.yaml", contract), ("endless.yaml", &*endless)]);
     let files = json!({"contract": "contract.yaml", "files": files});
     assert!(site.send(Method::PUT, "/api/v1/contracts/endless", &files).await.status().is_success());
     let workflow = json!({"project": "skynet", "name": "endless", "team": "core", "contract": "endless"});

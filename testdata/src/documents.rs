@@ -29,6 +29,28 @@ pub fn cyclonedx_of_size(bytes: usize) -> Vec<u8> {
     cyclonedx_with("app", &components)
 }
 
+/// A policy `endless` for a type of material, whose Rego would go on for hours.
+#[must_use]
+pub fn endless_policy(kind: &str) -> String {
+    format!(
+        "apiVersion: sluice.dev/v1
+kind: Policy
+metadata: {{name: endless}}
+spec:
+  policies:
+    - kind: {kind}
+      embedded: |
+        package main
+        import rego.v1
+        violations contains \"x\" if {{
+          some a in numbers.range(1, 90000)
+          some b in numbers.range(1, 90000)
+          a == b + 100000
+        }}
+"
+    )
+}
+
 fn cyclonedx_with(name: &str, components: &[Value]) -> Vec<u8> {
     json!({
         "bomFormat": "CycloneDX",

@@ -25,8 +25,8 @@ mod tuf;
 pub use attestation::{Material, Minter, run, statement};
 pub use authority::{Authority, CodeSigning, TlsServer};
 pub use documents::{
-    Outcome, approval, contract, cyclonedx, cyclonedx_named, cyclonedx_of_size, junit, policy_banning_licence, sarif,
-    spdx,
+    Outcome, approval, contract, cyclonedx, cyclonedx_named, cyclonedx_of_size, endless_policy, junit,
+    policy_banning_licence, sarif, spdx,
 };
 pub use image::{Blob, Image, Index, MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST};
 pub use layout::{Layout, scratch};

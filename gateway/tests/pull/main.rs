@@ -8,6 +8,7 @@ mod evidence;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod fake;
 mod hostile;
+mod kept;
 mod sharing;
 mod site;
 mod slow;

@@ -3,31 +3,15 @@
 use contracts::{Code, api::CheckAnswer};
 use reqwest::Method;
 use serde_json::json;
-use testdata::Image;
+use testdata::{Image, endless_policy};
 
 use crate::site::{failed, is, site};
-
-const ENDLESS: &str = r#"apiVersion: sluice.dev/v1
-kind: Policy
-metadata: {name: endless}
-spec:
-  policies:
-    - kind: SBOM_CYCLONEDX_JSON
-      embedded: |
-        package main
-        import rego.v1
-        violations contains "x" if {
-          some a in numbers.range(1, 90000)
-          some b in numbers.range(1, 90000)
-          a == b + 100000
-        }
-"#;
 
 #[tokio::test]
 async fn a_policy_without_end_denies_the_pull_that_it_was_asked_about() {
     let site = site().await;
     let contract = "apiVersion: sluice.dev/v1\nkind: Contract\nmetadata: {name: slow}\nspec:\n  materials: [{name: sbom, type: SBOM_CYCLONEDX_JSON}]\n  policies:\n    materials: [{ref: \"file://endless.yaml\", gate: true}]\n  admission: {repositories: [\"registry.test/slow/**\"]}\n";
-    site.apply(&site.admin, "slow", contract, &[("endless.yaml", ENDLESS.to_owned())]).await;
+    site.apply(&site.admin, "slow", contract, &[("endless.yaml", endless_policy("SBOM_CYCLONEDX_JSON"))]).await;
     let (slow, other) = (Image::new("slow"), Image::new("other"));
     site.attested("slow/app", "v1", &slow);
     site.attested("skynet/app", "v1", &other);

@@ -161,3 +161,57 @@ fn annotations(created: &str) -> [(&'static str, &str); 3] {
         ("dev.sigstore.bundle.predicateType", vsa::PREDICATE_TYPE),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use contracts::{ContractAnswer, Decision, Enforcement, Verdict};
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    /// An allowed image, by this key, until then.
+    fn allowed(key: &[u8], until: Option<Timestamp>, decision: Decision) -> Remembered {
+        let subject: PinnedRef = format!("registry.test/skynet/app@{}", Digest::of(b"image")).parse().unwrap();
+        let verdict = Verdict {
+            decision,
+            enforced: true,
+            exempted: false,
+            subject: subject.into(),
+            named: Vec::new(),
+            contracts: vec![ContractAnswer {
+                contract: "release".to_owned(),
+                revision: 1,
+                digest: Digest::of(b"revision"),
+                enforcement: Enforcement::Enforce,
+                decision,
+            }],
+            findings: Vec::new(),
+            depends_on: Vec::new(),
+            evaluated_at: testdata::noon(),
+            valid_until: until,
+        };
+        Remembered::new(Digest::of(key), verdict)
+    }
+
+    /// The same is decided again, with the same key, when a word's time is over; the word still says the old time.
+    #[test]
+    fn a_word_holds_until_the_instant_that_it_says_whatever_is_decided_then() {
+        let (now, end) = (testdata::noon(), testdata::noon() + SignedDuration::from_secs(60));
+        let made = allowed(b"key", Some(end), Decision::Allow);
+        let VerdictSubject::Image(subject) = made.verdict.subject.clone() else { panic!() };
+        let of = Manifest {
+            bytes: Bytes::from_static(b"{}"),
+            digest: subject.digest,
+            media_type: OCI_MANIFEST.to_owned(),
+            children: [].into(),
+        };
+        let spoken = Spoken::new(&made, subject, &of, Bytes::from_static(b"{}"));
+        let again = allowed(b"key", Some(end + SignedDuration::from_secs(60)), Decision::Allow);
+        assert!(vsa::passed(&again.verdict));
+        let before = end - SignedDuration::from_nanos(1);
+        assert!(spoken.holds(&again, now) && spoken.holds(&again, before));
+        assert!(!spoken.holds(&again, end));
+        assert!(!spoken.holds(&allowed(b"other", None, Decision::Allow), now), "something else is decided");
+        assert!(!spoken.holds(&allowed(b"key", None, Decision::Deny), now), "it is denied");
+    }
+}
