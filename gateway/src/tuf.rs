@@ -166,7 +166,7 @@ impl Refresher {
         let trouble = stands.as_ref().and_then(|stands| stands.trouble.clone());
         match (&self.used, self.until()) {
             (Some(current), Some(until)) => {
-                let asked = trouble.map_or_else(|| "nothing newer is there".to_owned(), |reason| reason);
+                let asked = trouble.unwrap_or_else(|| "nothing newer is there".to_owned());
                 let since = current.refreshed_at();
                 current
                     .root()
@@ -174,7 +174,7 @@ impl Refresher {
                     .until(until, format!("it was last refreshed from `{mirror}` at {since:.0}; asked again, {asked}"))
             }
             _ => {
-                let asked = trouble.map_or_else(|| "it is being asked".to_owned(), |reason| reason);
+                let asked = trouble.unwrap_or_else(|| "it is being asked".to_owned());
                 TrustRoot::awaited(format!("it comes from `{mirror}`; asked, {asked}"))
             }
         }

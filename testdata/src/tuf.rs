@@ -51,7 +51,7 @@ impl TufRepository {
             self.files.insert(format!("targets/{hash}.{name}"), bytes.to_vec());
         }
         let mut document = self.next("targets");
-        document["targets"] = Value::Object(listed);
+        set(&mut document, "targets", Value::Object(listed));
         self.put_targets(&document);
     }
 
@@ -60,7 +60,7 @@ impl TufRepository {
         let bytes = self.sign("targets", document);
         let version = document["version"].as_u64().expect("a version");
         let mut snapshot = self.next("snapshot");
-        snapshot["meta"] = json!({"targets.json": described(&bytes, version)});
+        set(&mut snapshot, "meta", json!({"targets.json": described(&bytes, version)}));
         self.files.insert(format!("{version}.targets.json"), bytes);
         self.put_snapshot(&snapshot);
     }
@@ -70,7 +70,7 @@ impl TufRepository {
         let bytes = self.sign("snapshot", document);
         let version = document["version"].as_u64().expect("a version");
         let mut timestamp = self.next("timestamp");
-        timestamp["meta"] = json!({"snapshot.json": described(&bytes, version)});
+        set(&mut timestamp, "meta", json!({"snapshot.json": described(&bytes, version)}));
         self.files.insert(format!("{version}.snapshot.json"), bytes);
         self.files.insert("timestamp.json".to_owned(), self.sign("timestamp", &timestamp));
     }
@@ -78,31 +78,23 @@ impl TufRepository {
     /// Publishes the next root with new keys for these roles, signed by the keys of the former root and by its own. What
     /// such a role signed is signed again.
     pub fn rotate(&mut self, roles: &[&'static str]) {
-        let former = self.keys.insert("root", fresh("root")).expect("the former keys");
-        if !roles.contains(&"root") {
-            self.keys.insert("root", former);
-            self.rotate_below(roles);
-            let root = self.next_root();
-            let (path, bytes) = (format!("{}.root.json", root["version"]), self.sign("root", &root));
-            self.files.insert(path, bytes);
-        } else {
-            self.rotate_below(roles);
-            let root = self.next_root();
-            let mut signed: Value = serde_json::from_slice(&self.sign("root", &root)).expect("what was signed");
-            let more = signatures(&former, &root);
-            signed["signatures"].as_array_mut().expect("signatures").extend(more);
-            self.files.insert(format!("{}.root.json", root["version"]), signed.to_string().into_bytes());
+        let mut former = Vec::new();
+        for role in roles {
+            let keys = self.keys.insert(role, fresh(role)).expect("a role");
+            if *role == "root" {
+                former = keys;
+            }
         }
+        let root = self.next_root();
+        let mut signatures = signatures(&former, &root);
+        signatures.extend(self.signatures("root", &root));
+        let signed = json!({"signed": root, "signatures": signatures});
+        let version = self.version("root");
+        self.files.insert(format!("{version}.root.json"), signed.to_string().into_bytes());
         if roles.iter().any(|role| *role != "root") {
             let mut targets = self.signed(&format!("{}.targets.json", self.version("targets")));
-            targets["version"] = json!(self.raise("targets"));
+            set(&mut targets, "version", json!(self.raise("targets")));
             self.put_targets(&targets);
-        }
-    }
-
-    fn rotate_below(&mut self, roles: &[&'static str]) {
-        for role in roles.iter().filter(|role| **role != "root") {
-            self.keys.insert(role, fresh(role));
         }
     }
 
@@ -110,14 +102,17 @@ impl TufRepository {
     #[must_use]
     pub fn signed(&self, path: &str) -> Value {
         let file: Value = serde_json::from_slice(self.files.get(path).expect("a file")).expect("JSON");
-        file["signed"].clone()
+        file.get("signed").cloned().expect("what is signed")
     }
 
     /// Signs a document with the keys of a role, whatever it says.
     #[must_use]
     pub fn sign(&self, role: &str, document: &Value) -> Vec<u8> {
-        let keys = self.keys.get(role).expect("a role");
-        json!({"signed": document, "signatures": signatures(keys, document)}).to_string().into_bytes()
+        json!({"signed": document, "signatures": self.signatures(role, document)}).to_string().into_bytes()
+    }
+
+    fn signatures(&self, role: &str, document: &Value) -> Vec<Value> {
+        signatures(self.keys.get(role).expect("a role"), document)
     }
 
     /// The version that a role signed last.
@@ -141,18 +136,22 @@ impl TufRepository {
 
     fn next_root(&mut self) -> Value {
         let mut document = self.next("root");
-        document["expires"] = json!(format!("{:.0}", self.root_expires));
-        document["consistent_snapshot"] = json!(true);
+        set(&mut document, "expires", json!(format!("{:.0}", self.root_expires)));
+        set(&mut document, "consistent_snapshot", json!(true));
         let (mut keys, mut roles) = (Map::new(), Map::new());
         for (role, pairs) in &self.keys {
             let ids: Vec<String> = pairs.iter().map(id).collect();
             keys.extend(pairs.iter().map(|pair| (id(pair), public(pair))));
             roles.insert((*role).to_owned(), json!({"keyids": ids, "threshold": pairs.len()}));
         }
-        document["keys"] = Value::Object(keys);
-        document["roles"] = Value::Object(roles);
+        set(&mut document, "keys", Value::Object(keys));
+        set(&mut document, "roles", Value::Object(roles));
         document
     }
+}
+
+fn set(document: &mut Value, name: &str, value: Value) {
+    document.as_object_mut().expect("a document").insert(name.to_owned(), value);
 }
 
 fn fresh(role: &str) -> Vec<KeyPair> {
