@@ -26,10 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A configuration of Docker, or what a helper says.
 const BYTES: u64 = 1024 * 1024;
 
-/// Where logins come from. Reading one never waits for another registry.
+/// Where the login at one registry comes from. Reading it never waits for another registry.
 pub(super) struct Keychain {
     source: Source,
-    held: Mutex<Option<(Login, Instant)>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    login: Option<(Login, Instant)>,
+    /// Why there was none the last time, and when that was known.
+    failed: Option<(String, Instant)>,
 }
 
 enum Source {
@@ -49,7 +56,7 @@ impl Keychain {
             Credentials::Helper(name) => Source::Helper { name: name.clone(), server: server(host) },
             Credentials::Config(path) => Source::Config { path: path.clone(), host: host.to_owned() },
         };
-        Self { source, held: Mutex::new(None) }
+        Self { source, held: Mutex::default() }
     }
 
     /// The login, if there is one. The reason why it cannot be had is a sentence.
@@ -59,23 +66,37 @@ impl Keychain {
             Source::Fixed(login) => return Ok(Some(login.clone())),
             Source::Helper { .. } | Source::Config { .. } => {}
         }
-        // Whoever comes meanwhile waits for the one answer.
+        self.shared(async || match &self.source {
+            Source::Helper { name, server } => ask(name, server).await,
+            Source::Config { path, host } => configured(path, host).await,
+            Source::Nobody | Source::Fixed(_) => Err("there is nobody to ask".to_owned()),
+        })
+        .await
+        .map(Some)
+    }
+
+    /// What is held, or what is asked for now. Whoever comes meanwhile waits for the one answer, and gets it also when it is
+    /// that there is none: otherwise each would wait for as long as a helper may take, one after the other.
+    async fn shared(&self, asked: impl AsyncFnOnce() -> Result<Login, String>) -> Result<Login, String> {
+        let came = Instant::now();
         let mut held = self.held.lock().await;
-        if let Some((login, _)) = held.as_ref().filter(|(_, since)| since.elapsed() < HELD) {
-            return Ok(Some(login.clone()));
+        if let Some((login, _)) = held.login.as_ref().filter(|(_, since)| since.elapsed() < HELD) {
+            return Ok(login.clone());
         }
-        let login = match &self.source {
-            Source::Helper { name, server } => ask(name, server).await?,
-            Source::Config { path, host } => configured(path, host).await?,
-            Source::Nobody | Source::Fixed(_) => return Ok(None),
-        };
-        *held = Some((login.clone(), Instant::now()));
-        Ok(Some(login))
+        if let Some((reason, _)) = held.failed.as_ref().filter(|(_, at)| *at >= came) {
+            return Err(reason.clone());
+        }
+        let answer = asked().await;
+        match &answer {
+            Ok(login) => *held = Held { login: Some((login.clone(), Instant::now())), failed: None },
+            Err(reason) => held.failed = Some((reason.clone(), Instant::now())),
+        }
+        answer
     }
 
     /// The registry does not take it. Whether another one may be had: what was asked for just now is not asked again.
     pub(super) async fn forget(&self) -> bool {
-        let held = self.held.lock().await.take();
+        let held = self.held.lock().await.login.take();
         held.is_some_and(|(_, since)| since.elapsed() > FRESH)
     }
 }
@@ -132,5 +153,24 @@ mod tests {
     async fn what_is_no_helper_is_not_run() {
         assert!(ask("../evil", "r.dev").await.unwrap_err().contains("is not the name"));
         assert!(ask("there-is-no-such-helper", "r.dev").await.unwrap_err().contains("cannot be run"));
+    }
+
+    /// One that hangs is waited for once, by all who came meanwhile.
+    #[tokio::test]
+    async fn those_who_wait_share_an_answer_that_there_is_none() {
+        let keychain = Keychain::new(&Credentials::Helper("hangs".to_owned()), "r.dev");
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let hangs = async || {
+            asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Err("it takes too long".to_owned())
+        };
+        let login = || keychain.shared(&hangs);
+        let all = futures::future::join_all([login(), login(), login(), login()]).await;
+        assert!(all.iter().all(|answer| answer.as_ref().is_err_and(|reason| reason == "it takes too long")));
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+        // Whoever comes later asks again.
+        let login = Login::Password { user: "jo".to_owned(), password: contracts::Secret::new("s".to_owned()) };
+        assert!(keychain.shared(async || Ok(login)).await.is_ok());
     }
 }
