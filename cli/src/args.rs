@@ -32,7 +32,7 @@ pub use token::Token;
 
 /// A verification gateway for the software supply chain.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "sluice", version, long_version = crate::version::LONG.as_str(), max_term_width = 100, propagate_version = true)]
 pub struct Arguments {
     #[command(flatten)]
     pub connection: Connection,
@@ -321,6 +321,8 @@ mod tests {
             "contract compile c.yaml -o json",
             "contract apply c.yaml --name n --dry-run --gateway https://g --plain-http",
             "contract list --token t",
+            "contract delete n --dry-run -o json",
+            "contract rm n --yes",
             "policy eval p.yaml --material m --kind SARIF --with a=b --with c= --now 2027-01-01T00:00:00Z --explain",
             "policy eval p.yaml --attestation a.json -o json",
             "policy test",
@@ -377,7 +379,7 @@ mod tests {
             "check r.dev/a:v1 -o github --wait 5m --explain --vsa v.json --report junit=r.xml --report sarif=r.sarif",
             "check r.dev/a:v1 --vsa verdict.json",
             "check ./dist/app --contract files --contract release --as file",
-            "token create --name n --role push --workflow p/w",
+            "token create --name n --role push --workflow p/w --expires-in 90d",
             "token revoke id",
             "exemption lint a.yaml b.yaml -o sarif",
             "exemption sign a.yaml --key k --to a.signed.json",
@@ -439,6 +441,8 @@ mod tests {
             "attestation reset --trigger whim",
             "attestation add --value f --kind SARFI",
             "token create --name n --role owner",
+            "token create --name n --role push --expires-in tomorrow",
+            "contract delete",
         ] {
             let words = std::iter::once("sluice").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_err(), "{line}");

@@ -2,6 +2,7 @@
 
 mod advice;
 mod crafting;
+mod lists;
 mod operators;
 
 use std::{
@@ -29,6 +30,8 @@ use crate::{ambient::Ambient, settings::Connection};
 
 /// An answer that is not a backup.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Rows that the gateway is asked for at once, at most.
+const LISTED: usize = 1000;
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Between two pieces of an answer, and until its first. Longer than a decision may take.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -138,7 +141,7 @@ impl Client {
     }
 
     pub async fn contracts(&self) -> Answer<Vec<ContractInfo>> {
-        self.get(&["contracts"], &[]).await
+        self.list(&["contracts"], &[], usize::MAX).await
     }
 
     pub async fn contract(&self, name: &str, revision: Option<u32>) -> Answer<ContractBody> {
@@ -152,7 +155,7 @@ impl Client {
     }
 
     pub async fn workflows(&self) -> Answer<Vec<WorkflowInfo>> {
-        self.get(&["workflows"], &[]).await
+        self.list(&["workflows"], &[], usize::MAX).await
     }
 
     pub async fn workflow(&self, project: &str, name: &str) -> Answer<WorkflowInfo> {
@@ -172,10 +175,10 @@ impl Client {
 
     /// The newest runs; of one workflow when it is named, `project/workflow`.
     pub async fn runs(&self, workflow: Option<&str>, limit: usize) -> Answer<Vec<RunInfo>> {
-        let limit = limit.to_string();
+        let page = limit.min(LISTED).to_string();
         let workflow = workflow.map(|workflow| ("workflow", workflow));
-        let query: Vec<_> = workflow.into_iter().chain([("limit", limit.as_str())]).collect();
-        self.get(&["runs"], &query).await
+        let query: Vec<_> = workflow.into_iter().chain([("limit", page.as_str())]).collect();
+        self.list(&["runs"], &query, limit).await
     }
 
     pub async fn run(&self, id: &str) -> Answer<RunInfo> {
@@ -252,7 +255,7 @@ impl Client {
     }
 
     pub async fn exemptions(&self) -> Answer<Vec<ExemptionInfo>> {
-        self.get(&["exemptions"], &[]).await
+        self.list(&["exemptions"], &[], usize::MAX).await
     }
 
     pub async fn withdraw_exemption(&self, name: &str) -> Answer<ExemptionInfo> {
@@ -279,7 +282,7 @@ impl Client {
     }
 
     pub async fn tokens(&self) -> Answer<Vec<TokenInfo>> {
-        self.get(&["tokens"], &[]).await
+        self.list(&["tokens"], &[], usize::MAX).await
     }
 
     pub async fn revoke_token(&self, id: &str) -> Answer<()> {

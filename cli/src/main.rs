@@ -22,6 +22,7 @@ mod sigstore;
 mod sources;
 mod state;
 mod upload;
+mod version;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@
 mod cache;
 mod denials;
 mod pulls;
+mod removal;
 mod replay;
 mod runs;
 mod withdrawals;
@@ -21,6 +22,7 @@ use crate::{Digest, Finding, SignerIdentity, Verdict, identity::FederationRule};
 pub use self::cache::{CacheStats, PruneCache, PrunedCache};
 pub use self::denials::{DenialInfo, NewDenial};
 pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage, ToldBy};
+pub use self::removal::{ReleasedRepositories, RemovedContract};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
 pub use self::withdrawals::{NewWithdrawal, WithdrawalInfo, Withdrawn};

@@ -148,6 +148,8 @@ pub const RUN_STATES: usize = 256;
 pub const RUN_STATE_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A JSON request body of the API that is neither a bundle nor evidence.
 pub const REQUEST_BYTES: usize = 8 * 1024 * 1024;
+/// What one answer with a list takes; at least one row is in it. It says where the list goes on.
+pub const LISTED_BYTES: usize = 4 * 1024 * 1024;
 /// The body of a request that carries no documents.
 pub const SMALL_REQUEST_BYTES: usize = 256 * 1024;
 /// A question of a Kubernetes API server: an object as it is and as it was, each of at most 3 MiB.

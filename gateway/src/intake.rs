@@ -315,8 +315,11 @@ fn contract<'r>(rules: &'r OrganizationRules, push: &Push<'_>) -> Result<&'r Arc
         || IntakeError::UnknownWorkflow { organization: push.organization.clone(), workflow: push.workflow.clone() };
     let name = rules.workflows.get(&push.workflow).ok_or_else(unknown)?;
     rules.contract(name)?.ok_or_else(|| {
-        let message = format!("the contract `{name}` of the workflow `{}` was never applied", push.workflow);
-        let finding = Finding::error(Code::NoContract, message).mend("apply it with `sluice contract apply`");
+        let message =
+            format!("the contract `{name}` of the workflow `{}` was never applied, or was removed", push.workflow);
+        let finding = Finding::error(Code::NoContract, message).mend(
+            "apply it with `sluice contract apply`, or bind the workflow to another with `sluice workflow create`",
+        );
         IntakeError::Mismatch { finding: Box::new(finding) }
     })
 }

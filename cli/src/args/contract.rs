@@ -60,6 +60,18 @@ pub enum Contract {
         #[arg(long)]
         revision: Option<u32>,
     },
+    /// Remove a contract: from then on it decides nothing. What was judged by it can still be read
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The contract's name
+        name: String,
+        /// Only tell what that would change
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask, on a terminal
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use contracts::{
     Digest,
-    api::{DenialInfo, NewDenial, NewWithdrawal, WithdrawalInfo},
+    api::{DenialInfo, NewDenial, NewWithdrawal, RemovedContract, WithdrawalInfo},
 };
 use reqwest::Method;
 
@@ -14,7 +14,7 @@ impl Client {
     }
 
     pub async fn denials(&self) -> Answer<Vec<DenialInfo>> {
-        self.get(&["denials"], &[]).await
+        self.list(&["denials"], &[], usize::MAX).await
     }
 
     pub async fn remove_denial(&self, digest: Digest) -> Answer<DenialInfo> {
@@ -35,6 +35,18 @@ impl Client {
     }
 
     pub async fn withdrawals(&self) -> Answer<Vec<WithdrawalInfo>> {
-        self.get(&["withdrawals"], &[]).await
+        self.list(&["withdrawals"], &[], usize::MAX).await
+    }
+
+    /// Removes a contract, when this is its current revision; without one it only tells what that would change.
+    pub async fn remove_contract(&self, name: &str, revision: Option<u32>) -> Answer<RemovedContract> {
+        let number = revision.map(|number| number.to_string());
+        let query = match &number {
+            Some(number) => [("revision", number.as_str())],
+            None => [("dry-run", "true")],
+        };
+        let answer = self.send(self.request(Method::DELETE, &["contracts", name], &query)?).await?;
+        let answer = self.accepted(answer).await?;
+        self.read_json(answer).await
     }
 }

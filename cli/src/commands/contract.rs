@@ -1,6 +1,7 @@
 //! `sluice contract …`
 
 mod bundles;
+mod delete;
 mod diff;
 mod stored;
 
@@ -53,6 +54,7 @@ pub async fn run(connection: &args::Connection, args: &args::Contract, format: L
             Ok(opened) => apply(connection, &opened, name.as_deref(), *dry_run).await,
             Err(mistakes) => mistakes.report(),
         },
+        args::Contract::Delete { name, dry_run, yes } => delete::run(&connect(connection)?, name, *dry_run, *yes).await,
         args::Contract::List => list(connection).await,
         args::Contract::Describe { name, revision } => {
             let body = connect(connection)?.contract(name, *revision).await?;

@@ -183,6 +183,19 @@ pub fn failure(error: &anyhow::Error) {
     }
 }
 
+/// Asks a person whether to go on. Where nobody is there to answer, whoever typed the command meant it.
+pub fn ask(question: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(true);
+    }
+    let mut talk = io::stderr();
+    write!(talk, "{question} [y/N] ")?;
+    talk.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Whether results may be coloured.
 pub fn coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -14,6 +14,7 @@ mod incomplete;
 mod jobs;
 mod kill;
 mod materials;
+mod operating;
 mod pipelines;
 mod real_clients;
 mod real_clients_serving;

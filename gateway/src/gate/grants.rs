@@ -1,5 +1,5 @@
 //! What is reachable from an image, and by which manifests. That a manifest refers to a child never stops being true,
-//! so nothing here expires; whether the image and what lies between may be served is decided anew each time.
+//! so nothing here expires (the store forgets the oldest when there are too many); whether the image and what lies between may be served is decided anew each time.
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub(super) struct Grants {
     last: Cache<Digest, Via>,
     /// Of a child and an image, the manifest that leads to the child.
     parents: Cache<Digest, Digest>,
-    /// Lists that were stored.
-    stored: Cache<Digest, ()>,
+    /// Lists that were stored, with the store's number before: what it has forgotten since may be among them.
+    stored: Cache<Digest, u64>,
 }
 
 impl Grants {
@@ -71,7 +71,8 @@ impl Grants {
         children: &[Digest],
     ) -> Result<(), StoreError> {
         let list = key(organization, repository, [&via.root, &via.parent].into_iter().chain(children));
-        if children.is_empty() || self.stored.contains_key(&list) {
+        let forgotten = self.store.grants_forgotten();
+        if children.is_empty() || self.stored.get(&list) == Some(forgotten) {
             return Ok(());
         }
         let grants = children.iter().map(|child| Grant { via, child: *child }).collect();
@@ -79,7 +80,7 @@ impl Grants {
         for child in children {
             self.remember(organization, repository, *child, via);
         }
-        self.stored.insert(list, ());
+        self.stored.insert(list, forgotten);
         Ok(())
     }
 }
@@ -93,4 +94,28 @@ fn key<'d>(organization: &Name, repository: &Repository, digests: impl IntoItera
         hasher.update_framed(digest.as_bytes());
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::RedbStore;
+
+    #[tokio::test]
+    async fn what_the_store_has_forgotten_is_put_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(RedbStore::open(&folder.path().join("s.redb")).unwrap());
+        let grants = Grants::new(Arc::<RedbStore>::clone(&store));
+        let (acme, repository): (Name, Repository) = ("acme".parse().unwrap(), "r.dev/a".parse().unwrap());
+        let (root, layer) = (Digest::of(b"image"), Digest::of(b"layer"));
+        let via = Via { root, parent: root };
+        let child = PinnedRef { repository: repository.clone(), digest: layer };
+        grants.put(&acme, &repository, via, &[layer]).await.unwrap();
+        assert_eq!(grants.ways(&acme, &child).await.unwrap(), [via]);
+        store.forget_grants().await;
+        assert_eq!(grants.ways(&acme, &child).await.unwrap(), []);
+        // As when its image is asked for again.
+        grants.put(&acme, &repository, via, &[layer]).await.unwrap();
+        assert_eq!(grants.ways(&acme, &child).await.unwrap(), [via]);
+    }
 }

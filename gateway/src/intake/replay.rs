@@ -17,16 +17,40 @@ use crate::{
     names::Name,
     outputs,
     rules::{CurrentContract, OrganizationRules},
-    store::{AttestationRecord, RunRecord, Source},
+    store::{AttestationRecord, RunPage, RunRecord, Source, Store},
 };
 
 /// Runs that are looked at for those of the contract's workflows.
 const LOOKED_THROUGH: usize = 5_000;
+/// Runs that are read together.
+const PAGE: usize = 500;
 
 /// What one revision says of an attestation.
 struct Judged {
     decision: Decision,
     findings: Vec<Finding>,
+}
+
+/// The newest runs, one after the other, read as they are needed.
+#[derive(Default)]
+struct Newest {
+    page: std::vec::IntoIter<RunRecord>,
+    last: Option<RunRecord>,
+    seen: usize,
+    ended: bool,
+}
+
+impl Newest {
+    async fn next(&mut self, store: &dyn Store, organization: &Name) -> Result<Option<RunRecord>, GateError> {
+        if self.page.len() == 0 && !self.ended && self.seen < LOOKED_THROUGH {
+            let RunPage { runs, more } = store.runs(organization, None, self.last.as_ref(), PAGE).await?;
+            self.last = runs.last().cloned();
+            self.seen = self.seen.saturating_add(runs.len());
+            self.ended = !more;
+            self.page = runs.into_iter();
+        }
+        Ok(self.page.next())
+    }
 }
 
 impl Intake {
@@ -46,7 +70,8 @@ impl Intake {
         let rules = self.rules.current(organization).await?;
         let current = rules.contract(&proposed.name)?;
         let mut replayed = Replayed { judged: 0, flips: Vec::new(), undecided: Vec::new() };
-        for run in self.store.runs(organization, None, LOOKED_THROUGH).await? {
+        let mut newest = Newest::default();
+        while let Some(run) = newest.next(&*self.store, organization).await? {
             // What was withdrawn counts under no contract.
             let counts = run.withdrawn.is_none() && rules.bound(&run.workflow, &proposed.name);
             let Some(id) = run.attestation.filter(|_| counts) else { continue };

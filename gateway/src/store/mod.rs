@@ -14,8 +14,8 @@ mod withdrawal;
 pub use attestation::{AttestationFacts, AttestationRecord, Discovery, PushedAbout};
 pub use denial::{DenialPut, DenialRecord};
 pub use exemption::{ExemptionBody, ExemptionPut, ExemptionRecord};
-pub use redb::RedbStore;
-pub use runs::{Ending, RunRecord, RunSession, SessionKept};
+pub use redb::{LAYOUT, OLDEST_LAYOUT, RedbStore};
+pub use runs::{Ending, RunPage, RunRecord, RunSession, SessionKept};
 pub use token::{Revocation, TokenRecord};
 pub use withdrawal::{AttestationName, WithdrawalRecord, Withdrawing};
 
@@ -108,6 +108,17 @@ pub enum Receipt {
     RunEnded,
     /// The same signed content was found beside an image, and an operator withdrew it; nothing was stored.
     Withdrawn(Box<Withdrawn>),
+}
+
+/// What `remove_contract` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The contract decides nothing any more.
+    Removed,
+    /// There is no such contract, or not any more.
+    Unknown,
+    /// Another revision is current, this one; nothing changed.
+    Changed(u32),
 }
 
 /// That a manifest, configuration or layer is reachable from an image, so that it may be served while the image and the
@@ -219,7 +230,7 @@ pub trait Store: Send + Sync + 'static {
         files: RevisionFiles,
         by: By,
     ) -> Stored<'a, (RevisionRecord, bool)>;
-    /// A revision, the current one when no number is given.
+    /// A revision. Without a number the current one: none when the contract was removed, whose revisions are still there.
     fn revision<'a>(
         &'a self,
         organization: &'a Name,
@@ -228,6 +239,18 @@ pub trait Store: Send + Sync + 'static {
     ) -> Stored<'a, Option<RevisionRecord>>;
     /// The current revision of every contract, by name.
     fn contracts<'a>(&'a self, organization: &'a Name) -> Stored<'a, BTreeMap<Name, RevisionRecord>>;
+
+    /// The number of the last revision that was ever applied, also of a contract that was removed; 0: there was none.
+    fn last_number<'a>(&'a self, organization: &'a Name, contract: &'a Name) -> Stored<'a, u32>;
+    /// Removes a contract, when this is its current revision. What was judged by it keeps its revisions, which can be read
+    /// by their numbers. Applied again, the name gets the next number.
+    fn remove_contract<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        revision: u32,
+        by: By,
+    ) -> Stored<'a, Removal>;
 
     /// Makes or changes a workflow.
     fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord, by: By) -> Stored<'a, ()>;
@@ -272,13 +295,14 @@ pub trait Store: Send + Sync + 'static {
         workflow: &'a WorkflowName,
         signed: Digest,
     ) -> Stored<'a, bool>;
-    /// Runs, newest first, at most `limit`.
+    /// Runs, newest first, after one of the list: at most `limit`, and no more than [`contracts::limits::LISTED_BYTES`] take.
     fn runs<'a>(
         &'a self,
         organization: &'a Name,
         workflow: Option<&'a WorkflowName>,
+        after: Option<&'a RunRecord>,
         limit: usize,
-    ) -> Stored<'a, Vec<RunRecord>>;
+    ) -> Stored<'a, RunPage>;
 
     /// Takes a pushed attestation and the run as it stands after it, in one transaction with the audit entry.
     fn receive<'a>(
@@ -302,7 +326,8 @@ pub trait Store: Send + Sync + 'static {
         detail: serde_json::Value,
         now: Timestamp,
     ) -> Stored<'a, ()>;
-    /// The audit log from an entry on, at most `limit` entries, each proven to follow on the one before it.
+    /// The audit log from an entry on, at most `limit` entries and no more than [`contracts::limits::LISTED_BYTES`] take, each
+    /// proven to follow on the one before it.
     fn audit_log<'a>(&'a self, organization: &'a Name, from: u64, limit: usize) -> Stored<'a, Vec<AuditEntry>>;
     /// One attestation.
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
@@ -375,7 +400,8 @@ pub trait Store: Send + Sync + 'static {
     fn verdict<'a>(&'a self, organization: &'a Name, key: Digest) -> Stored<'a, Option<Verdict>>;
     /// Remembers a verdict; may be lost in a crash.
     fn put_verdict<'a>(&'a self, organization: &'a Name, key: Digest, verdict: Verdict) -> Stored<'a, ()>;
-    /// Remembers grants; may be lost in a crash (the client asks for the manifest again).
+    /// Remembers grants; may be lost in a crash (the client asks for the manifest again), and the oldest are forgotten when
+    /// there are too many.
     fn put_grants<'a>(
         &'a self,
         organization: &'a Name,
@@ -384,6 +410,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Stored<'a, ()>;
     /// The last steps of the ways by which a child is reachable, those of one image together.
     fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>>;
+
+    /// A number that differs after grants were forgotten: what was put before may have to be put again.
+    fn grants_forgotten(&self) -> u64;
 
     /// A number that differs after any change to an organization's contracts, workflows, exemptions, denials or settings.
     /// Read from memory; it is raised before the change is acknowledged.
@@ -418,17 +447,20 @@ pub enum StoreError {
         /// What the layer below said.
         reason: String,
     },
-    /// The file has the layout of another version.
+    /// The file has a layout that this version does not read.
     #[error(
-        "the state file `{path}` has the layout {found} of another version, and this one reads {reads}: start the version that wrote it, or name another file under `state`"
+        "the state file `{path}` has the layout {found}{}, and this program (sluice {}) reads {OLDEST_LAYOUT} to {LAYOUT}: {}",
+        by.as_ref().map(|by| format!(" of sluice {by}")).unwrap_or_default(),
+        env!("CARGO_PKG_VERSION"),
+        layout_mend(*found)
     )]
     Layout {
         /// The file.
         path: String,
         /// Its layout.
         found: u64,
-        /// The one that is read.
-        reads: u64,
+        /// The version that wrote it, where the file tells.
+        by: Option<String>,
     },
     /// A record is not what this version writes.
     #[error("the state holds a record of `{table}` that this version cannot read: {reason}")]
@@ -438,4 +470,13 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+fn layout_mend(found: u64) -> &'static str {
+    if found > LAYOUT {
+        "start the newer version that wrote it, put back the backup from before the upgrade, or name another file under `state`"
+    } else {
+        "start the version that wrote it, one from before the first release, or name another file under `state` and apply the contracts \
+         and settings to it (docs/upgrading.md)"
+    }
 }

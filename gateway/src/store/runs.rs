@@ -68,6 +68,15 @@ impl RunRecord {
     }
 }
 
+/// Some runs of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunPage {
+    /// The runs, newest first.
+    pub runs: Vec<RunRecord>,
+    /// Whether the list goes on after them.
+    pub more: bool,
+}
+
 impl From<RunRecord> for RunInfo {
     /// What was withdrawn is told as such before all that was found of it.
     fn from(record: RunRecord) -> Self {

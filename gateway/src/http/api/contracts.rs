@@ -10,12 +10,13 @@ use contracts::{
     AllowedSigner, Code, Diagnostics, Finding,
     api::{AppliedContract, ContractBody, ContractInfo, OrganizationSettings, RevisionFiles, Role},
     contract::Contract,
+    pattern::RepositoryPattern,
     revision::Revision,
     yaml,
 };
 use serde::Deserialize;
 
-use super::{answer, limit, name, query};
+use super::{answer, limit, name, page::Page, query, removal};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
@@ -60,7 +61,8 @@ pub(super) async fn apply(
         match app.store.revision(organization, &contract, None).await? {
             Some(current) if current.digest == digest => (current.number, false),
             Some(current) => (current.number.saturating_add(1), true),
-            None => (1, true),
+            // Of one that was removed the numbers go on.
+            None => (app.store.last_number(organization, &contract).await?.saturating_add(1), true),
         }
     } else {
         let (files, by) = (compiled.revision.files().clone(), caller.by(clock::now()));
@@ -194,16 +196,16 @@ fn fits(revision: &Revision, name: &Name, caller: &Caller, settings: &Organizati
     if findings.is_empty() { Ok(()) } else { Err(Diagnostics(findings)) }
 }
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
+    let mut page = Page::asked(&uri)?;
     let bound = bound_contract(&app, &caller).await?;
-    let mut contracts: Vec<ContractInfo> = Vec::new();
     for (contract, revision) in app.store.contracts(&caller.organization).await? {
-        if bound.as_ref().is_none_or(|b| *b == contract) {
-            contracts.push(info(&app, &caller, &revision).await?);
+        if bound.as_ref().is_none_or(|b| *b == contract) && page.wants(contract.as_str()) {
+            page.add(contract.as_str(), &info(&app, &caller, &revision).await?)?;
         }
     }
-    Ok(answer(StatusCode::OK, &contracts))
+    Ok(page.answer())
 }
 
 pub(super) async fn read(
@@ -215,15 +217,17 @@ pub(super) async fn read(
     caller.needs(Role::Read)?;
     let Reading { revision } = query(&uri)?;
     let contract = name(&text)?;
-    let missing = || match revision {
-        Some(number) => ApiError::not_found(format!("there is no revision {number} of a contract `{contract}`")),
-        None => ApiError::not_found(format!("there is no contract `{contract}`")),
-    };
     if bound_contract(&app, &caller).await?.is_some_and(|b| b != contract) {
-        return Err(missing());
+        return Err(ApiError::not_found(format!("there is no contract `{contract}`")));
     }
-    let revision = app.store.revision(&caller.organization, &contract, revision).await?.ok_or_else(missing)?;
-    Ok(answer(StatusCode::OK, &body_of(&app, &caller, revision).await?))
+    let found = app.store.revision(&caller.organization, &contract, revision).await?;
+    match (found, revision) {
+        (Some(found), _) => Ok(answer(StatusCode::OK, &body_of(&app, &caller, found).await?)),
+        (None, Some(number)) => {
+            Err(ApiError::not_found(format!("there is no revision {number} of a contract `{contract}`")))
+        }
+        (None, None) => Err(removal::missing(&app, &caller.organization, &contract).await?),
+    }
 }
 
 /// A revision with all its files.
@@ -239,7 +243,7 @@ async fn info(app: &App, caller: &Caller, revision: &RevisionRecord) -> Result<C
         revision: revision.number,
         digest: revision.digest,
         applied_at: revision.applied_at,
-        repositories: repositories(&revision.files),
+        repositories: repositories(&revision.files).iter().map(ToString::to_string).collect(),
         workflows: workflows
             .iter()
             .filter(|w| w.contract == revision.contract && caller.may_act_on(&w.name))
@@ -250,10 +254,10 @@ async fn info(app: &App, caller: &Caller, revision: &RevisionRecord) -> Result<C
 
 /// The patterns that an applied contract answers for; none when it is for intake alone (or was applied by a
 /// version that read more than this one does).
-fn repositories(files: &RevisionFiles) -> Vec<String> {
+pub(super) fn repositories(files: &RevisionFiles) -> Vec<RepositoryPattern> {
     let text = files.files.get(&files.contract).map(String::as_bytes).unwrap_or_default();
     let admission = Contract::parse(&files.contract, text).ok().and_then(|(contract, _)| contract.admission);
-    admission.iter().flat_map(|a| &a.repositories).map(|r| r.value.to_string()).collect()
+    admission.into_iter().flat_map(|admission| admission.repositories).map(|pattern| pattern.value).collect()
 }
 
 /// The only contract that a token bound to a workflow may see.

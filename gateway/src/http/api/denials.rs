@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use contracts::{
@@ -13,20 +13,21 @@ use contracts::{
 };
 use jiff::Timestamp;
 
-use super::{answer, digest};
+use super::{answer, digest, page::Page};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
     store::{DenialPut, DenialRecord},
 };
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
     caller.needs_whole_organization()?;
-    let now = clock::now();
-    let records = app.store.denials(&caller.organization).await?;
-    let infos: Vec<DenialInfo> = records.into_iter().map(|record| info(record, now)).collect();
-    Ok(answer(StatusCode::OK, &infos))
+    let (mut page, now) = (Page::asked(&uri)?, clock::now());
+    for record in app.store.denials(&caller.organization).await? {
+        page.add(&record.digest.to_string(), &info(record, now))?;
+    }
+    Ok(page.answer())
 }
 
 pub(super) async fn put(

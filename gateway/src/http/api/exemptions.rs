@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use contracts::{
@@ -16,7 +16,7 @@ use contracts::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use super::{answer, name};
+use super::{answer, name, page::Page};
 use crate::{
     app::App,
     emergencies::{self, Left},
@@ -26,13 +26,17 @@ use crate::{
     store::{ExemptionBody, ExemptionPut, ExemptionRecord, Source},
 };
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
+    let mut page = Page::asked(&uri)?;
     let (rules, now) = (app.rules.current(&caller.organization).await?, clock::now());
-    let records = app.store.exemptions(&caller.organization).await?;
-    let infos = records.into_iter().map(|record| info(record, &rules, now));
-    let infos: Vec<ExemptionInfo> = infos.filter(|info| may_see(&caller, info)).collect();
-    Ok(answer(StatusCode::OK, &infos))
+    for record in app.store.exemptions(&caller.organization).await? {
+        let info = info(record, &rules, now);
+        if may_see(&caller, &info) {
+            page.add(&info.name, &info)?;
+        }
+    }
+    Ok(page.answer())
 }
 
 pub(super) async fn read(

@@ -9,8 +9,10 @@ mod denials;
 mod evidence;
 mod exemptions;
 mod organizations;
+mod page;
 mod present;
 mod pulls;
+mod removal;
 mod runs;
 mod seen;
 mod sessions;
@@ -28,7 +30,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post, put},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     auth::{Caller, authenticate_arrived},
@@ -51,7 +53,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/api/v1/tokens/{id}", delete(tokens::revoke))
         .route("/api/v1/contracts", get(contracts::list))
-        .route("/api/v1/contracts/{name}", put(contracts::apply).get(contracts::read))
+        .route("/api/v1/contracts/{name}", put(contracts::apply).get(contracts::read).delete(removal::remove))
         .route("/api/v1/contracts/{name}/replay", post(contracts::replay))
         .route("/api/v1/workflows", get(workflows::list).post(workflows::put))
         .route("/api/v1/workflows/{project}/{name}", get(workflows::read))
@@ -181,14 +183,6 @@ fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
         n @ 1..=MOST_LISTED => Ok(n),
         other => Err(ApiError::invalid(format!("`limit={other}`: ask for 1 to {MOST_LISTED}"))),
     }
-}
-
-/// `?workflow=project/name&limit=…`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    workflow: Option<String>,
-    limit: Option<usize>,
 }
 
 /// Answers are for who asked, now: nobody on the way keeps one.

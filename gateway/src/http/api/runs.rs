@@ -12,7 +12,7 @@ use contracts::{
 };
 use serde::Deserialize;
 
-use super::{Listing, answer, contracts::body_of, limit, present, query, workflows};
+use super::{answer, contracts::body_of, limit, page, present, query, workflows};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError, secret::random_id},
@@ -50,7 +50,7 @@ pub(super) async fn start(
     };
     let missing = |number: Option<u32>| match number {
         Some(number) => ApiError::not_found(format!("there is no revision {number} of `{}`", workflow.contract)),
-        None => ApiError::internal(format!("the contract `{}` of `{name}` is missing", workflow.contract)),
+        None => removed(&name, &workflow.contract),
     };
     let current = app.store.revision(organization, &workflow.contract, None).await?;
     let current = current.ok_or_else(|| missing(None))?;
@@ -81,6 +81,16 @@ pub(super) async fn start(
         created: created && !dry_run,
     };
     Ok(answer(if dry_run { StatusCode::OK } else { StatusCode::CREATED }, &started))
+}
+
+/// The workflow's contract was removed.
+fn removed(workflow: &WorkflowName, contract: &Name) -> ApiError {
+    let message = format!(
+        "the contract `{contract}` of the workflow `{workflow}` was removed: have an admin bind the workflow to another one \
+         (`sluice workflow create --project {} --name {} --contract NAME`), or apply it again",
+        workflow.project, workflow.workflow
+    );
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "contract-unknown", message)
 }
 
 fn run_id() -> Result<String, ApiError> {
@@ -164,24 +174,45 @@ fn said(text: Option<String>, what: &str, most: usize) -> Result<Option<String>,
     Ok(text)
 }
 
+/// `?workflow=project/name&limit=…&after=…`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    workflow: Option<String>,
+    limit: Option<usize>,
+    /// A run: those that follow it in the list.
+    after: Option<String>,
+}
+
 pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
-    let Listing { workflow, limit: asked } = query(&uri)?;
+    let Listing { workflow, limit: asked, after } = query(&uri)?;
     let asked = limit(asked)?;
     let named: Option<WorkflowName> = workflow.map(|w| w.parse()).transpose()?;
     if named.as_ref().is_some_and(|w| !caller.may_act_on(w)) {
         caller.needs_whole_organization()?;
     }
     let workflow = named.or_else(|| caller.workflow.clone());
-    let runs = app.store.runs(&caller.organization, workflow.as_ref(), asked).await?;
-    let runs: Vec<RunInfo> = runs.into_iter().map(present::run).collect();
-    Ok(answer(StatusCode::OK, &runs))
+    let after = match after {
+        Some(id) => Some(seen(&app, &caller, &id).await?),
+        None => None,
+    };
+    let page = app.store.runs(&caller.organization, workflow.as_ref(), after.as_ref(), asked).await?;
+    let runs: Vec<RunInfo> = page.runs.into_iter().map(present::run).collect();
+    let answer = answer(StatusCode::OK, &runs);
+    Ok(match runs.last().filter(|_| page.more) {
+        Some(last) => page::goes_on(answer, &uri, "after", &last.id),
+        None => answer,
+    })
+}
+
+/// A run that the caller may see.
+async fn seen(app: &App, caller: &Caller, id: &str) -> Result<RunRecord, ApiError> {
+    let run = app.store.run(&caller.organization, id).await?;
+    run.filter(|run| caller.may_act_on(&run.workflow)).ok_or_else(|| ApiError::not_found("there is no such run"))
 }
 
 pub(super) async fn read(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
-    let run = app.store.run(&caller.organization, &id).await?;
-    let run =
-        run.filter(|r| caller.may_act_on(&r.workflow)).ok_or_else(|| ApiError::not_found("there is no such run"))?;
-    Ok(answer(StatusCode::OK, &present::run(run)))
+    Ok(answer(StatusCode::OK, &present::run(seen(&app, &caller, &id).await?)))
 }

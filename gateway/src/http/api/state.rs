@@ -10,7 +10,7 @@ use contracts::api::{AuditEntry, Role};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 
-use super::{answer, limit, query};
+use super::{answer, limit, page, query};
 use crate::{
     app::App,
     http::{auth::Caller, error::ApiError},
@@ -26,7 +26,8 @@ struct From {
 pub(super) async fn audit(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
     let From { from, limit: asked } = query(&uri)?;
-    let entries = app.store.audit_log(&caller.organization, from.unwrap_or(1), limit(asked)?).await?;
+    let most = limit(asked)?;
+    let entries = app.store.audit_log(&caller.organization, from.unwrap_or(1), most).await?;
     let entries: Vec<AuditEntry> = entries
         .into_iter()
         .map(|e| AuditEntry {
@@ -38,7 +39,11 @@ pub(super) async fn audit(State(app): State<App>, caller: Caller, uri: Uri) -> R
             digest: e.digest,
         })
         .collect();
-    Ok(answer(StatusCode::OK, &entries))
+    let answer = answer(StatusCode::OK, &entries);
+    let Some(next) = entries.last().and_then(|last| last.number.checked_add(1)) else { return Ok(answer) };
+    // A page that is not full ended where the log does, or where its entries took too much.
+    let more = !app.store.audit_log(&caller.organization, next, 1).await?.is_empty();
+    Ok(if more { page::goes_on(answer, &uri, "from", &next.to_string()) } else { answer })
 }
 
 /// Streams a consistent copy of the state of all organizations. The copy lies beside the state file until it is

@@ -3,13 +3,13 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
-use contracts::api::{CreatedToken, NewToken, Role, TokenInfo};
+use contracts::api::{CreatedToken, NewToken, Role};
 use jiff::Timestamp;
 
-use super::{answer, present};
+use super::{answer, page::Page, present};
 use crate::{
     app::App,
     http::{
@@ -25,11 +25,16 @@ use crate::{
 /// The longest name of a token, in characters.
 const NAME: usize = 100;
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Admin)?;
+    let mut page = Page::asked(&uri)?;
     let (tokens, now) = (app.store.tokens(&caller.organization).await?, clock::now());
-    let tokens: Vec<TokenInfo> = tokens.into_iter().map(|token| present::token(token, now)).collect();
-    Ok(answer(StatusCode::OK, &tokens))
+    for token in tokens {
+        // By age, as they come.
+        let key = format!("{:020} {}", token.created_at.as_microsecond(), token.id);
+        page.add(&key, &present::token(token, now))?;
+    }
+    Ok(page.answer())
 }
 
 pub(super) async fn create(

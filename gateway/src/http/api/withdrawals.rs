@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use contracts::{
@@ -13,7 +13,7 @@ use contracts::{
 };
 use jiff::Timestamp;
 
-use super::{answer, digest, reason};
+use super::{answer, digest, page::Page, reason};
 use crate::{
     app::App,
     evidence::EvidenceError,
@@ -22,13 +22,23 @@ use crate::{
     store::{AttestationFacts, AttestationName, AttestationRecord, Discovery, Source, Withdrawing},
 };
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
     caller.needs_whole_organization()?;
+    let mut page = Page::asked(&uri)?;
     let records = app.store.withdrawals(&caller.organization).await?;
-    let mut infos: Vec<WithdrawalInfo> = records.into_iter().map(WithdrawalInfo::from).collect();
-    infos.sort_by_key(|info| std::cmp::Reverse(info.withdrawn.withdrawn_at));
-    Ok(answer(StatusCode::OK, &infos))
+    let infos = records.into_iter().map(WithdrawalInfo::from);
+    // The newest first.
+    let keyed = |info: WithdrawalInfo| {
+        let before = i64::MAX.saturating_sub(info.withdrawn.withdrawn_at.as_microsecond());
+        (format!("{before:020} {}", info.attestation), info)
+    };
+    let mut infos: Vec<(String, WithdrawalInfo)> = infos.map(keyed).collect();
+    infos.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (key, info) in infos {
+        page.add(&key, &info)?;
+    }
+    Ok(page.answer())
 }
 
 pub(super) async fn put(

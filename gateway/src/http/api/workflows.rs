@@ -3,12 +3,12 @@
 use axum::{
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
 use contracts::api::{NewWorkflow, Role, WorkflowInfo};
 
-use super::{answer, name, present};
+use super::{answer, name, page::Page, present};
 use crate::{
     app::App,
     http::{auth::Caller, body, clock, error::ApiError},
@@ -52,16 +52,18 @@ pub(super) fn unknown_contract(contract: &Name) -> ApiError {
     )
 }
 
-pub(super) async fn list(State(app): State<App>, caller: Caller) -> Result<Response, ApiError> {
+pub(super) async fn list(State(app): State<App>, caller: Caller, uri: Uri) -> Result<Response, ApiError> {
     caller.needs(Role::Read)?;
-    let mut workflows: Vec<WorkflowInfo> = Vec::new();
+    let mut page = Page::asked(&uri)?;
     for record in app.store.workflows(&caller.organization).await? {
-        if caller.may_act_on(&record.name) {
-            let newest = app.store.runs(&caller.organization, Some(&record.name), 1).await?;
-            workflows.push(present::workflow(record, newest.into_iter().next()));
+        // Sorts as they come: a space is before all that names are made of.
+        let key = format!("{} {}", record.name.project, record.name.workflow);
+        if caller.may_act_on(&record.name) && page.wants(&key) {
+            let newest = app.store.runs(&caller.organization, Some(&record.name), None, 1).await?;
+            page.add(&key, &present::workflow(record, newest.runs.into_iter().next()))?;
         }
     }
-    Ok(answer(StatusCode::OK, &workflows))
+    Ok(page.answer())
 }
 
 pub(super) async fn read(
@@ -79,6 +81,6 @@ async fn info(app: &App, caller: &Caller, workflow: &WorkflowName) -> Result<Wor
     let record = record
         .filter(|r| caller.may_act_on(&r.name))
         .ok_or_else(|| ApiError::not_found(format!("there is no workflow `{workflow}`")))?;
-    let newest = app.store.runs(&caller.organization, Some(workflow), 1).await?;
-    Ok(present::workflow(record, newest.into_iter().next()))
+    let newest = app.store.runs(&caller.organization, Some(workflow), None, 1).await?;
+    Ok(present::workflow(record, newest.runs.into_iter().next()))
 }

@@ -9,11 +9,13 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase};
 
-use super::tables::{self, FORMAT, META, OLDEST, every_table, unread, unwritten};
+use super::tables::{self, FORMAT, META, OLDEST, WRITTEN_BY, every_table, unread, unwritten};
 use crate::store::StoreError;
 
 /// Memory for pages of the state file.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Told to those who cannot read the file.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long readers may take to let go of a failed database.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -103,15 +105,25 @@ pub(super) fn builder() -> Builder {
 }
 
 fn make_tables(database: &Database, path: &str) -> Result<(), StoreError> {
-    let format = match database.begin_read().map_err(unread)?.open_table(META) {
-        Ok(table) => table.get("format").map_err(unread)?.map(|f| f.value()),
-        Err(redb::TableError::TableDoesNotExist(_)) => None,
-        Err(error) => return Err(unread(error)),
+    let (format, by) = {
+        let tx = database.begin_read().map_err(unread)?;
+        let format = match tx.open_table(META) {
+            Ok(table) => table.get("format").map_err(unread)?.map(|f| f.value()),
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(unread(error)),
+        };
+        let by = match tx.open_table(WRITTEN_BY) {
+            Ok(table) => table.get("program").map_err(unread)?.map(|by| shown(by.value())),
+            // Layouts before 14 do not tell.
+            Err(redb::TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(unread(error)),
+        };
+        (format, by)
     };
     match format {
-        Some(FORMAT) => return Ok(()),
-        Some(OLDEST..FORMAT) | None => {}
-        Some(found) => return Err(StoreError::Layout { path: path.to_owned(), found, reads: FORMAT }),
+        Some(FORMAT) if by.as_deref() == Some(VERSION) => return Ok(()),
+        Some(OLDEST..=FORMAT) | None => {}
+        Some(found) => return Err(StoreError::Layout { path: path.to_owned(), found, by }),
     }
     let tx = database.begin_write().map_err(unwritten)?;
     macro_rules! make {
@@ -119,7 +131,22 @@ fn make_tables(database: &Database, path: &str) -> Result<(), StoreError> {
     }
     every_table!(make);
     tx.open_table(META).map_err(unwritten)?.insert("format", FORMAT).map_err(unwritten)?;
-    tx.commit().map_err(unwritten)
+    tx.open_table(WRITTEN_BY).map_err(unwritten)?.insert("program", VERSION).map_err(unwritten)?;
+    tx.commit().map_err(unwritten)?;
+    if let Some(before) = format.filter(|before| *before != FORMAT) {
+        tracing::warn!(
+            file = path,
+            before,
+            now = FORMAT,
+            "the state file was taken over from an older layout: versions before this one do not open it any more"
+        );
+    }
+    Ok(())
+}
+
+/// What a file says of itself, harmless and not too long.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
 /// Writes a consistent copy to a new file.

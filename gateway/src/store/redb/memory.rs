@@ -32,12 +32,15 @@ pub(super) enum Effect {
     Rules(Name),
     /// Attestations about a subject.
     Evidence(Name, Digest),
+    /// Grants were forgotten.
+    Grants,
 }
 
 pub(super) struct Memory {
     tokens: RwLock<HashMap<Digest, Token>>,
     rules: Vec<AtomicU64>,
     evidence: Vec<AtomicU64>,
+    grants: AtomicU64,
 }
 
 struct Token {
@@ -56,7 +59,12 @@ impl Token {
 impl Memory {
     pub(super) fn new() -> Self {
         let numbers = |n| std::iter::repeat_with(AtomicU64::default).take(n).collect();
-        Self { tokens: RwLock::default(), rules: numbers(RULES_NUMBERS), evidence: numbers(EVIDENCE_NUMBERS) }
+        Self {
+            tokens: RwLock::default(),
+            rules: numbers(RULES_NUMBERS),
+            evidence: numbers(EVIDENCE_NUMBERS),
+            grants: AtomicU64::default(),
+        }
     }
 
     /// Reads the tokens from the file and raises every number.
@@ -68,7 +76,7 @@ impl Memory {
             tokens.insert(token.secret, Token::new(token));
         }
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
-        for number in self.rules.iter().chain(&self.evidence) {
+        for number in self.rules.iter().chain(&self.evidence).chain([&self.grants]) {
             number.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
@@ -83,6 +91,9 @@ impl Memory {
                 }
                 Effect::Rules(organization) => raise(&self.rules, &organization),
                 Effect::Evidence(organization, subject) => raise(&self.evidence, &(organization, subject)),
+                Effect::Grants => {
+                    self.grants.fetch_add(1, Ordering::SeqCst);
+                }
             }
         }
     }
@@ -108,6 +119,10 @@ impl Memory {
 
     pub(super) fn no_tokens(&self) -> bool {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    pub(super) fn grants(&self) -> u64 {
+        self.grants.load(Ordering::SeqCst)
     }
 
     pub(super) fn rules(&self, organization: &Name) -> u64 {

@@ -30,6 +30,7 @@ use contracts::{
 };
 use jiff::Timestamp;
 
+pub use self::tables::{FORMAT as LAYOUT, OLDEST as OLDEST_LAYOUT};
 use self::{
     claims::Claim,
     file::Opened,
@@ -39,8 +40,9 @@ use self::{
 };
 use super::{
     AttestationFacts, AttestationName, AttestationRecord, AuditEntry, By, DenialPut, DenialRecord, Discovery, Ending,
-    ExemptionPut, ExemptionRecord, Grant, PushedAbout, Receipt, RevisionRecord, Revocation, RunRecord, RunSession,
-    Said, SessionKept, Store, StoreError, Stored, TokenRecord, Via, WithdrawalRecord, Withdrawing, WorkflowRecord,
+    ExemptionPut, ExemptionRecord, Grant, PushedAbout, Receipt, Removal, RevisionRecord, Revocation, RunPage,
+    RunRecord, RunSession, Said, SessionKept, Store, StoreError, Stored, TokenRecord, Via, WithdrawalRecord,
+    Withdrawing, WorkflowRecord,
 };
 use crate::names::{Name, WorkflowName};
 
@@ -208,6 +210,21 @@ impl Store for RedbStore {
         self.read_many(move |tx| read::contracts(tx, &organization))
     }
 
+    fn last_number<'a>(&'a self, organization: &'a Name, contract: &'a Name) -> Stored<'a, u32> {
+        self.read(|tx| read::last_number(tx, organization, contract))
+    }
+
+    fn remove_contract<'a>(
+        &'a self,
+        organization: &'a Name,
+        contract: &'a Name,
+        revision: u32,
+        by: By,
+    ) -> Stored<'a, Removal> {
+        let (organization, contract) = (organization.clone(), contract.clone());
+        self.write(move |tx| write::remove_contract(tx, &organization, &contract, revision, &by))
+    }
+
     fn put_workflow<'a>(&'a self, organization: &'a Name, workflow: WorkflowRecord, by: By) -> Stored<'a, ()> {
         let organization = organization.clone();
         self.write(move |tx| write::put_workflow(tx, &organization, &workflow, &by))
@@ -288,10 +305,11 @@ impl Store for RedbStore {
         &'a self,
         organization: &'a Name,
         workflow: Option<&'a WorkflowName>,
+        after: Option<&'a RunRecord>,
         limit: usize,
-    ) -> Stored<'a, Vec<RunRecord>> {
-        let (organization, workflow) = (organization.clone(), workflow.cloned());
-        self.read_many(move |tx| read::runs(tx, &organization, workflow.as_ref(), limit))
+    ) -> Stored<'a, RunPage> {
+        let (organization, workflow, after) = (organization.clone(), workflow.cloned(), after.cloned());
+        self.read_many(move |tx| read::runs(tx, &organization, workflow.as_ref(), after.as_ref(), limit))
     }
 
     fn receive<'a>(
@@ -466,11 +484,15 @@ impl Store for RedbStore {
         grants: Vec<Grant>,
     ) -> Stored<'a, ()> {
         let (organization, repository) = (organization.clone(), repository.clone());
-        self.write_soon(move |tx| write::put_grants(tx, &organization, &repository, &grants))
+        self.write_soon(move |tx| write::put_grants(tx, &organization, &repository, &grants, write::GRANTS_KEPT))
     }
 
     fn ways<'a>(&'a self, organization: &'a Name, repository: &'a Repository, child: Digest) -> Stored<'a, Vec<Via>> {
         self.read(|tx| read::ways(tx, organization, repository, child))
+    }
+
+    fn grants_forgotten(&self) -> u64 {
+        self.memory.grants()
     }
 
     fn rules_changed(&self, organization: &Name) -> u64 {

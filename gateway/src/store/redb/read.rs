@@ -1,6 +1,9 @@
 //! What the store answers from a read transaction.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use bytes::Bytes;
 use contracts::{Digest, Repository, Verdict, VerdictSubject, api::OrganizationSettings, limits};
@@ -10,14 +13,15 @@ use serde::de::DeserializeOwned;
 use super::{
     audit,
     tables::{
-        ARTIFACTS, ATTESTATIONS, AUDIT, BUNDLES, GRANTS, HIGHEST, LOWEST, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME,
-        RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS, decode, digest, unread,
+        ARTIFACTS, ATTESTATIONS, AUDIT, BUNDLES, GRANTS, GRANTS_BEFORE, HIGHEST, LOWEST, ORGANIZATIONS, REMOVED,
+        REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, SUBJECTS, SubjectKey, TOKENS, VERDICTS, WORKFLOWS, WRAPPINGS,
+        decode, digest, instant, unread,
     },
 };
 use crate::{
     names::{Name, NameError, WorkflowName},
     store::{
-        AttestationFacts, AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunRecord, StoreError,
+        AttestationFacts, AttestationRecord, AuditEntry, PushedAbout, RevisionRecord, RunPage, RunRecord, StoreError,
         TokenRecord, Via, WorkflowRecord,
     },
 };
@@ -59,11 +63,29 @@ pub(super) fn revision(
     let table = tx.open_table(REVISIONS).map_err(unread)?;
     match number {
         Some(number) => found(table.get((organization.as_str(), contract.as_str(), number)), "revisions"),
-        None => current_revision(&table, organization, contract),
+        None => standing(&table, &tx.open_table(REMOVED).map_err(unread)?, organization, contract),
     }
 }
 
-pub(super) fn current_revision(
+/// The number of the last revision that was ever applied, also of a contract that was removed.
+pub(super) fn last_number(tx: &ReadTransaction, organization: &Name, contract: &Name) -> Result<u32, StoreError> {
+    let last = last_revision(&tx.open_table(REVISIONS).map_err(unread)?, organization, contract)?;
+    Ok(last.map_or(0, |last| last.number))
+}
+
+/// The revision that decides: the last one, unless the contract was removed after it.
+pub(super) fn standing(
+    revisions: &impl ReadableTable<(&'static str, &'static str, u32), &'static [u8]>,
+    removed: &impl ReadableTable<(&'static str, &'static str), u32>,
+    organization: &Name,
+    contract: &Name,
+) -> Result<Option<RevisionRecord>, StoreError> {
+    let through = removed.get((organization.as_str(), contract.as_str())).map_err(unread)?.map(|row| row.value());
+    let last = last_revision(revisions, organization, contract)?;
+    Ok(last.filter(|last| through.is_none_or(|through| through < last.number)))
+}
+
+pub(super) fn last_revision(
     table: &impl ReadableTable<(&'static str, &'static str, u32), &'static [u8]>,
     organization: &Name,
     contract: &Name,
@@ -79,7 +101,7 @@ pub(super) fn contracts(
     tx: &ReadTransaction,
     organization: &Name,
 ) -> Result<BTreeMap<Name, RevisionRecord>, StoreError> {
-    let table = tx.open_table(REVISIONS).map_err(unread)?;
+    let (table, removed) = (tx.open_table(REVISIONS).map_err(unread)?, tx.open_table(REMOVED).map_err(unread)?);
     let name = organization.as_str();
     let mut current = BTreeMap::new();
     let mut after: Option<Name> = None;
@@ -99,7 +121,7 @@ pub(super) fn contracts(
             let reason = format!("`{contract}` has no numbers left");
             return Err(StoreError::Corrupt { table: "revisions", reason });
         }
-        if let Some(last) = current_revision(&table, organization, &contract)? {
+        if let Some(last) = standing(&table, &removed, organization, &contract)? {
             current.insert(contract.clone(), last);
         }
         after = Some(contract);
@@ -138,28 +160,37 @@ pub(super) fn runs(
     tx: &ReadTransaction,
     organization: &Name,
     workflow: Option<&WorkflowName>,
+    after: Option<&RunRecord>,
     limit: usize,
-) -> Result<Vec<RunRecord>, StoreError> {
+) -> Result<RunPage, StoreError> {
     let name = organization.as_str();
+    let (begin, id) = after.map_or((u64::MAX, ""), |after| (instant(after.started_at), after.id.as_str()));
+    // One more than is wanted tells whether there are more.
     let mut ids = Vec::new();
     if let Some(workflow) = workflow {
         let workflow = workflow.to_string();
         let table = tx.open_table(RUNS_BY_WORKFLOW).map_err(unread)?;
-        let all = (name, workflow.as_str(), 0, "")..(name, workflow.as_str(), u64::MAX, "");
-        for row in table.range(all).map_err(unread)?.rev().take(limit) {
+        let all = (name, workflow.as_str(), 0, "")..(name, workflow.as_str(), begin, id);
+        for row in table.range(all).map_err(unread)?.rev().take(limit.saturating_add(1)) {
             ids.push(row.map_err(unread)?.0.value().3.to_owned());
         }
     } else {
         let table = tx.open_table(RUNS_BY_TIME).map_err(unread)?;
-        for row in table.range((name, 0, "")..(name, u64::MAX, "")).map_err(unread)?.rev().take(limit) {
+        for row in table.range((name, 0, "")..(name, begin, id)).map_err(unread)?.rev().take(limit.saturating_add(1)) {
             ids.push(row.map_err(unread)?.0.value().2.to_owned());
         }
     }
-    let mut runs = Vec::with_capacity(ids.len());
+    let table = tx.open_table(RUNS).map_err(unread)?;
+    let (mut runs, mut bytes) = (Vec::new(), 0_usize);
     for id in ids {
-        runs.push(run(tx, organization, &id)?.ok_or_else(|| missing("runs", &id))?);
+        let row = table.get((name, id.as_str())).map_err(unread)?.ok_or_else(|| missing("runs", &id))?;
+        bytes = bytes.saturating_add(row.value().len());
+        if runs.len() == limit || (bytes > limits::LISTED_BYTES && !runs.is_empty()) {
+            return Ok(RunPage { runs, more: true });
+        }
+        runs.push(decode("runs", row.value())?);
     }
-    Ok(runs)
+    Ok(RunPage { runs, more: false })
 }
 
 pub(super) fn audit_log(
@@ -174,9 +205,13 @@ pub(super) fn audit_log(
         Some(number) => table.get((name, number)).map_err(unread)?.map(|entry| Digest::of(entry.value())),
         None => None,
     };
-    let mut entries: Vec<AuditEntry> = Vec::new();
+    let (mut entries, mut bytes) = (Vec::<AuditEntry>::new(), 0_usize);
     for row in table.range((name, from)..=(name, u64::MAX)).map_err(unread)?.take(limit) {
         let (key, value) = row.map_err(unread)?;
+        bytes = bytes.saturating_add(value.value().len());
+        if bytes > limits::LISTED_BYTES && !entries.is_empty() {
+            break;
+        }
         let entry = audit::read(key.value().1, value.value(), before)?;
         before = Some(entry.digest);
         entries.push(entry);
@@ -304,17 +339,18 @@ pub(super) fn ways(
     repository: &Repository,
     child: Digest,
 ) -> Result<Vec<Via>, StoreError> {
-    let table = tx.open_table(GRANTS).map_err(unread)?;
     let (name, repository, child) = (organization.as_str(), repository.to_string(), child.as_bytes());
     let lowest = (name, repository.as_str(), child, LOWEST, LOWEST);
     let highest = (name, repository.as_str(), child, HIGHEST, HIGHEST);
-    let mut ways = Vec::new();
-    for row in table.range(lowest..=highest).map_err(unread)? {
-        let key = row.map_err(unread)?.0;
-        let (_, _, _, root, parent) = key.value();
-        ways.push(Via { root: digest(root), parent: digest(parent) });
+    let mut ways = BTreeSet::new();
+    for table in [GRANTS, GRANTS_BEFORE] {
+        for row in tx.open_table(table).map_err(unread)?.range(lowest..=highest).map_err(unread)? {
+            let key = row.map_err(unread)?.0;
+            let (_, _, _, root, parent) = key.value();
+            ways.insert(Via { root: digest(root), parent: digest(parent) });
+        }
     }
-    Ok(ways)
+    Ok(ways.into_iter().collect())
 }
 
 /// Reads a record that a table was asked for.

@@ -13,12 +13,16 @@ pub(super) type Key = &'static [u8; 32];
 
 /// `format` → the version of this file's layout.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// `program` → the version that wrote the file last
+pub(super) const WRITTEN_BY: TableDefinition<'_, &str, &str> = TableDefinition::new("written-by");
 /// organization → its settings
 pub(super) const ORGANIZATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("organizations");
 /// organization, token id → token
 pub(super) const TOKENS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("tokens");
 /// organization, contract, number → revision
 pub(super) const REVISIONS: TableDefinition<'_, (&str, &str, u32), &[u8]> = TableDefinition::new("revisions");
+/// organization, contract that was removed → its last revision then. One with a higher number stands again.
+pub(super) const REMOVED: TableDefinition<'_, (&str, &str), u32> = TableDefinition::new("removed-contracts");
 /// organization, `project/workflow` → workflow
 pub(super) const WORKFLOWS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("workflows");
 /// organization, run id → run
@@ -76,21 +80,27 @@ pub(super) type PullsTable = TableDefinition<'static, (&'static str, u64), &'sta
 pub(super) const VERDICTS: TableDefinition<'_, (&str, Key), &[u8]> = TableDefinition::new("verdicts");
 /// organization, repository, child, root, the manifest below it that refers to the child
 pub(super) const GRANTS: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> = TableDefinition::new("grants");
+/// The same, as it was when [`GRANTS`] was full: it is forgotten when that is full again.
+pub(super) const GRANTS_BEFORE: TableDefinition<'_, (&str, &str, Key, Key, Key), ()> =
+    TableDefinition::new("grants-before");
 
 /// The layout that this version writes and reads. It is raised with whatever an older version would pass over: that one
-/// does not open the file any more, as it would not know what was withdrawn (12) or which token has expired (13).
-pub(super) const FORMAT: u64 = 13;
+/// does not open the file any more, as it would not know what was withdrawn (12) which token has expired (13), or that
+/// a contract was removed (14).
+pub const FORMAT: u64 = 14;
 /// The oldest that is taken over. What lies between lacks nothing but tables and fields that may be left out.
-pub(super) const OLDEST: u64 = 11;
+pub const OLDEST: u64 = 11;
 
 /// Calls a macro with every table, so that none is forgotten when the file is made or copied.
 macro_rules! every_table {
     ($each:ident) => {
         $each!(
             META,
+            WRITTEN_BY,
             ORGANIZATIONS,
             TOKENS,
             REVISIONS,
+            REMOVED,
             WORKFLOWS,
             RUNS,
             CLAIMS,
@@ -115,7 +125,8 @@ macro_rules! every_table {
             CLUSTERS,
             CLUSTERS_DENIED,
             VERDICTS,
-            GRANTS
+            GRANTS,
+            GRANTS_BEFORE
         )
     };
 }

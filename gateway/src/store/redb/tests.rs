@@ -116,7 +116,7 @@ async fn a_run_is_attested_once_and_a_receipt_is_never_renewed() {
 
     store.discovered(&acme, vec![found]).await.unwrap();
     assert_eq!(store.attestation(&acme, one.facts.id).await.unwrap().unwrap().facts.source, one.facts.source);
-    let runs = store.runs(&acme, Some(&"skynet/release".parse().unwrap()), 9).await.unwrap();
+    let runs = store.runs(&acme, Some(&"skynet/release".parse().unwrap()), None, 9).await.unwrap().runs;
     assert_eq!(runs.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["r3", "r1"]);
     assert_eq!(runs[1], first);
 }
@@ -177,7 +177,7 @@ async fn what_many_writers_were_told_is_there_after_opening_again() {
     drop(store);
 
     let store = RedbStore::open(&path).unwrap();
-    assert_eq!(store.runs(&name("acme"), None, 1000).await.unwrap().len(), 200);
+    assert_eq!(store.runs(&name("acme"), None, None, 1000).await.unwrap().runs.len(), 200);
     assert_eq!(store.settings(&name("acme")).await.unwrap(), settings);
     let kept = store.token_by_secret(token("acme", "t").secret).await.unwrap().unwrap();
     assert_eq!(kept.revoked_at, Some(at(1)));
@@ -260,18 +260,30 @@ async fn a_claim_is_for_good() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_layout_is_refused_and_says_so() {
+async fn a_file_of_another_layout_is_refused_and_says_who_can_read_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.redb");
     drop(RedbStore::open(&path).unwrap());
-    let database = file::builder().open(&path).unwrap();
-    let tx = database.begin_write().unwrap();
-    tx.open_table(META).unwrap().insert("format", 1).unwrap();
-    tx.commit().unwrap();
-    drop(database);
-    let Err(error) = RedbStore::open(&path) else { panic!("it opens") };
-    assert!(matches!(error, StoreError::Layout { found: 1, reads: tables::FORMAT, .. }), "{error}");
-    assert!(error.to_string().contains("name another file under `state`"), "{error}");
+    for (format, by, told) in [
+        (1, None, "has the layout 1, and"),
+        (1, None, "name another file under `state`"),
+        (tables::FORMAT + 1, Some("7.3.0"), "of sluice 7.3.0, and"),
+        (tables::FORMAT + 1, Some("7.3.0"), "start the newer version"),
+    ] {
+        let database = file::builder().open(&path).unwrap();
+        let tx = database.begin_write().unwrap();
+        tx.open_table(META).unwrap().insert("format", format).unwrap();
+        match by {
+            Some(by) => drop(tx.open_table(tables::WRITTEN_BY).unwrap().insert("program", by).unwrap()),
+            None => drop(tx.delete_table(tables::WRITTEN_BY).unwrap()),
+        }
+        tx.commit().unwrap();
+        drop(database);
+        let Err(error) = RedbStore::open(&path) else { panic!("it opens") };
+        assert!(matches!(error, StoreError::Layout { found, .. } if found == format), "{error}");
+        let reads = format!("reads {} to {}", tables::OLDEST, tables::FORMAT);
+        assert!(error.to_string().contains(told) && error.to_string().contains(&reads), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -288,6 +300,12 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
     let tx = database.begin_write().unwrap();
     assert!(tx.delete_table(tables::WITHDRAWALS).unwrap());
     assert!(tx.delete_table(tables::WITHDRAWN_ABOUT).unwrap());
+    assert!(tx.delete_table(tables::WRITTEN_BY).unwrap());
+    assert!(tx.delete_table(tables::REMOVED).unwrap());
+    assert!(tx.delete_table(tables::GRANTS_BEFORE).unwrap());
+    // A token as it was written then.
+    let old = serde_json::json!({"id": "t", "organization": "acme", "name": "n", "role": "admin", "workflow": null, "operator": true, "secret": Digest::of(b"s"), "created_at": at(0), "revoked_at": null});
+    tx.open_table(tables::TOKENS).unwrap().insert(("acme", "t"), old.to_string().as_bytes()).unwrap();
     for ring in [tables::PULLS_DENIED, tables::CLUSTERS, tables::CLUSTERS_DENIED] {
         assert!(tx.delete_table(ring).unwrap());
     }
@@ -306,6 +324,9 @@ async fn a_file_of_the_layout_before_is_taken_over_whole() {
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.attestation(&acme, record.facts.id).await.unwrap(), Some(record.clone()));
     assert_eq!(store.withdrawals(&acme).await.unwrap(), []);
+    let old = store.token_by_secret(Digest::of(b"s")).await.unwrap().unwrap();
+    assert!(old.lasts() && old.last_used_at.is_none());
+    assert!(store.contracts(&acme).await.unwrap().is_empty());
     let mut pulls = store.pulls(&acme, None, 10).await.unwrap();
     assert_eq!(pulls.iter().map(|pull| pull.at).collect::<Vec<_>>(), [at(2), at(1)]);
     pulls.iter_mut().for_each(|pull| pull.at = at(3));
@@ -465,4 +486,72 @@ async fn sessions_are_bounded_swept_and_end_with_their_run() {
     let taken = store.receive(&acme, late.clone(), attested(run("r0", RunState::Accepted, 5), &late)).await.unwrap();
     assert_eq!(taken, Receipt::RunEnded);
     assert_eq!(store.end_run(&acme, "none", end, by()).await.unwrap(), Ending::Unknown);
+}
+
+#[tokio::test]
+async fn grants_are_kept_in_two_generations_and_the_older_one_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(&folder.path().join("s.redb")).unwrap();
+    let (acme, repository): (_, Repository) = (name("acme"), "r.dev/a".parse().unwrap());
+    let (root, parent) = (Digest::of(b"root"), Digest::of(b"parent"));
+    let child = |n: u64| Digest::of(&n.to_be_bytes());
+    let put = |children: std::ops::Range<u64>| {
+        let grants: Vec<_> = children.map(|n| Grant { via: Via { root, parent }, child: child(n) }).collect();
+        let (acme, repository) = (acme.clone(), repository.clone());
+        store.write_soon(move |tx| write::put_grants(tx, &acme, &repository, &grants, 10))
+    };
+    let begin = store.grants_forgotten();
+    let known = async |n| !store.ways(&acme, &repository, child(n)).await.unwrap().is_empty();
+    put(0..10).await.unwrap();
+    assert_eq!(store.grants_forgotten(), begin);
+    // The first are in the older generation now.
+    put(10..20).await.unwrap();
+    assert!(store.grants_forgotten() > begin);
+    assert!(known(0).await && known(15).await);
+    // Put again, they are in both, and told once.
+    put(0..1).await.unwrap();
+    assert_eq!(store.ways(&acme, &repository, child(0)).await.unwrap(), [Via { root, parent }]);
+    put(20..30).await.unwrap();
+    assert!(known(0).await && known(15).await && known(25).await);
+    assert!(!known(5).await, "forgotten");
+}
+
+#[tokio::test]
+async fn a_removed_contract_decides_nothing_and_its_numbers_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.redb");
+    let store = RedbStore::open(&path).unwrap();
+    let (acme, release) = (name("acme"), name("release"));
+    let apply = async |store: &RedbStore, text: &str| {
+        store.apply_revision(&acme, &release, Digest::of(text.as_bytes()), files(text), by(0)).await.unwrap().0.number
+    };
+    assert_eq!(store.remove_contract(&acme, &release, 1, by(1)).await.unwrap(), Removal::Unknown);
+    assert_eq!((apply(&store, "a").await, apply(&store, "b").await), (1, 2));
+    assert_eq!(store.remove_contract(&acme, &release, 1, by(1)).await.unwrap(), Removal::Changed(2));
+    let before = store.rules_changed(&acme);
+    assert_eq!(store.remove_contract(&acme, &release, 2, by(1)).await.unwrap(), Removal::Removed);
+    assert!(store.rules_changed(&acme) > before);
+    assert_eq!(store.remove_contract(&acme, &release, 2, by(1)).await.unwrap(), Removal::Unknown);
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.revision(&acme, &release, None).await.unwrap(), None);
+    assert!(store.contracts(&acme).await.unwrap().is_empty());
+    assert_eq!(store.revision(&acme, &release, Some(2)).await.unwrap().unwrap().files, files("b"));
+    assert_eq!(store.last_number(&acme, &release).await.unwrap(), 2);
+    // The same files again are a revision of their own.
+    assert_eq!(apply(&store, "b").await, 3);
+    assert_eq!(store.revision(&acme, &release, None).await.unwrap().unwrap().number, 3);
+    let log = store.audit_log(&acme, 1, 10).await.unwrap();
+    let events: Vec<_> = log.iter().map(|entry| entry.event.as_str()).collect();
+    assert_eq!(events, ["contract-applied", "contract-applied", "contract-removed", "contract-applied"]);
+}
+
+impl RedbStore {
+    /// Forgets all grants, as it does when there are too many twice.
+    pub(crate) async fn forget_grants(&self) {
+        for _ in 0..2 {
+            let (organization, repository): (_, Repository) = (name("acme"), "r.dev/a".parse().unwrap());
+            self.write_soon(move |tx| write::put_grants(tx, &organization, &repository, &[], 0)).await.unwrap();
+        }
+    }
 }

@@ -13,11 +13,11 @@ use super::{
     claims::{self, Claim},
     content,
     memory::Effect,
-    read::{current_revision, found},
+    read::{found, last_revision, standing},
     sessions,
     tables::{
-        ATTESTATIONS, BUNDLES, GRANTS, ORGANIZATIONS, REVISIONS, RUNS, RUNS_BY_TIME, RUNS_BY_WORKFLOW, TOKENS,
-        VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
+        ATTESTATIONS, BUNDLES, GRANTS, GRANTS_BEFORE, ORGANIZATIONS, REMOVED, REVISIONS, RUNS, RUNS_BY_TIME,
+        RUNS_BY_WORKFLOW, TOKENS, VERDICTS, WORKFLOWS, decode, encode, instant, unread, unwritten,
     },
     withdrawals,
     writer::Done,
@@ -25,8 +25,8 @@ use super::{
 use crate::{
     names::Name,
     store::{
-        AttestationFacts, AttestationRecord, By, Discovery, Ending, Grant, Receipt, RevisionRecord, Revocation,
-        RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
+        AttestationFacts, AttestationRecord, By, Discovery, Ending, Grant, Receipt, Removal, RevisionRecord,
+        Revocation, RunRecord, Source, StoreError, TokenRecord, WorkflowRecord,
     },
 };
 
@@ -34,6 +34,10 @@ type Written<T> = Result<Done<T>, StoreError>;
 
 /// Verdicts kept on the disk. Beyond it they are all forgotten and computed again.
 const VERDICTS_KEPT: u64 = 200_000;
+
+/// Grants kept on the disk, and as many that were kept before them. Then those before are forgotten: whoever pulls asks for
+/// the image again, which grants its parts anew.
+pub(super) const GRANTS_KEPT: u64 = 500_000;
 
 pub(super) fn create_organization(
     tx: &WriteTransaction,
@@ -150,11 +154,13 @@ pub(super) fn apply_revision(
     by: &By,
 ) -> Written<(RevisionRecord, bool)> {
     let mut table = tx.open_table(REVISIONS).map_err(unwritten)?;
-    let number = match current_revision(&table, organization, contract)? {
-        Some(current) if current.digest == digest => return Ok(Done::unchanged((current, false))),
-        Some(current) => current.number.saturating_add(1),
-        None => 1,
-    };
+    let current = standing(&table, &tx.open_table(REMOVED).map_err(unwritten)?, organization, contract)?;
+    if let Some(current) = current.filter(|current| current.digest == digest) {
+        return Ok(Done::unchanged((current, false)));
+    }
+    // Numbers go on also when the contract was removed: no two revisions ever have the same name and number.
+    let last = last_revision(&table, organization, contract)?;
+    let number = last.map_or(0, |last| last.number).saturating_add(1);
     let revision =
         RevisionRecord { contract: contract.clone(), number, digest, files: files.clone(), applied_at: by.at };
     let key = (organization.as_str(), contract.as_str(), number);
@@ -162,6 +168,26 @@ pub(super) fn apply_revision(
     let detail = json!({"by": by.who, "contract": contract, "revision": number, "digest": digest});
     audit::append(tx, organization, "contract-applied", detail, by.at)?;
     Ok(Done { answer: (revision, true), effects: vec![Effect::Rules(organization.clone())] })
+}
+
+/// Removes a contract, when this is its current revision. The revisions stay.
+pub(super) fn remove_contract(
+    tx: &WriteTransaction,
+    organization: &Name,
+    contract: &Name,
+    number: u32,
+    by: &By,
+) -> Written<Removal> {
+    let mut removed = tx.open_table(REMOVED).map_err(unwritten)?;
+    let current = standing(&tx.open_table(REVISIONS).map_err(unwritten)?, &removed, organization, contract)?;
+    let Some(current) = current else { return Ok(Done::unchanged(Removal::Unknown)) };
+    if current.number != number {
+        return Ok(Done::unchanged(Removal::Changed(current.number)));
+    }
+    removed.insert((organization.as_str(), contract.as_str()), number).map_err(unwritten)?;
+    let detail = json!({"by": by.who, "contract": contract, "revision": number, "digest": current.digest});
+    audit::append(tx, organization, "contract-removed", detail, by.at)?;
+    Ok(Done { answer: Removal::Removed, effects: vec![Effect::Rules(organization.clone())] })
 }
 
 pub(super) fn put_workflow(
@@ -312,7 +338,14 @@ pub(super) fn put_grants(
     organization: &Name,
     repository: &Repository,
     grants: &[Grant],
+    kept: u64,
 ) -> Written<()> {
+    let mut effects = Vec::new();
+    if tx.open_table(GRANTS).map_err(unwritten)?.len().map_err(unread)? >= kept {
+        tx.delete_table(GRANTS_BEFORE).map_err(unwritten)?;
+        tx.rename_table(GRANTS, GRANTS_BEFORE).map_err(unwritten)?;
+        effects.push(Effect::Grants);
+    }
     let mut table = tx.open_table(GRANTS).map_err(unwritten)?;
     let repository = repository.to_string();
     for Grant { via, child } in grants {
@@ -320,7 +353,7 @@ pub(super) fn put_grants(
         let key = (organization.as_str(), repository.as_str(), child.as_bytes(), root, parent);
         table.insert(key, ()).map_err(unwritten)?;
     }
-    Ok(Done::unchanged(()))
+    Ok(Done { answer: (), effects })
 }
 
 pub(super) fn known_run(tx: &WriteTransaction, organization: &Name, id: &str) -> Result<Option<RunRecord>, StoreError> {

@@ -20,7 +20,7 @@ async fn the_newest_attestation_counts_and_nothing_crosses_organizations() {
     assert!(store.pushed_about(&acme, &an_image(Digest::of(b"x"))).await.unwrap().newest.is_empty());
 
     assert!(store.pushed_about(&other, &an_image(image)).await.unwrap().newest.is_empty());
-    assert!(store.runs(&other, None, 9).await.unwrap().is_empty());
+    assert!(store.runs(&other, None, None, 9).await.unwrap().runs.is_empty());
     assert_eq!(store.run(&other, "r1").await.unwrap(), None);
     assert_eq!(store.attestation(&other, Digest::of(b"old")).await.unwrap(), None);
     let repository: Repository = "r.dev/a".parse().unwrap();
