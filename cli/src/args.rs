@@ -6,6 +6,7 @@ mod check;
 mod contract;
 mod deny;
 mod doctor;
+mod evidence;
 mod exemption;
 mod key;
 mod policy;
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use contract::{Contract, ContractReplay, ContractTest, Trusted};
 pub use deny::{Deny, DenyCommand, When};
 pub use doctor::{CanaryClient, Doctor};
+pub use evidence::Evidence;
 pub use exemption::Exemption;
 pub use key::{Key, Scheme};
 pub use policy::{Policy, PolicyEval, PolicyTest};
@@ -155,6 +157,8 @@ pub enum Command {
     Key(Key),
     /// Look into the gateway's content cache, and make it smaller
     Cache(Printing<Cache>),
+    /// Remove evidence that nothing names
+    Evidence(Printing<Evidence>),
     /// Copy the gateway's state to a file
     Backup(Backup),
     /// Print the JSON Schema of a kind of document, for editors
@@ -323,6 +327,7 @@ mod tests {
             "contract list --token t",
             "contract delete n --dry-run -o json",
             "contract rm n --yes",
+            "evidence sweep --older-than 30d --dry-run -o json",
             "policy eval p.yaml --material m --kind SARIF --with a=b --with c= --now 2027-01-01T00:00:00Z --explain",
             "policy eval p.yaml --attestation a.json -o json",
             "policy test",

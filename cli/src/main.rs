@@ -31,8 +31,8 @@ use clap::Parser;
 use crate::{
     args::{Arguments, Command, LintFormat},
     commands::{
-        attestation, backup, cache, check, contract, deny, doctor, exemption, key, organization, policy, pulls,
-        quickstart, run, schema, serve, shell, token, workflow,
+        attestation, backup, cache, check, contract, deny, doctor, evidence, exemption, key, organization, policy,
+        pulls, quickstart, run, schema, serve, shell, token, workflow,
     },
     exit::Exit,
     report::Report,
@@ -87,6 +87,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Doctor(args) => (doctor::run(connection, args).await?, args.output.into()),
         Command::Token(args) => (token::run(connection, &args.command).await?, args.output.into()),
         Command::Cache(args) => (cache::run(connection, &args.command).await?, args.output.into()),
+        Command::Evidence(args) => (evidence::run(connection, &args.command).await?, args.output.into()),
         Command::Key(args) => (key::run(args)?, LintFormat::Human),
         Command::Schema { kind } => (schema::run(*kind)?, LintFormat::Human),
         Command::Completions { shell } => (shell::completions(*shell)?, LintFormat::Human),

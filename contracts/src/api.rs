@@ -7,6 +7,7 @@ mod pulls;
 mod removal;
 mod replay;
 mod runs;
+mod sweep;
 mod withdrawals;
 
 use std::{collections::BTreeMap, fmt};
@@ -25,6 +26,7 @@ pub use self::pulls::{JudgeImages, JudgedImage, PullInfo, PullWay, PulledImage, 
 pub use self::removal::{ReleasedRepositories, RemovedContract};
 pub use self::replay::{Flip, Replayed, Undecided};
 pub use self::runs::{EndRun, NewRun, ReceivedAttestation, RunInfo, RunOutcome, RunState, StartedRun};
+pub use self::sweep::{SweepEvidence, SweptEvidence};
 pub use self::withdrawals::{NewWithdrawal, WithdrawalInfo, Withdrawn};
 
 /// The answer to any request that fails (every status from 400 on, outside `/v2/`).

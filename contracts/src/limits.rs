@@ -134,6 +134,13 @@ pub const UPLOADS_OPEN: usize = 64;
 pub const UPLOADS_BYTES: u64 = 256 * 1024 * 1024 * 1024;
 /// How long an upload may rest before it is removed.
 pub const UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long evidence has to rest, unasked for and named by nothing, before it may be swept. No session lives longer
+/// without being worked on.
+pub const EVIDENCE_RESTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// After how long evidence that is used counts as used again. Far less than [`EVIDENCE_RESTED`].
+pub const EVIDENCE_RENEWED: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// Digests that are told of what was swept.
+pub const SWEPT_TOLD: usize = 100;
 /// A value given in place (a `STRING`, or small evidence inside the statement).
 pub const INLINE_MATERIAL_BYTES: usize = 64 * 1024;
 /// The version of a project, and other short texts that people give to a run, in characters.

@@ -78,6 +78,8 @@ pub struct App {
 pub struct Slots {
     /// Backups at once.
     pub(crate) backup: Semaphore,
+    /// Sweeps of evidence at once: each reads all attestations of an organization.
+    pub(crate) sweep: Semaphore,
     /// Proposed contracts that are judged at once. Each judges one attestation after the other.
     pub(crate) replay: Semaphore,
     /// Reads of the log of pulls at once: each may decode all of it. Held until the read is over, also when its asker leaves.
@@ -86,7 +88,12 @@ pub struct Slots {
 
 impl Default for Slots {
     fn default() -> Self {
-        Self { backup: Semaphore::new(1), replay: Semaphore::new(1), pulls: Arc::new(Semaphore::new(2)) }
+        Self {
+            backup: Semaphore::new(1),
+            sweep: Semaphore::new(1),
+            replay: Semaphore::new(1),
+            pulls: Arc::new(Semaphore::new(2)),
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 //! knows what the bytes mean.
 
 mod intact;
+pub mod sweep;
 pub mod uploads;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -34,6 +35,8 @@ pub struct EvidenceFolder {
     root: PathBuf,
     uploads: Arc<Uploads>,
     known: Arc<Known>,
+    /// Whose turn it is to give a file its name or its time, or to remove one because it rests.
+    turn: Arc<Mutex<()>>,
 }
 
 /// Stored evidence, opened: its length, and its bytes.
@@ -168,7 +171,7 @@ impl EvidenceFolder {
                 }
             }
         }
-        Ok(Self { root: root.to_owned(), uploads: Arc::default(), known: Arc::default() })
+        Ok(Self { root: root.to_owned(), uploads: Arc::default(), known: Arc::default(), turn: Arc::default() })
     }
 
     /// Stores what the stream brings, at most `max` bytes, if it has this digest. When this returns, the bytes
@@ -207,8 +210,8 @@ impl EvidenceFolder {
         }
         file.flush().await.map_err(&written)?;
         file.sync_all().await.map_err(&written)?;
-        let place = self.place(organization, digest);
-        blocking("written", move || settle(&place, || partial.persist(&place).map_err(|e| e.error))).await
+        let (place, turn) = (self.place(organization, digest), Arc::clone(&self.turn));
+        blocking("written", move || settle(&place, &turn, || partial.persist(&place).map_err(|e| e.error))).await
     }
 
     /// The length of the stored bytes, if there are any.
@@ -278,9 +281,11 @@ impl EvidenceFolder {
 }
 
 /// Moves bytes that are written and synced to where they are found, and makes that durable.
-fn settle(place: &Path, rename: impl FnOnce() -> io::Result<()>) -> io::Result<Put> {
+fn settle(place: &Path, turn: &Mutex<()>, rename: impl FnOnce() -> io::Result<()>) -> io::Result<Put> {
+    let held = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let present = place.exists();
     rename()?;
+    drop(held);
     if let Some(folder) = place.parent() {
         sync_folder(folder)?;
     }

@@ -52,6 +52,14 @@ pub(crate) async fn fetch(
     let mut fetched = Vec::with_capacity(run.materials.len());
     let mut left = limits::MATERIALS_BYTES;
     for material in &run.materials {
+        // Before they are read: what is judged now is not swept before the judgement is stored.
+        // Where that cannot be noted, a sweep can hardly remove anything.
+        if material.inline.is_none()
+            && material.image.is_none()
+            && let Err(error) = evidence.renew(organization, material.digest).await
+        {
+            tracing::warn!(%organization, digest = %material.digest, %error, "it could not be noted that evidence is used");
+        }
         let elsewhere = contract.material(&material.name).is_some_and(|clause| clause.skip_upload);
         let one = if elsewhere || material.image.is_some() {
             Fetched::Reference

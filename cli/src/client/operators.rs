@@ -2,7 +2,7 @@
 
 use contracts::{
     Digest,
-    api::{DenialInfo, NewDenial, NewWithdrawal, RemovedContract, WithdrawalInfo},
+    api::{DenialInfo, NewDenial, NewWithdrawal, RemovedContract, SweepEvidence, SweptEvidence, WithdrawalInfo},
 };
 use reqwest::Method;
 
@@ -48,5 +48,10 @@ impl Client {
         let answer = self.send(self.request(Method::DELETE, &["contracts", name], &query)?).await?;
         let answer = self.accepted(answer).await?;
         self.read_json(answer).await
+    }
+
+    /// Removes evidence that nothing names, or tells what would be removed.
+    pub async fn sweep_evidence(&self, sweep: &SweepEvidence) -> Answer<SweptEvidence> {
+        self.send_json(Method::POST, &["evidence", "sweep"], &[], sweep).await
     }
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod contract;
 pub mod deny;
 pub mod doctor;
+pub mod evidence;
 pub mod exemption;
 pub mod key;
 pub mod organization;

@@ -1,4 +1,4 @@
-//! What operators do now and then: tokens that end, contracts that go.
+//! What operators do now and then: tokens that end, contracts that go, evidence that nothing names.
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,7 @@ fn a_contract_is_removed_after_it_was_told_what_that_changes() {
     let gone = scene.sluice(&["contract", "delete", &name], 2);
     assert!(gone.contains("was removed: its revisions, up to 1, can be read"), "{gone}");
     scene.sluice(&["contract", "describe", &name, "--revision", "1"], 0);
+    assert!(scene.sluice(&["evidence", "sweep", "--dry-run"], 0).contains("0 would be removed"));
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl EvidenceFolder {
     pub async fn finish(&self, upload: Upload<'_>) -> Result<Put, EvidenceError> {
         let (path, digest) = (self.upload_path(upload), upload.digest);
         let (place, lock) = (self.place(upload.organization, digest), self.uploads.of(&path));
+        let turn = Arc::clone(&self.turn);
         // Goes on when the one who asked is gone: asked again, it is there.
         let work = tokio::spawn(async move {
             let alone = lock.lock_owned().await;
@@ -116,7 +117,7 @@ impl EvidenceFolder {
                     return Ok(Err(EvidenceError::Mismatch { expected: digest, actual }));
                 }
                 file.sync_all()?;
-                let put = settle(&place, || fs::rename(&path, &place))?;
+                let put = settle(&place, &turn, || fs::rename(&path, &place))?;
                 if let Some(folder) = path.parent() {
                     sync_folder(folder)?;
                 }

@@ -19,7 +19,7 @@ pub use runs::{Ending, RunPage, RunRecord, RunSession, SessionKept};
 pub use token::{Revocation, TokenRecord};
 pub use withdrawal::{AttestationName, WithdrawalRecord, Withdrawing};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use contracts::{
@@ -333,6 +333,9 @@ pub trait Store: Send + Sync + 'static {
     fn attestation<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationRecord>>;
     /// The same without its bytes, which can be many.
     fn attestation_facts<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationFacts>>;
+    /// Which of these digests are named by anything that is kept: by an attestation, however it came, or by the session of a
+    /// run. Reads all of them.
+    fn named<'a>(&'a self, organization: &'a Name, digests: BTreeSet<Digest>) -> Stored<'a, BTreeSet<Digest>>;
     /// What was pushed for an image or another artifact, as far as it may decide. What was found upstream is not among
     /// it, nor what only names the subject, nor what was made for one of the other kind with the same digest. So no
     /// amount of that, nor of other workflows' runs, hides a run.

@@ -15,6 +15,7 @@ mod materials;
 mod removal;
 mod scene;
 mod support;
+mod sweep;
 mod tenancy;
 mod tokens;
 mod verdict_page;

@@ -1,19 +1,25 @@
 //! The bytes of materials, by digest: in one request, or in pieces that may be days and restarts apart.
 
+use std::collections::BTreeSet;
+
 use axum::{
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use contracts::{Digest, api::Role, limits};
+use contracts::{
+    Digest,
+    api::{Role, SweepEvidence, SweptEvidence},
+    duration, limits,
+};
 use serde::Deserialize;
 
-use super::{digest, query};
+use super::{answer, digest, query};
 use crate::{
     app::App,
-    evidence::{Put, uploads::Upload},
-    http::{auth::Caller, body, error::ApiError},
+    evidence::{Put, sweep::Swept, uploads::Upload},
+    http::{auth::Caller, body, clock, error::ApiError},
 };
 
 pub(super) async fn upload(
@@ -136,6 +142,10 @@ pub(super) async fn read(
         }
     }
     let digest = digest(&text)?;
+    if pushing {
+        // Whoever is told that the bytes are here does not send them.
+        app.evidence.renew(&caller.organization, digest).await?;
+    }
     let spared = !pushing || app.evidence.spares_upload(&caller.organization, digest).await?;
     let stored = app.evidence.stored(&caller.organization, digest).await?.filter(|_| spared);
     let stored = stored.ok_or_else(|| ApiError::not_found(format!("there is no evidence `{digest}`")))?;
@@ -151,4 +161,59 @@ pub(super) async fn read(
         (header::CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
     ];
     Ok((headers, Body::from_stream(stored.into_stream())).into_response())
+}
+
+/// Removes what rests and nothing names, or tells what that is. Never on its own: an attestation that lies in a registry and
+/// was not seen yet may name evidence that was uploaded long ago.
+pub(super) async fn sweep(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    caller.needs(Role::Admin)?;
+    let SweepEvidence { older_than, dry_run } = body::json(&headers, body).await?;
+    let long = duration::parse(&older_than).map_err(|error| ApiError::invalid(format!("`older_than`: {error}")))?;
+    let long = std::time::Duration::try_from(long).map_err(|error| ApiError::invalid(error.to_string()))?;
+    if long < limits::EVIDENCE_RESTED {
+        let days = limits::EVIDENCE_RESTED.as_secs() / (24 * 60 * 60);
+        return Err(ApiError::invalid(format!(
+            "`older_than` is at least {days}d: a pipeline may still be on its way to attest what it uploaded"
+        )));
+    }
+    let Ok(_only_one) = app.slots.sweep.try_acquire() else {
+        return Err(ApiError::new(StatusCode::CONFLICT, "sweep-running", "a sweep is going on already: try again"));
+    };
+    let organization = &caller.organization;
+    // In this order: what is named by what came after the look at the folder was renewed when it came.
+    let resting = app.evidence.resting(organization, long).await?;
+    let digests: BTreeSet<Digest> = resting.iter().map(|(digest, _)| *digest).collect();
+    let named = app.store.named(organization, digests).await?;
+    let unnamed: Vec<(Digest, u64)> = resting.iter().filter(|(digest, _)| !named.contains(digest)).copied().collect();
+    let swept = if dry_run {
+        let bytes = unnamed.iter().fold(0_u64, |sum, (_, length)| sum.saturating_add(*length));
+        Swept { digests: unnamed.into_iter().map(|(digest, _)| digest).collect(), bytes }
+    } else {
+        let unnamed = unnamed.into_iter().map(|(digest, _)| digest).collect();
+        app.evidence.sweep(organization, unnamed, long).await?
+    };
+    if !dry_run && !swept.digests.is_empty() {
+        let now = clock::now();
+        let detail = serde_json::json!({
+            "by": caller.token_id, "older_than": older_than, "removed": swept.digests.len(), "bytes": swept.bytes,
+        });
+        app.store.audit(organization, "evidence-swept", detail, now).await?;
+        tracing::warn!(
+            %organization, token = %caller.token_id, older_than, removed = swept.digests.len(), bytes = swept.bytes,
+            "evidence that nothing names was removed"
+        );
+    }
+    let told = SweptEvidence {
+        old: resting.len() as u64,
+        named: named.len() as u64,
+        removed: swept.digests.len() as u64,
+        bytes: swept.bytes,
+        digests: swept.digests.into_iter().take(limits::SWEPT_TOLD).collect(),
+    };
+    Ok(answer(StatusCode::OK, &told))
 }

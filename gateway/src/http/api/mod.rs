@@ -62,6 +62,7 @@ pub fn router() -> Router<App> {
         .route("/api/v1/runs/{id}/provenance", get(word::provenance))
         .route("/api/v1/runs/{id}/end", post(runs::end))
         .route("/api/v1/runs/{id}/state", get(sessions::read).put(sessions::keep))
+        .route("/api/v1/evidence/sweep", post(evidence::sweep))
         .route("/api/v1/evidence/{digest}", put(evidence::upload).get(evidence::read))
         .route(
             "/api/v1/evidence/{digest}/upload",

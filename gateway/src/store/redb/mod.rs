@@ -10,6 +10,7 @@ mod denials;
 mod exemptions;
 mod file;
 mod memory;
+mod named;
 mod pulls;
 mod read;
 mod sessions;
@@ -20,7 +21,12 @@ mod withdrawals;
 mod write;
 mod writer;
 
-use std::{collections::BTreeMap, future::ready, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::ready,
+    path::Path,
+    sync::Arc,
+};
 
 use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
@@ -362,6 +368,11 @@ impl Store for RedbStore {
 
     fn attestation_facts<'a>(&'a self, organization: &'a Name, id: Digest) -> Stored<'a, Option<AttestationFacts>> {
         self.read(|tx| read::attestation_facts(tx, organization, id))
+    }
+
+    fn named<'a>(&'a self, organization: &'a Name, digests: BTreeSet<Digest>) -> Stored<'a, BTreeSet<Digest>> {
+        let organization = organization.clone();
+        self.read_many(move |tx| named::among(tx, &organization, &digests))
     }
 
     fn pushed_about<'a>(&'a self, organization: &'a Name, subject: &'a VerdictSubject) -> Stored<'a, PushedAbout> {

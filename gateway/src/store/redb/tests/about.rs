@@ -199,7 +199,7 @@ async fn what_was_found_and_withdrawn_is_known_by_what_it_names() {
     let about = async |store: &RedbStore| {
         let about = store.withdrawn_about(&acme, image).await.unwrap();
         assert!(about.iter().all(|facts| facts.withdrawn.is_some()));
-        about.into_iter().map(|facts| facts.id).collect::<std::collections::BTreeSet<_>>()
+        about.into_iter().map(|facts| facts.id).collect::<BTreeSet<_>>()
     };
     let named = AttestationName::Id(Digest::of(b"one"));
     store.discovered(&acme, vec![found(b"one", b"t")]).await.unwrap();
