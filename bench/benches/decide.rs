@@ -13,7 +13,7 @@ use bench::{
     rules,
     site::REGISTRY,
 };
-use contracts::{Decision, PinnedRef, api::RevisionFiles, keys::SigningKey, revision::Revision};
+use contracts::{Decision, PinnedRef, TrustRoot, api::RevisionFiles, keys::SigningKey, revision::Revision};
 use criterion::{Criterion, criterion_group, criterion_main};
 use gateway::{
     evidence::EvidenceFolder,
@@ -61,7 +61,7 @@ impl Fixture {
         let parts = Parts {
             store: Arc::clone(&store),
             evidence: Arc::clone(&evidence),
-            rules: Arc::new(Rules::new(Arc::clone(&store), Workers::default(), None)?),
+            rules: Arc::new(Rules::new(Arc::clone(&store), Workers::default(), TrustRoot::new(Vec::new(), None)?)),
             locate: Arc::new(|_, _| None),
             workers: Workers::default(),
             metrics: Arc::new(Metrics::default()),
@@ -86,7 +86,8 @@ impl Fixture {
 
     /// A gate that remembers nothing and has verified nothing, but has its rules compiled.
     async fn gate(&self) -> Gate {
-        let rules = Rules::new(Arc::clone(&self.parts.store), Workers::default(), None).expect("rules");
+        let nobody = TrustRoot::new(Vec::new(), None).expect("a trust root");
+        let rules = Rules::new(Arc::clone(&self.parts.store), Workers::default(), nobody);
         rules.current(&self.organization).await.expect("rules");
         Gate::new(Parts { rules: Arc::new(rules), ..self.parts.clone() })
     }
