@@ -109,7 +109,7 @@ pub(crate) struct Refresher {
 /// Why nothing came of asking.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
-    #[error("the mirror gives no answer for `{file}`: {reason}")]
+    #[error("the mirror does not give `{file}`: {reason}")]
     Mirror { file: String, reason: String },
     #[error(transparent)]
     Refused(#[from] TufError),
