@@ -3,6 +3,7 @@
 //!
 //! This module must not decide anything about attestations; it keeps what it is given.
 
+mod access;
 mod audit;
 mod claims;
 mod content;
@@ -28,7 +29,6 @@ use std::{
     sync::Arc,
 };
 
-use ::redb::{ReadTransaction, WriteTransaction};
 use bytes::Bytes;
 use contracts::{
     Digest, Repository, Verdict, VerdictSubject,
@@ -68,53 +68,6 @@ impl RedbStore {
     /// [`StoreError::InUse`] when another process has it open; otherwise when it cannot be read or made.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::over(Opened::at(path)?)
-    }
-
-    fn over(file: Opened) -> Result<Self, StoreError> {
-        let (file, memory) = (Arc::new(file), Arc::new(Memory::new()));
-        memory.load(&*file.database()?)?;
-        let writer = Writer::start(Arc::clone(&file), Arc::clone(&memory))?;
-        Ok(Self { memory, file, writer })
-    }
-
-    /// Reads one record or a few, here and now.
-    fn read<T: Send + 'static>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Stored<'_, T> {
-        Box::pin(ready(self.file.read(read)))
-    }
-
-    /// Reads many records, on a blocking thread.
-    fn read_many<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
-    ) -> Stored<'_, T> {
-        let file = Arc::clone(&self.file);
-        self.blocking("read", move || file.read(read))
-    }
-
-    fn blocking<T: Send + 'static>(
-        &self,
-        doing: &'static str,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Stored<'_, T> {
-        Box::pin(async move {
-            let done = tokio::task::spawn_blocking(work).await;
-            done.map_err(|e| StoreError::Failed { doing, reason: e.to_string() })?
-        })
-    }
-
-    fn write<T: Send + 'static>(
-        &self,
-        run: impl Fn(&WriteTransaction) -> Result<Done<T>, StoreError> + Send + 'static,
-    ) -> Stored<'_, T> {
-        Box::pin(self.writer.write(true, run))
-    }
-
-    /// Writes what can be computed again: a crash may lose it.
-    fn write_soon<T: Send + 'static>(
-        &self,
-        run: impl Fn(&WriteTransaction) -> Result<Done<T>, StoreError> + Send + 'static,
-    ) -> Stored<'_, T> {
-        Box::pin(self.writer.write(false, run))
     }
 }
 
