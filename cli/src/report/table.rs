@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use contracts::{Finding, Severity};
 use jiff::Timestamp;
 
@@ -12,6 +12,9 @@ const WIDTH: u16 = 120;
 const WHOLE: [&str; 8] = ["run", "id", "when", "applied", "created", "used", "digest", "attestation"];
 /// What is left to every other column at least, even when the table gets wider than it should: a word fits.
 const READABLE: u16 = 16;
+/// The longest word that is not broken where nothing says how wide a line may be: an image with its digest, which is
+/// copied out of logs.
+const WORD: u16 = 160;
 
 /// A table. Every cell is made harmless.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -27,23 +30,38 @@ fn arranged<const N: usize>(
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.map(Cell::new));
+    let mut words = [0; N];
     for row in rows {
-        table.add_row(row.map(|text| Cell::new(plain(&text))));
+        let row = row.map(|text| plain(&text));
+        for (longest, text) in words.iter_mut().zip(&row) {
+            *longest = word(text).max(*longest);
+        }
+        table.add_row(row.map(Cell::new));
     }
     let contents = table.column_max_content_widths();
+    let told = width.or_else(|| table.width());
     let mut least: u16 = 1;
-    for ((column, name), content) in table.column_iter_mut().zip(header).zip(contents) {
-        let whole = WHOLE.contains(&name);
-        if whole {
+    for (((column, name), content), word) in table.column_iter_mut().zip(header).zip(contents).zip(words) {
+        let mut needs = content.min(READABLE);
+        if WHOLE.contains(&name) {
             column.set_constraint(ColumnConstraint::ContentWidth);
+            needs = content;
+        } else if told.is_none() {
+            needs = needs.max(word.min(WORD));
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(needs.saturating_add(2))));
         }
         // With a blank on each side, and a line.
-        least = least.saturating_add(if whole { content } else { content.min(READABLE) }).saturating_add(3);
+        least = least.saturating_add(needs).saturating_add(3);
     }
     // People read the logs of CI systems, too. Programs ask for another format.
-    let width = width.or_else(|| table.width()).unwrap_or(WIDTH);
-    table.set_width(width.max(least));
+    table.set_width(told.unwrap_or(WIDTH).max(least));
     table.to_string()
+}
+
+/// How long the longest word of a text is.
+fn word(text: &str) -> u16 {
+    let longest = text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or_default();
+    u16::try_from(longest).unwrap_or(u16::MAX)
 }
 
 /// The width that the caller exported, if it is one.
@@ -123,6 +141,13 @@ mod tests {
         // Less than there is place for: wider than asked, and still to be read.
         let narrow = of(Some(20));
         assert!(narrow.contains(&digest) && narrow.contains("┆ nobody wants"), "{narrow}");
+        // In a log, a word is whole wherever it stands.
+        let image = format!("registry.shop.example/app@{digest}");
+        let prose =
+            || ["denied".to_owned(), format!("nothing is known of the image, type `sluice check {image}` to see more")];
+        let log = arranged(["", "why"], [prose()], None);
+        assert!(log.contains(&image) && widest(&log) <= usize::from(WIDTH), "{log}");
+        assert!(!arranged(["", "why"], [prose()], Some(80)).contains(&image));
         for (said, width) in [(None, None), (Some("200"), Some(200)), (Some("0"), None), (Some("wide"), None)] {
             assert_eq!(asked_for(said), width, "{said:?}");
         }
