@@ -125,6 +125,8 @@ pub(crate) struct Trial {
     pub(crate) now: Timestamp,
     /// Authorities that vouch for signers, when there are any.
     roots: Option<Bytes>,
+    /// Until when they count, when somebody keeps them fresh.
+    ends: Option<Timestamp>,
 }
 
 /// The key with which the gateway signs its own word.
@@ -206,6 +208,14 @@ pub(crate) fn craft(run: &str, image: &PinnedRef, others: Vec<CraftedMaterial>, 
     }
 }
 
+fn authorities(roots: Option<&Bytes>, ends: Option<Timestamp>) -> contracts::TrustRoot {
+    let roots = contracts::TrustRoot::new(Vec::new(), roots.map(AsRef::as_ref)).unwrap();
+    match ends {
+        Some(ends) => roots.until(ends, "the mirror does not answer".to_owned()),
+        None => roots,
+    }
+}
+
 impl Trial {
     /// With the contract `release`, and `skynet/build` bound to it; the organization's default signer is `key`.
     pub(crate) async fn new() -> Self {
@@ -233,9 +243,9 @@ impl Trial {
             last_used_at: None,
         };
         assert!(store.create_organization(&acme(), token, By::new("t", now)).await.unwrap());
-        let (gate, intake) = Self::parts(&store, &evidence, &registry, roots.clone());
+        let (gate, intake) = Self::parts(&store, &evidence, &registry, authorities(roots.as_ref(), None));
         let gate = Arc::new(gate);
-        let trial = Self { folder, store, evidence, registry, gate, intake, key, now, roots };
+        let trial = Self { folder, store, evidence, registry, gate, intake, key, now, roots, ends: None };
         trial.settings(Unmatched::Deny).await;
         trial.apply("release", &contract("release", "")).await;
         trial.bind("skynet/build", "release").await;
@@ -246,15 +256,11 @@ impl Trial {
         store: &Arc<RedbStore>,
         evidence: &Arc<EvidenceFolder>,
         registry: &Arc<Registry>,
-        roots: Option<Bytes>,
+        roots: contracts::TrustRoot,
     ) -> (Gate, Intake) {
         let store: Arc<dyn Store> = Arc::<RedbStore>::clone(store);
         let workers = Workers::new(2);
-        let rules = Arc::new(Rules::new(
-            Arc::clone(&store),
-            workers.clone(),
-            contracts::TrustRoot::new(Vec::new(), roots.as_deref()).unwrap(),
-        ));
+        let rules = Arc::new(Rules::new(Arc::clone(&store), workers.clone(), roots));
         let registry = Arc::clone(registry);
         let gate = Gate::new(Parts {
             store: Arc::clone(&store),
@@ -273,7 +279,13 @@ impl Trial {
 
     /// A gate over the same state that remembers nothing in memory.
     pub(crate) fn another_gate(&self) -> Gate {
-        Self::parts(&self.store, &self.evidence, &self.registry, self.roots.clone()).0
+        Self::parts(&self.store, &self.evidence, &self.registry, authorities(self.roots.as_ref(), self.ends)).0
+    }
+
+    /// From now on the authorities count until then, as a gateway begins that keeps them fresh.
+    pub(crate) fn ending(&mut self, ends: Timestamp) {
+        self.ends = Some(ends);
+        self.gate = Arc::new(self.another_gate());
     }
 
     pub(crate) fn by(&self) -> By {

@@ -59,7 +59,6 @@ impl Untrusted {
         };
         let mend = match code {
             Code::TrustRootTooOld => UNBELIEVED,
-
             Code::SignerNotAllowed => {
                 "sign with a key or identity that the contract names under `signers` (without it: one of the organization's default signers)"
             }
@@ -124,14 +123,17 @@ impl Trust {
         self.digest
     }
 
-    /// What a verdict of this trust has in its key: the digest, and apart from it while no certificate is believed, as
-    /// what is denied then is not denied afterwards.
+    /// What a verdict of this trust has in its key: the digest; when the authorities end, as a verdict from when they
+    /// did not, or later, would outlive them; and why no certificate is believed, while that is so, as what is denied
+    /// then is not denied afterwards.
     #[must_use]
     pub fn key(&self, now: Timestamp) -> Digest {
-        let Some(reason) = self.root.unbelieved(now) else { return self.digest };
         let mut hasher = Hasher::default();
         hasher.update_framed(self.digest.as_bytes());
-        hasher.update_framed(reason.to_string().as_bytes());
+        hasher.update_framed(format!("{:?}", self.root.ends()).as_bytes());
+        if let Some(reason) = self.root.unbelieved(now) {
+            hasher.update_framed(reason.to_string().as_bytes());
+        }
         hasher.finish()
     }
 

@@ -225,7 +225,8 @@ impl Refresher {
         let kept = self.keep().await;
         self.asked = true;
         let before = self.used.as_ref().map(|current| (current.target(), current.versions()));
-        if kept.is_ok() {
+        // What is not kept is not used; but what is disowned is not used either, kept or not.
+        if kept.is_ok() || self.repository.current().is_none() {
             self.used = self.repository.current().cloned();
         }
         let outcome = walked.and(kept);

@@ -89,7 +89,7 @@ spec:
     assert_snapshot!(mistakes(&GOOD.replace("until: 2026-12-28T09:00:00+01:00", "until: 2026-12-24")), @"12:10 document-invalid-value it ends at 2026-12-24T00:00:00Z, which is not after its begin, 2026-12-24T00:00:00Z; -");
     assert_snapshot!(mistakes(&GOOD.replace("    repositories: [\"registry.acme.dev/skynet/**\"]\n", "")), @"6:5 document-missing-key `scope` names no image, so it would exempt every image; add `repositories`, or the `digest` of one image, or both");
     assert_snapshot!(mistakes(&GOOD.replace("[\"registry.acme.dev/skynet/**\"]", "[]")), @"6:19 document-invalid-value `repositories` is empty, which would exempt every repository; name one, or leave it out");
-    assert_snapshot!(mistakes(&GOOD.replace("kind: Exemption", "kind: Contract")), @"2:7 document-invalid-value this is a `Contract`; a `Exemption` is needed here; -");
+    assert_snapshot!(mistakes(&GOOD.replace("kind: Exemption", "kind: Contract")), @"2:7 document-invalid-value this is a `Contract`; an `Exemption` is needed here; -");
     assert_snapshot!(mistakes(&GOOD.replace("name: log4j", "name: emergency-1")), @"3:11 document-invalid-value names that begin with `emergency` are for those that a gateway makes itself; choose another name");
     assert_snapshot!(mistakes(&GOOD.replace("the fixed", &"x".repeat(2001))), @"10:11 document-too-large `reason` has 2029 bytes; at most 2000 are read; -");
 }

@@ -192,7 +192,8 @@ pub(crate) fn check_header(fields: &Fields<'_>, kind: &str, versions: &[&str], i
         && written.value != kind
     {
         let place = fields.place_of("kind");
-        let message = format!("this is a `{}`; a `{kind}` is needed here", shorten(written.value));
+        let article = if kind.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+        let message = format!("this is a `{}`; {article} `{kind}` is needed here", shorten(written.value));
         match (written.value, kind) {
             ("PolicyGroup", "Policy") => {
                 issues.error_with(Code::DocumentInvalidValue, place, message, "attach groups under `policyGroups`");

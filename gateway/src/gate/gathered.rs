@@ -85,6 +85,8 @@ impl Gathered {
         key.update_framed(b"exemptions");
         for approved in exemptions.in_force.values() {
             key.update_framed(approved.digest().as_bytes());
+            // It may end before its own end, with those who vouch for its approvers.
+            key.update_framed(approved.until().to_string().as_bytes());
         }
         for contract in contracts {
             key.update_framed(contract.name.as_str().as_bytes());

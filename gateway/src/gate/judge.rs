@@ -96,6 +96,8 @@ struct Beside<'g> {
     withdrawn: Vec<&'g AttestationFacts>,
     /// How many were signed by others than the contract's signers.
     untrusted: usize,
+    /// Whether one of them was believed once, and cannot be told now: no certificate is believed.
+    unbelieved: bool,
 }
 
 type Read = (Arc<Verified<Verification>>, Option<CraftedRun>);
@@ -167,6 +169,10 @@ impl Judging<'_> {
         }
         let mut beside = self.beside(gathered).await?;
         self.judgement.beside |= gathered.looked;
+        // It may be what forbids: nothing else that lies there counts without it.
+        if beside.unbelieved {
+            return against.answer(|| self.nothing(&beside, gathered));
+        }
         let runs = newest(held_beside.into_iter().chain(std::mem::take(&mut beside.runs)).collect());
         // A workflow whose newest run is withdrawn has nothing that counts.
         let held = runs.iter().flatten().any(|candidate| matches!(candidate.kind, Kind::Withdrawn));
@@ -227,7 +233,10 @@ impl Judging<'_> {
                     }
                 }
                 Ok((_, None)) => {}
-                Err(_) => beside.untrusted += 1,
+                Err(finding) => {
+                    beside.untrusted += 1;
+                    beside.unbelieved |= finding.code == Code::TrustRootTooOld;
+                }
             }
         }
         Ok(beside)

@@ -214,8 +214,8 @@ impl Gate {
 }
 
 /// The attestations that findings hold something against, of which an image was made, or that an operator withdrew. That
-/// one is too old, is signed
-/// by nobody who is trusted now, or was made for another image leaves nothing known of this one.
+/// one is too old, is signed by nobody who is trusted now, or was made for another image leaves nothing known of this one.
+/// Where nobody can tell now who signed it, what it held against the image holds.
 fn broken_runs(findings: &[Finding]) -> BTreeSet<Digest> {
     let about = |finding: &Finding| finding.evidence.as_ref().and_then(|place| place.attestation);
     let blocking = || findings.iter().filter(|finding| finding.blocks());
@@ -225,7 +225,6 @@ fn broken_runs(findings: &[Finding]) -> BTreeSet<Digest> {
         Code::EvidenceTooOld,
         Code::SignerNotAllowed,
         Code::SignatureInvalid,
-        Code::TrustRootTooOld,
         Code::StatementMismatch,
         Code::AttestationMalformed,
         Code::SubjectMismatch,

@@ -13,6 +13,11 @@ impl Judging<'_> {
     pub(super) fn nothing(&self, beside: &Beside<'_>, gathered: &Gathered) -> Vec<Finding> {
         let subject = &self.question.place.subject;
         let (noun, digest, name) = (subject.noun(), subject.digest(), &self.contract.name);
+        // Perhaps what lies there is by the right signers, which nobody can tell now.
+        let unbelieved = || self.contract.compiled.trust().and_then(|trust| trust.unbelieved(self.question.now));
+        if let Some(unbelieved) = unbelieved().filter(|_| beside.unbelieved) {
+            return vec![unbelieved];
+        }
         if self.summaries.any() {
             let rule = self.contract.compiled.rules().rules().iter().find(|rule| rule.code == Code::SummaryMissing);
             let message = rule.map_or("no summary says that it passed", |rule| rule.message.as_str());
@@ -32,10 +37,7 @@ impl Judging<'_> {
                 "none of the {strangers} attestations beside the image {digest} is signed by those whom the contract `{name}` trusts"
             );
             let stranger = Finding::error(Code::SignerNotAllowed, message);
-            // Perhaps they are by the right signers, which nobody can tell now.
-            let trust = self.contract.compiled.trust();
-            let unbelieved = trust.and_then(|trust| trust.unbelieved(self.question.now));
-            return unbelieved.into_iter().chain([stranger]).collect();
+            return unbelieved().into_iter().chain([stranger]).collect();
         }
         let elsewhere: BTreeSet<&str> = gathered.pushed.iter().map(|pushed| pushed.contract.as_str()).collect();
         let message = if elsewhere.is_empty() {

@@ -3,6 +3,7 @@
 mod artifacts;
 mod beside;
 mod brought;
+mod ends;
 mod exempted;
 mod held;
 mod identity;

@@ -90,7 +90,9 @@ pub(super) async fn provenance(
     };
     let judged = app.store.revision(organization, contract, Some(*revision)).await?;
     let rules = app.rules.current(organization).await?;
-    let current = rules.contract(contract)?.ok_or_else(|| ApiError::internal("a run's contract is not there"))?;
+    let removed =
+        || conflict(format!("the run's contract `{contract}` was removed, so nobody says who may sign for it"));
+    let current = rules.contract(contract)?.ok_or_else(removed)?;
     let untrusted = |reason: String| conflict(format!("the run's attestation is not trusted any more: {reason}"));
     let trust = current.compiled.trust().ok_or_else(|| untrusted(current.compiled.nobody_may_sign().message))?;
     let verified = app.rules.verifications().of_bytes(trust, id, &record.bundle, clock::now());

@@ -45,9 +45,10 @@ pub(super) fn among(
 fn gather(bytes: &[u8], wanted: &BTreeSet<Digest>, named: &mut BTreeSet<Digest>) {
     let runs = bytes.split(|byte| !byte.is_ascii_hexdigit()).filter(|run| run.len() >= DIGITS);
     for digits in runs.flat_map(|run| run.windows(DIGITS)) {
-        let hex = String::from_utf8_lossy(digits).to_ascii_lowercase();
-        if let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() {
-            named.extend(wanted.get(&digest));
+        // In a place of its own for each: a long run has as many windows as digits.
+        let mut bytes = [0; DIGITS / 2];
+        if hex::decode_to_slice(digits, &mut bytes).is_ok() {
+            named.extend(wanted.get(&Digest::from_bytes(bytes)));
         }
     }
 }
