@@ -39,6 +39,7 @@ async fn a_time_counts_when_the_very_authority_that_is_trusted_signed_it_of_this
     })
     .await;
     let at = ago(3600);
+    let another = at - jiff::SignedDuration::from_secs(60);
     let root_der = root.root_der();
     type Change<'c> = Box<dyn Fn(&mut Stamp<'c>) + 'c>;
     let same = |_: &mut Stamp<'_>| {};
@@ -97,7 +98,7 @@ async fn a_time_counts_when_the_very_authority_that_is_trusted_signed_it_of_this
             "signed by a decoy beside what the real one signed of another time",
             false,
             &decoy,
-            Box::new(|stamp| stamp.beside = Some((&real, ago(3601)))),
+            Box::new(|stamp| stamp.beside = Some((&real, another))),
         ),
         (
             "another of the same root, with the chain",
@@ -121,7 +122,7 @@ async fn a_time_counts_when_the_very_authority_that_is_trusted_signed_it_of_this
             false,
             &real,
             Box::new(|stamp| {
-                stamp.told = Some(at - jiff::SignedDuration::from_secs(60));
+                stamp.told = Some(another);
             }),
         ),
         ("when the certificate was over", false, &real, Box::new(|stamp| stamp.at = ago(1800))),
